@@ -1,0 +1,1 @@
+"""Data: sources to device arrays, batch plans, augmentation."""

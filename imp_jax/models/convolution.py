@@ -1,0 +1,122 @@
+"""Convolution, `fast` for training and evaluation and `plain` for the rest.
+
+XLA's CPU backend runs the weight gradient of a 2-D convolution many times
+slower inside a loop than outside, since it no longer calls its fast kernel for
+that form. `fast` writes both gradients as ordinary forward convolutions.
+Custom gradients have no forward mode and no second derivative, and become
+grouped convolutions under `vmap`: `plain` is XLA's own convolution, for
+per-example gradients and curvature. The two agree by test.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+CONVOLUTIONS = ("fast", "plain")
+_NHWC = ("NHWC", "HWIO", "NHWC")
+
+
+def convolve(
+  inputs: Float[Array, "batch *spatial channels"],
+  kernel: Float[Array, "*window channels features"],
+  *,
+  stride: int,
+  padding: int,
+  kind: str,
+) -> Float[Array, "batch *out features"]:
+  """Returns the cross-correlation of channels-last inputs with a kernel.
+
+  Args:
+    inputs: one or two spatial axes.
+    kernel: as many window axes.
+    stride: the same along every spatial axis.
+    padding: zeros on both sides of every spatial axis (PyTorch's convention;
+      Flax's SAME pads strided windows on one side only).
+    kind: "fast" or "plain".
+  """
+  window = kernel.shape[:-2]
+  if kind == "plain":
+    return _plain(inputs, kernel, stride, padding)
+  if len(window) == 1:
+    return _shifted_slices(inputs, kernel, stride, padding)
+  if window == (1, 1) and not padding:
+    return inputs[:, ::stride, ::stride] @ kernel[0, 0]
+  return _fast_2d(inputs, kernel, stride, padding)
+
+
+def _plain(inputs, kernel, stride, padding):
+  axes = kernel.ndim - 2
+  spec = ("NWC", "WIO", "NWC") if axes == 1 else _NHWC
+  return lax.conv_general_dilated(
+    inputs, kernel, (stride,) * axes, [(padding, padding)] * axes,
+    dimension_numbers=spec,
+  )
+
+
+def _shifted_slices(inputs, kernel, stride, padding):
+  """One matrix product over the window's shifted slices; any derivative.
+
+  5-9 times faster than XLA's convolution for narrow 1-D networks on a CPU.
+  """
+  window, channels, features = kernel.shape
+  padded = jnp.pad(inputs, ((0, 0), (padding, padding), (0, 0)))
+  length = (padded.shape[1] - window) // stride + 1
+  last = (length - 1) * stride + 1
+  columns = jnp.concatenate(
+    [
+      lax.slice_in_dim(padded, i, i + last, stride, axis=1)
+      for i in range(window)
+    ],
+    axis=-1,
+  )
+  rows = columns.reshape(-1, window * channels)
+  product = rows @ kernel.reshape(window * channels, features)
+  return product.reshape(len(inputs), length, features)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _fast_2d(inputs, kernel, stride, padding):
+  return _plain(inputs, kernel, stride, padding)
+
+
+def _fast_2d_forward(inputs, kernel, stride, padding):
+  return _plain(inputs, kernel, stride, padding), (inputs, kernel)
+
+
+def _fast_2d_backward(stride, padding, saved, cotangent):
+  inputs, kernel = saved
+  window = kernel.shape[:2]
+  size, out = inputs.shape[1:3], cotangent.shape[1:3]
+  # Both gradients are spelled with explicit transposes, in the one layout that
+  # the CPU backend has a fast kernel for inside a loop; naming the exchanged
+  # axes in dimension_numbers instead was measured 14 to 75 times slower.
+  # Input gradient: the cotangent, spread by the stride, with the kernel
+  # flipped and its channel axes exchanged.
+  low = [w - 1 - padding for w in window]
+  high = [
+    s + w - 1 - ((o - 1) * stride + 1) - lo
+    for s, w, o, lo in zip(size, window, out, low, strict=True)
+  ]
+  d_inputs = lax.conv_general_dilated(
+    cotangent, jnp.flip(kernel, (0, 1)).transpose(0, 1, 3, 2), (1, 1),
+    list(zip(low, high, strict=True)), lhs_dilation=(stride, stride),
+    dimension_numbers=_NHWC,
+  )
+  # Weight gradient: inputs and cotangent correlated over the batch, which
+  # changes places with the channels.
+  trim = [
+    w + (o - 1) * stride - s - padding
+    for s, w, o in zip(size, window, out, strict=True)
+  ]
+  d_kernel = lax.conv_general_dilated(
+    inputs.transpose(3, 1, 2, 0), cotangent.transpose(1, 2, 0, 3), (1, 1),
+    [(padding, t) for t in trim], rhs_dilation=(stride, stride),
+    dimension_numbers=_NHWC,
+  ).transpose(1, 2, 0, 3)
+  return d_inputs, d_kernel
+
+
+_fast_2d.defvjp(_fast_2d_forward, _fast_2d_backward)

@@ -1,0 +1,164 @@
+"""The registry of models by name, and the functions a model offers."""
+
+import dataclasses
+import difflib
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from imp_jax.masks import flat_leaves
+from imp_jax.models.convolution import CONVOLUTIONS
+from imp_jax.models.layers import BN_SCALE_INITS
+from imp_jax.models.lenet import Conv1D, LeNet300100
+from imp_jax.models.resnet import ResNet, make_cifar_resnet
+from imp_jax.models.vgg import VGG16
+
+PyTree = Any
+
+DTYPES = {
+  "float32": jnp.float32, "bfloat16": jnp.bfloat16, "float16": jnp.float16
+}
+
+# name -> (constructor, rank of one input: 1 signals, 3 images, None either);
+# resnetN for N = 6m + 2 is made on demand.
+MODELS: dict[str, tuple[Callable[..., nn.Module], int | None]] = {
+  "lenet300100": (LeNet300100, None),
+  "conv1d": (Conv1D, 1),
+  "vgg16": (VGG16, 3),
+  "resnet18": (
+    lambda **options: ResNet(
+      blocks=(2, 2, 2, 2), features=(64, 128, 256, 512), **options
+    ),
+    3,
+  ),
+  "resnet50": (
+    lambda **options: ResNet(
+      blocks=(3, 4, 6, 3), features=(64, 128, 256, 512), bottleneck=True,
+      **options,
+    ),
+    3,
+  ),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+  """A network as pure functions of parameters and BatchNorm statistics.
+
+  Attributes:
+    name: its registered name.
+    module: the Flax module.
+    input_shape: of one example.
+  """
+
+  name: str
+  module: nn.Module
+  input_shape: tuple[int, ...]
+
+  def init(self, key: jax.Array) -> tuple[PyTree, PyTree]:
+    """Returns (params, batch_stats) of one replicate."""
+    example = jnp.zeros((1, *self.input_shape), jnp.float32)
+    variables = self.module.init(key, example, train=False)
+    return variables["params"], variables.get("batch_stats", {})
+
+  def apply(
+    self, params: PyTree, batch_stats: PyTree, inputs: jax.Array
+  ) -> jax.Array:
+    """Returns float32 logits [batch, classes] in evaluation mode."""
+    variables = {"params": params, "batch_stats": batch_stats}
+    logits = self.module.apply(variables, inputs, train=False)
+    return logits.astype(jnp.float32)  # pyright: ignore
+
+  def apply_train(
+    self,
+    params: PyTree,
+    batch_stats: PyTree,
+    inputs: jax.Array,
+    weights: jax.Array | None,
+  ) -> tuple[jax.Array, PyTree]:
+    """Returns (float32 logits, new batch_stats) in training mode.
+
+    Args:
+      params: the masked parameters.
+      batch_stats: running statistics before the step.
+      inputs: normalised, [batch, ...].
+      weights: f32[batch], 0 for padding, or None where there is none.
+    """
+    variables = {"params": params, "batch_stats": batch_stats}
+    logits, new = self.module.apply(
+      variables, inputs, train=True, weights=weights, mutable=["batch_stats"]
+    )
+    return logits.astype(jnp.float32), new.get("batch_stats", {})
+
+  def prunable(self, params: PyTree) -> tuple[str, ...]:
+    """Returns the paths of the prunable leaves: every kernel, nothing else.
+
+    The paper's: stem, 3 x 3, 1 x 1 shortcuts and the head; never biases nor
+    BatchNorm.
+    """
+    return tuple(p for p in flat_leaves(params) if p.endswith("kernel"))
+
+
+def make_model(
+  name: str,
+  *,
+  num_classes: int,
+  input_shape: Sequence[int],
+  width: float = 1,
+  conv: str = "fast",
+  bn_scale_init: str = "uniform",
+  dtype: str = "float32",
+) -> Model:
+  """Returns a registered model.
+
+  Args:
+    name: a key of MODELS, or "resnetN" with N = 6m + 2.
+    num_classes: units of the head.
+    input_shape: of one example: (length,) or (height, width, channels).
+    width: multiplies the channels of every hidden layer.
+    conv: "fast" or "plain".
+    bn_scale_init: "uniform" or "ones".
+    dtype: of activations: "float32", "bfloat16" or "float16".
+
+  Raises:
+    ValueError: an unknown name or choice, or inputs the model cannot take.
+  """
+  for field, value, known in (
+    ("conv", conv, CONVOLUTIONS),
+    ("bn_scale_init", bn_scale_init, BN_SCALE_INITS),
+    ("dtype", dtype, DTYPES),
+  ):
+    if value not in known:
+      raise ValueError(
+        f"unknown model.{field} {value!r}; known: {', '.join(known)}"
+      )
+  if width <= 0:
+    raise ValueError(f"model.width must be > 0, got {width}")
+  options: dict[str, Any] = dict(
+    num_classes=num_classes, width=width, conv=conv,
+    bn_scale_init=bn_scale_init, dtype=DTYPES[dtype],
+  )
+  depth = re.fullmatch(r"resnet(\d+)", name)
+  if name in MODELS:
+    constructor, rank = MODELS[name]
+    module = constructor(**options)
+  elif depth:
+    module, rank = make_cifar_resnet(int(depth[1]), **options), 3
+  else:
+    known = (*MODELS, "resnetN (N = 6m + 2)")
+    near = difflib.get_close_matches(name, MODELS, 1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise ValueError(
+      f"unknown model {name!r}; known: {', '.join(known)}{hint}"
+    )
+  if rank is not None and len(input_shape) != rank:
+    wanted = "signals (length,)" if rank == 1 else "images (h, w, c)"
+    raise ValueError(
+      f"model {name} takes {wanted}; the data's inputs are "
+      f"{tuple(input_shape)}"
+    )
+  return Model(name, module, tuple(input_shape))

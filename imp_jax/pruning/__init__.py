@@ -1,0 +1,8 @@
+"""Pruning as three pure steps: score, allocate, select."""
+
+from imp_jax.pruning.allocate import ALLOCATIONS as ALLOCATIONS
+from imp_jax.pruning.allocate import leaf_groups as leaf_groups
+from imp_jax.pruning.criteria import CRITERIA as CRITERIA
+from imp_jax.pruning.schedules import drop_counts as drop_counts
+from imp_jax.pruning.select import RULES as RULES
+from imp_jax.pruning.select import select_masks as select_masks

@@ -1,0 +1,1 @@
+"""Reports: tidy tables, figures, the summary a run prints."""

@@ -1,0 +1,96 @@
+"""The summary a run prints: accuracy per level, and the verdicts."""
+
+import numpy as np
+import pandas as pd
+from rich.table import Table
+
+from imp_jax.settings import ClaimSettings
+from imp_jax.statistics import (
+  holm_intervals,
+  matching_levels,
+  rewinding_verdict,
+)
+
+
+def accuracy_matrix(results: pd.DataFrame, experiment: str) -> pd.DataFrame:
+  """Returns test accuracy, replicates by levels; NaN where there is none."""
+  rows = results[
+    (results.experiment == experiment)
+    & (results.metric == "accuracy")
+    & (results.split == "test")
+  ]
+  return rows.pivot(index="replicate", columns="level", values="value")
+
+
+def accuracy_table(results: pd.DataFrame) -> Table:
+  """Returns the table experiment x level: mean ± std of test accuracy in %."""
+  rows = results[(results.metric == "accuracy") & (results.split == "test")]
+  names = list(dict.fromkeys(rows.experiment))
+  table = Table(title="test accuracy (%), mean ± std over replicates")
+  table.add_column("level", justify="right")
+  table.add_column("density", justify="right")
+  for name in names:
+    table.add_column(name, justify="right")
+  for level, group in rows.groupby("level"):
+    cells = []
+    for name in names:
+      values = 100 * group[group.experiment == name].value
+      spread = f" ± {values.std(ddof=1):.1f}" if len(values) > 1 else ""
+      cells.append(f"{values.mean():.1f}{spread}" if len(values) else "")
+    density = f"{100 * group.density.mean():.1f} %"
+    table.add_row(str(level), density, *cells)
+  return table
+
+
+def rewinding_lines(results: pd.DataFrame, claims: ClaimSettings) -> list[str]:
+  """Returns one line per comparison of claim 0, with its verdict."""
+  claim = claims.rewinding
+  if claim is None:
+    return []
+  baseline = accuracy_matrix(results, claim.baseline)
+  samples = {}
+  for name in claim.treatments:
+    treated = accuracy_matrix(results, name)
+    if claim.level in treated and claim.level in baseline:
+      paired = (treated[claim.level] - baseline[claim.level]).dropna()
+      samples[name] = paired.to_numpy()
+  lines = []
+  intervals = holm_intervals(
+    samples, confidence=claims.confidence, resamples=claims.resamples
+  )
+  density = results[results.level == claim.level].density.mean()
+  for name, interval in intervals.items():
+    verdict = rewinding_verdict(interval, claims.margin)
+    lines.append(
+      f"claim 0, rewinding matters, at level {claim.level} "
+      f"({100 * density:.1f} % of weights): {name} - {claim.baseline} = "
+      f"{100 * interval.mean:+.2f} points, "
+      f"{100 * interval.confidence:g} % interval "
+      f"[{100 * interval.low:+.2f}, {100 * interval.high:+.2f}], "
+      f"{interval.count} replicates: {verdict}"
+    )
+  return lines
+
+
+def matching_lines(results: pd.DataFrame, claims: ClaimSettings) -> list[str]:
+  """Returns each experiment's smallest matching density, and per replicate."""
+  lines = []
+  for name in dict.fromkeys(results.experiment):
+    accuracy = accuracy_matrix(results, name)
+    if ":" in name or 0 not in accuracy:
+      continue
+    densities = (
+      results[results.experiment == name].groupby("level").density.mean()
+    )
+    together, alone = matching_levels(
+      accuracy.to_numpy(), margin=claims.margin,
+      confidence=claims.confidence, resamples=claims.resamples,
+    )
+    own = np.asarray([densities[level] for level in alone])
+    each = ", ".join(f"{100 * d:.1f}" for d in own)
+    lines.append(
+      f"smallest matching density of {name} (margin "
+      f"{100 * claims.margin:g} points): {100 * densities[together]:.1f} %; "
+      f"per replicate {each} %"
+    )
+  return lines

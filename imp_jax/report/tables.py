@@ -1,0 +1,187 @@
+"""Tidy tables of one study, made from its artefacts' records."""
+
+import dataclasses
+import io
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from imp_jax.report.figures import accuracy_figure
+from imp_jax.store import Store, StoreError
+
+RESULT_COLUMNS = (
+  "study", "experiment", "replicate", "level", "density", "split", "metric",
+  "value", "step",
+)
+LAYER_COLUMNS = (
+  "study", "experiment", "replicate", "level", "layer", "kept", "total",
+  "density", "channels", "emptied_channels",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+  """Where one ticket of one replicate is stored: a row of tickets.json.
+
+  Attributes:
+    experiment: its name.
+    ticket: "imp", or the control: "random_mask", "reinit".
+    level, replicate: numbers from 0.
+    rewind_step: t_r.
+    pretrain, train, masks: identities; masks is None at level 0.
+  """
+
+  experiment: str
+  ticket: str
+  level: int
+  replicate: int
+  rewind_step: int
+  pretrain: str
+  train: str
+  masks: str | None
+
+  @property
+  def key(self) -> tuple:
+    return (self.experiment, self.ticket, self.level, self.replicate)
+
+  @property
+  def row_name(self) -> str:
+    """The experiment's name in tables; a control's is "name:control"."""
+    if self.ticket == "imp":
+      return self.experiment
+    return f"{self.experiment}:{self.ticket}"
+
+
+def load_entries(store: Store, study: str) -> list[Entry]:
+  """Returns where the study's tickets are stored, of all runs so far."""
+  file = store.study_dir(study) / "tickets.json"
+  if not file.exists():
+    return []
+  return [Entry(**row) for row in json.loads(file.read_text())]
+
+
+def write_report(
+  store: Store, study: str, entries: Sequence[Entry], failures: Sequence[str]
+) -> None:
+  """Writes the study's tables and figure, of these and earlier entries.
+
+  tickets.json, results.csv, experiments.csv, layers.csv, curves.csv,
+  metrics.jsonl, failures.txt (while there are any), accuracy.png/.svg.
+  """
+  known = {e.key: e for e in load_entries(store, study)}
+  known |= {e.key: e for e in entries}
+  folder = store.study_dir(study)
+  rows = [dataclasses.asdict(e) for e in known.values()]
+  store.write_text(folder / "tickets.json", json.dumps(rows, indent=0))
+  records = _records(store, known.values())
+  results = results_table(study, records)
+  tables = {
+    "results.csv": results,
+    "layers.csv": layers_table(study, records),
+    "curves.csv": history_table(study, records, "test"),
+    "experiments.csv": experiments_table(
+      json.loads((folder / "config.json").read_text())
+    ),
+  }
+  for name, table in tables.items():
+    store.write_text(folder / name, table.to_csv(index=False))
+  history = history_table(study, records, "train_batches")
+  store.write_text(
+    folder / "metrics.jsonl", history.to_json(orient="records", lines=True)
+  )
+  failed = folder / "failures.txt"
+  if failures:
+    store.write_text(failed, "\n".join(failures) + "\n")
+  elif failed.exists():
+    failed.unlink()
+  if len(results):
+    for kind in ("png", "svg"):
+      buffer = io.BytesIO()
+      accuracy_figure(results).savefig(buffer, format=kind, dpi=150)
+      store.write_bytes(folder / f"accuracy.{kind}", buffer.getvalue())
+
+
+def results_table(study: str, records: Sequence[tuple]) -> pd.DataFrame:
+  """Returns one row per experiment, replicate, level, split and metric.
+
+  W_r's own metrics stand at level 0 as "pretrained_loss" and
+  "pretrained_accuracy", with step t_r.
+  """
+  rows = []
+  for entry, trained, pretrained in records:
+    for split, metrics in trained["metrics"].items():
+      for metric in ("accuracy", "loss"):
+        rows.append((
+          *_where(study, entry), trained["density"], split, metric,
+          metrics[metric], trained["step"],
+        ))
+    if entry.level == 0:
+      for split, metrics in pretrained["metrics"].items():
+        for metric in ("accuracy", "loss"):
+          rows.append((
+            *_where(study, entry), 1.0, split, f"pretrained_{metric}",
+            metrics[metric], entry.rewind_step,
+          ))
+  return pd.DataFrame(rows, columns=list(RESULT_COLUMNS))
+
+
+def layers_table(study: str, records: Sequence[tuple]) -> pd.DataFrame:
+  """Returns one row per experiment, replicate, level and prunable layer."""
+  rows = [
+    (*_where(study, entry), *(layer[c] for c in LAYER_COLUMNS[4:]))
+    for entry, trained, _ in records
+    for layer in trained["layers"]
+  ]
+  return pd.DataFrame(rows, columns=list(LAYER_COLUMNS))
+
+
+def history_table(
+  study: str, records: Sequence[tuple], split: str
+) -> pd.DataFrame:
+  """Returns loss and accuracy during training, in the columns of results.
+
+  Args:
+    study: its name.
+    records: (entry, train record, pretrain record).
+    split: "test" (the curve steps) or "train_batches" (sums over each chunk's
+      augmented batches, before each update).
+  """
+  rows = [
+    (
+      *_where(study, entry), trained["density"], split, metric, row[metric],
+      row["step"],
+    )
+    for entry, trained, _ in records
+    for row in trained["history"]
+    if row["split"] == split
+    for metric in ("accuracy", "loss")
+  ]
+  return pd.DataFrame(rows, columns=list(RESULT_COLUMNS))
+
+
+def experiments_table(meaning: dict[str, Any]) -> pd.DataFrame:
+  """Returns one row per experiment: its settings by dotted name."""
+  rows = []
+  for name, settings in meaning["experiments"].items():
+    flat = pd.json_normalize(settings).iloc[0].to_dict()
+    rows.append({"experiment": name, "seed": meaning["seed"]} | flat)
+  return pd.DataFrame(rows)
+
+
+def _where(study, entry):
+  return study, entry.row_name, entry.replicate, entry.level
+
+
+def _records(store, entries) -> list[tuple[Entry, dict, dict]]:
+  found = []
+  for entry in entries:
+    try:
+      records = [
+        store.load_record(i) for i in (entry.train, entry.pretrain)
+      ]
+    except StoreError:
+      continue  # not run yet, or its replicate failed
+    found.append((entry, *records))
+  return found

@@ -1,0 +1,261 @@
+"""Runs: stacked replicates driven through chunks of compiled train steps."""
+
+import dataclasses
+import functools
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from imp_jax.data.batches import batch_plan, is_padded
+from imp_jax.data.dataset import Dataset
+from imp_jax.models import Model
+from imp_jax.replicates import replicate_slice, replicated, stack_trees
+from imp_jax.settings import ExecutionSettings, OptimSettings, StreamSettings
+from imp_jax.store import Artefact, Checkpoint
+from imp_jax.training import Pipeline, Recipe, TrainState, evaluate, train_steps
+from imp_jax.training.optimiser import init_opt_state, momentum_of
+
+PyTree = Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Failure:
+  """Why one replicate of an item has no artefact."""
+
+  message: str
+
+
+@dataclasses.dataclass
+class Run:
+  """One replicate's training, from its start to where it got.
+
+  Attributes:
+    name: for messages, e.g. "all-20 level 3, replicate 1".
+    state: the state, advanced in place of the old one.
+    masks: kept weights.
+    order_words: the data-order key's words.
+    checkpoint: its hook.
+    history: rows of {"step", "split", "loss", "accuracy"} so far.
+    failure: set when the loss or a weight is no longer finite.
+  """
+
+  name: str
+  state: TrainState
+  masks: PyTree
+  order_words: tuple[int, ...]
+  checkpoint: Checkpoint
+  history: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+  failure: Failure | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Trainer:
+  """What all runs of one item share.
+
+  Attributes:
+    model, dataset: the network, and the data on the device.
+    stream, optim: how examples come, and the optimiser's numbers.
+    keep_index: the training examples in use.
+    splits: evaluated at the end and, "test" only, at curve steps.
+    curve_steps: absolute steps after which "test" is evaluated.
+    execution: mode (resolved), chunk and batch sizes.
+    progress: called with the replicate-steps made.
+  """
+
+  model: Model
+  dataset: Dataset
+  stream: StreamSettings
+  optim: OptimSettings
+  keep_index: np.ndarray
+  splits: tuple[str, ...]
+  curve_steps: tuple[int, ...]
+  execution: ExecutionSettings
+  progress: Callable[[int], None]
+
+  def train(self, runs: Sequence[Run], stop: int) -> None:
+    """Trains runs up to step `stop`, each from its checkpoint if it has one.
+
+    A run whose loss or weights stop being finite keeps the state before that
+    chunk as its checkpoint and gets a `failure`; the others go on.
+    """
+    for run in runs:
+      start = int(run.state.step)
+      _restore(run)
+      self.progress(int(run.state.step) - start)
+    # Runs go in lockstep; a kill between two checkpoints may have set some
+    # back, and those go by themselves.
+    for step in sorted({int(run.state.step) for run in runs}):
+      group = [run for run in runs if int(run.state.step) == step]
+      self._train_together(group, step, stop)
+
+  def final_metrics(self, runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """Returns {split: {"loss", "accuracy", "count"}} of each run's network."""
+    metrics: list[dict[str, Any]] = [{} for _ in runs]
+    for split in self.splits:
+      for found, one in zip(metrics, self._evaluate(runs, split), strict=True):
+        found[split] = one
+    return metrics
+
+  def _train_together(self, runs: list[Run], step: int, stop: int) -> None:
+    saved_at = time.monotonic()
+    program = _train_program(self.model, self._pipeline(), self.execution.mode)
+    masks = stack_trees([run.masks for run in runs])
+    state = stack_trees([run.state for run in runs])
+    train, recipe = self.dataset.train, _recipe(self.optim)
+    while step < stop:
+      count = self._next_bound(step, stop) - step
+      before = state
+      state, sums = program(
+        state, masks, self._plans(runs, step, count), train.inputs,
+        train.labels, recipe, jnp.int32(count),
+      )
+      sums = jax.device_get(sums)  # the only read-back of the chunk
+      alive = [i for i, run in enumerate(runs) if not run.failure]
+      for i in alive:
+        if not sums["finite"][i]:
+          runs[i].state = replicate_slice(before, i)
+          runs[i].failure = Failure(
+            f"{runs[i].name}: loss or weights not finite between steps "
+            f"{step} and {step + count}; last good state kept at step {step}"
+          )
+          _save(runs[i])
+        else:
+          runs[i].state = replicate_slice(state, i)
+          runs[i].history.append({
+            "step": step + count, "split": "train_batches",
+            "loss": float(sums["loss"][i] / sums["count"][i]),
+            "accuracy": float(sums["correct"][i] / sums["count"][i]),
+          })
+      alive = [i for i in alive if not runs[i].failure]
+      step += count
+      self.progress(count * len(runs))
+      if not alive:
+        return
+      if step in self.curve_steps:
+        rows = self._evaluate(runs, "test")
+        for i in alive:
+          runs[i].history.append({"step": step, "split": "test", **rows[i]})
+      waited = time.monotonic() - saved_at
+      if step < stop and waited >= self.execution.checkpoint_seconds:
+        for i in alive:
+          _save(runs[i])
+        saved_at = time.monotonic()
+
+  def _evaluate(self, runs, split) -> list[dict[str, float]]:
+    part = self.dataset.splits[split]
+    program = _evaluate_program(
+      self.model, self.stream.mean, self.stream.std,
+      self.execution.eval_batch_size, self.execution.mode,
+    )
+    sums = jax.device_get(
+      program(
+        stack_trees([run.state.params for run in runs]),
+        stack_trees([run.state.batch_stats for run in runs]),
+        part.inputs, part.labels,
+      )
+    )
+    return [
+      {
+        "loss": float(sums["loss"][i] / sums["count"][i]),
+        "accuracy": float(sums["correct"][i] / sums["count"][i]),
+        "count": int(sums["count"][i]),
+      }
+      for i in range(len(runs))
+    ]
+
+  def _plans(self, runs, step, count) -> jax.Array:
+    """Batch plans of the next `count` steps, in arrays of one fixed size."""
+    plans = np.full(
+      (len(runs), self.execution.chunk_steps, self.stream.batch_size), -1,
+      np.int32,
+    )
+    for plan, run in zip(plans, runs, strict=True):
+      plan[:count] = batch_plan(
+        self.keep_index, run.order_words, start=step, stop=step + count,
+        batch_size=self.stream.batch_size, last_batch=self.stream.last_batch,
+      )
+    return jnp.asarray(plans)
+
+  def _next_bound(self, step: int, stop: int) -> int:
+    chunk = self.execution.chunk_steps
+    curve = [s for s in self.curve_steps if step < s < stop]
+    return min([step - step % chunk + chunk, stop, *curve])
+
+  def _pipeline(self) -> Pipeline:
+    stream = self.stream
+    return Pipeline(
+      mean=stream.mean, std=stream.std, crop_pad=stream.crop_pad,
+      flip=stream.flip, augment_order=stream.augment_order,
+      nesterov=self.optim.nesterov, decay_on=self.optim.decay_on,
+      padded=is_padded(
+        len(self.keep_index), stream.batch_size, stream.last_batch
+      ),
+    )
+
+
+def network_tree(state: TrainState) -> PyTree:
+  """Returns a state's network as host arrays: params and batch_stats."""
+  return jax.device_get(
+    {"params": state.params, "batch_stats": state.batch_stats}
+  )
+
+
+def state_tree(state: TrainState) -> PyTree:
+  """Returns a state's network and momentum as host arrays."""
+  momentum = jax.device_get(momentum_of(state.opt_state))
+  return network_tree(state) | {"momentum": momentum}
+
+
+def _save(run: Run) -> None:
+  record = {"history": run.history}
+  run.checkpoint.save(
+    int(run.state.step), Artefact(record, state_tree(run.state))
+  )
+
+
+def _restore(run: Run) -> None:
+  found = run.checkpoint.restore()
+  if found:
+    step, artefact = found
+    tree = jax.tree.map(jnp.asarray, artefact.tree)
+    run.state = run.state.replace(
+      step=jnp.int32(step), params=tree["params"],
+      batch_stats=tree["batch_stats"],
+      opt_state=init_opt_state(tree["params"], tree["momentum"]),
+    )
+    run.history = list(artefact.record["history"])
+
+
+def _recipe(optim: OptimSettings) -> Recipe:
+  return Recipe(
+    learning_rate=jnp.float32(optim.learning_rate),
+    # A fixed length, so that one program serves every number of milestones.
+    milestones=jnp.asarray(
+      [*optim.milestones, *[2**31 - 1] * (8 - len(optim.milestones))],
+      jnp.int32,
+    ),
+    factor=jnp.float32(optim.factor),
+    warmup=jnp.int32(optim.warmup),
+    cosine_steps=jnp.int32(optim.cosine_steps),
+    momentum=jnp.float32(optim.momentum),
+    weight_decay=jnp.float32(optim.weight_decay),
+    loss_scale=jnp.float32(optim.loss_scale),
+  )
+
+
+@functools.lru_cache(maxsize=64)
+def _train_program(model: Model, pipeline: Pipeline, mode: str):
+  fn = functools.partial(train_steps, model=model, pipeline=pipeline)
+  return replicated(fn, mode, shared=4)
+
+
+@functools.lru_cache(maxsize=64)
+def _evaluate_program(model, mean, std, batch_size, mode):
+  fn = functools.partial(
+    evaluate, model=model, mean=mean, std=std, batch_size=batch_size
+  )
+  return replicated(fn, mode, shared=2)

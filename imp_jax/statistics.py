@@ -1,0 +1,158 @@
+"""Statistics: paired differences, bootstrap intervals, verdicts on claims."""
+
+import dataclasses
+import warnings
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import scipy.stats
+from jaxtyping import Float
+
+# Bootstrap draws are part of a number's definition, so they are fixed.
+_SEED = 20220603
+
+
+@dataclasses.dataclass(frozen=True)
+class Interval:
+  """A mean and its confidence interval, in the data's unit."""
+
+  mean: float
+  low: float
+  high: float
+  count: int
+  confidence: float
+
+
+def mean_interval(
+  values: Float[np.ndarray, " replicates"],
+  *,
+  confidence: float = 0.95,
+  resamples: int = 10_000,
+) -> Interval:
+  """Returns the mean and its bias-corrected accelerated bootstrap interval.
+
+  Args:
+    values: one number per replicate, e.g. paired differences.
+    confidence: two-sided level in (0, 1).
+    resamples: bootstrap resamples.
+
+  Returns:
+    The interval (Efron 1987, by `scipy.stats.bootstrap`). One value, or values
+    without spread or with a bootstrap that BCa cannot correct, are handled
+    thus: a single value has no interval (-inf, inf); equal values have an
+    interval of width 0; otherwise the percentile interval stands in.
+  """
+  values = np.asarray(values, np.float64)
+  mean = float(values.mean()) if len(values) else float("nan")
+  if len(values) < 2:
+    return Interval(mean, -np.inf, np.inf, len(values), confidence)
+  if np.ptp(values) == 0:
+    return Interval(mean, mean, mean, len(values), confidence)
+  for method in ("BCa", "percentile"):
+    with warnings.catch_warnings():
+      warnings.simplefilter("ignore")  # BCa's degenerate case, handled here
+      found = scipy.stats.bootstrap(
+        (values,), np.mean, n_resamples=resamples, method=method,
+        confidence_level=confidence, rng=np.random.default_rng(_SEED),
+      ).confidence_interval
+    if np.isfinite([found.low, found.high]).all():
+      break
+  return Interval(
+    mean, float(found.low), float(found.high), len(values), confidence
+  )
+
+
+def holm_intervals(
+  samples: Mapping[str, np.ndarray],
+  *,
+  confidence: float = 0.95,
+  resamples: int = 10_000,
+) -> dict[str, Interval]:
+  """Returns one interval per comparison, with Holm's step-down correction.
+
+  While m comparisons remain, each is held against 0 at level 1 - alpha / m;
+  those whose interval excludes 0 are decided at that level, and the rest go
+  on with a smaller m (Holm 1979, in the form of intervals).
+  """
+  decided: dict[str, Interval] = {}
+  remaining = dict(samples)
+  while remaining:
+    level = 1 - (1 - confidence) / len(remaining)
+    intervals = {
+      name: mean_interval(v, confidence=level, resamples=resamples)
+      for name, v in remaining.items()
+    }
+    away = {n: i for n, i in intervals.items() if i.low > 0 or i.high < 0}
+    decided |= away or intervals
+    remaining = {n: v for n, v in remaining.items() if n not in decided}
+  return {name: decided[name] for name in samples}
+
+
+def rewinding_verdict(interval: Interval, margin: float) -> str:
+  """Returns claim 0's verdict on acc(all, t_r) - acc(none).
+
+  Args:
+    interval: of the paired differences, accuracy as a fraction.
+    margin: differences within it count as none.
+
+  Returns:
+    "holds" (lower bound > 0), "does not hold" (upper bound < 0, or the
+    interval lies within the margin of 0) or "undecided".
+  """
+  if interval.low > 0:
+    return "holds"
+  if interval.high < 0 or (-margin <= interval.low and interval.high <= margin):
+    return "does not hold"
+  return "undecided"
+
+
+def is_matching(interval: Interval, margin: float) -> bool:
+  """Returns whether sparse - dense accuracy lies above -margin, surely."""
+  return interval.low > -margin
+
+
+def smallest_matching_level(matching: Sequence[bool]) -> int:
+  """Returns the last level down to which every level is matching.
+
+  Args:
+    matching: of levels 0, 1, ...; level 0 is the dense network itself.
+  """
+  level = 0
+  while level + 1 < len(matching) and matching[level + 1]:
+    level += 1
+  return level
+
+
+def matching_levels(
+  accuracy: Float[np.ndarray, "replicates levels"],
+  *,
+  margin: float,
+  confidence: float = 0.95,
+  resamples: int = 10_000,
+) -> tuple[int, list[int]]:
+  """Returns the smallest matching level of an experiment and per replicate.
+
+  Args:
+    accuracy: test accuracy as a fraction; column 0 is the dense level. NaN
+      where a replicate failed.
+    margin: as a fraction.
+    confidence, resamples: of the bootstrap.
+
+  Returns:
+    (level, levels of each replicate). The experiment's is by the interval of
+    the paired differences over the replicates that have both; a replicate's is
+    by its own difference > -margin.
+  """
+  differences = accuracy - accuracy[:, :1]
+  together = [True]
+  for column in differences.T[1:]:
+    values = column[np.isfinite(column)]
+    interval = mean_interval(
+      values, confidence=confidence, resamples=resamples
+    )
+    together.append(is_matching(interval, margin))
+  alone = [
+    smallest_matching_level([True, *(row[1:] > -margin)])
+    for row in differences
+  ]
+  return smallest_matching_level(together), alone

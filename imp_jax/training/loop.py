@@ -1,0 +1,109 @@
+"""Many train steps in one compiled loop, fed by a batch plan."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Int
+
+from imp_jax.data.augment import augment_images, normalise
+from imp_jax.models import Model
+from imp_jax.training.optimiser import Recipe, learning_rate, make_tx
+from imp_jax.training.state import TrainState
+from imp_jax.training.step import Metrics, train_step
+
+PyTree = Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Pipeline:
+  """What a train program is compiled for, besides the model and the shapes.
+
+  Attributes:
+    mean, std: normalisation constants per channel.
+    crop_pad: random crop's padding in pixels, 0 = none.
+    flip: random mirroring.
+    augment_order: "crop_flip" or "flip_crop".
+    nesterov: Nesterov's momentum.
+    decay_on: weight decay on "all" or "kernels".
+    padded: whether batch plans may hold padding (-1).
+  """
+
+  mean: tuple[float, ...]
+  std: tuple[float, ...]
+  crop_pad: int
+  flip: bool
+  augment_order: str
+  nesterov: bool
+  decay_on: str
+  padded: bool
+
+
+def train_steps(
+  state: TrainState,
+  masks: PyTree,
+  plan: Int[Array, "steps batch"],
+  inputs: jax.Array,
+  labels: Int[Array, " examples"],
+  recipe: Recipe,
+  count: Int[Array, ""],
+  *,
+  model: Model,
+  pipeline: Pipeline,
+) -> tuple[TrainState, Metrics]:
+  """Trains one replicate for `count` steps; returns (state, metric sums).
+
+  Args:
+    state: where training goes on.
+    masks: kept weights.
+    plan: example indices of the next steps, -1 for padding. Only its first
+      `count` rows are used, so that one program serves every number of steps.
+    inputs, labels: the training split on the device.
+    recipe: the optimiser's numbers.
+    count: how many steps to make, at most len(plan); traced.
+    model: the network.
+    pipeline: static choices.
+
+  Returns:
+    The state after `count` steps, and sums over those steps: "loss",
+    "correct", "count", and "finite" (1.0 iff the losses and the final
+    parameters are all finite).
+  """
+  tx = make_tx(recipe, nesterov=pipeline.nesterov, decay_on=pipeline.decay_on)
+
+  def body(i, carry):
+    state, sums = carry
+    index = plan[i]
+    weights = (index >= 0).astype(jnp.float32) if pipeline.padded else None
+    index = jnp.maximum(index, 0)
+    batch = {
+      "inputs": _prepared(
+        inputs[index], jax.random.fold_in(state.key, state.step), pipeline
+      ),
+      "labels": labels[index],
+      "weights": weights,
+    }
+    state, new = train_step(
+      state, masks, batch, apply_fn=model.apply_train, tx=tx,
+      learning_rate=learning_rate(recipe, state.step),
+      loss_scale=recipe.loss_scale,
+    )
+    return state, jax.tree.map(jnp.add, sums, new)
+
+  zeros = {name: jnp.zeros(()) for name in ("loss", "correct", "count")}
+  state, sums = jax.lax.fori_loop(0, count, body, (state, zeros))
+  finite = jnp.isfinite(sums["loss"])
+  for leaf in jax.tree.leaves((state.params, state.batch_stats)):
+    finite &= jnp.isfinite(leaf).all()
+  return state, sums | {"finite": finite.astype(jnp.float32)}
+
+
+def _prepared(inputs, key, pipeline):
+  """Augmented and normalised inputs of one batch."""
+  if pipeline.crop_pad or pipeline.flip:
+    inputs = augment_images(
+      key, inputs, crop_pad=pipeline.crop_pad, flip=pipeline.flip,
+      order=pipeline.augment_order,
+    )
+  return normalise(inputs, pipeline.mean, pipeline.std)

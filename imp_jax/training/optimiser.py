@@ -1,0 +1,84 @@
+"""The optimiser from numbers: SGD with momentum, schedules in absolute steps."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+from jaxtyping import Array, Float, Int
+
+PyTree = Any
+
+DECAY_ON = ("all", "kernels")
+
+
+@struct.dataclass
+class Recipe:
+  """The optimiser's numbers, all traced: one program serves every value.
+
+  The learning rate of step s is
+  learning_rate * min(1, (s + 1) / warmup) * factor ** |{m in milestones: m <= s}|
+  or, with cosine_steps > 0, its last factor is
+  (1 + cos(pi * min(s / cosine_steps, 1))) / 2.
+  """
+
+  learning_rate: Any  # f32[]
+  milestones: Any  # i32[milestones], absolute steps
+  factor: Any  # f32[]
+  warmup: Any  # i32[], steps of linear warm-up, 0 = none
+  cosine_steps: Any  # i32[], 0 = milestones
+  momentum: Any  # f32[]
+  weight_decay: Any  # f32[], added to the gradient before momentum
+  loss_scale: Any  # f32[], 1 unless activations are float16
+
+
+def learning_rate(recipe: Recipe, step: Int[Array, ""]) -> Float[Array, ""]:
+  """Returns the learning rate of an absolute step."""
+  warmup = jnp.minimum((step + 1) / jnp.maximum(recipe.warmup, 1), 1)
+  passed = jnp.sum(recipe.milestones <= step)
+  progress = jnp.minimum(step / jnp.maximum(recipe.cosine_steps, 1), 1)
+  decay = jnp.where(
+    recipe.cosine_steps > 0,
+    (1 + jnp.cos(jnp.pi * progress)) / 2,
+    recipe.factor ** passed.astype(jnp.float32),
+  )
+  return recipe.learning_rate * warmup * decay
+
+
+def make_tx(
+  recipe: Recipe, *, nesterov: bool, decay_on: str
+) -> optax.GradientTransformation:
+  """Returns SGD as PyTorch writes it, up to the learning rate.
+
+  v <- momentum * v + (g + weight_decay * w); the update is v (or, with
+  Nesterov, g + momentum * v), which the train step multiplies by -lr(step).
+
+  Args:
+    recipe: the numbers.
+    nesterov: Nesterov's momentum.
+    decay_on: "all" parameters (the paper's) or only "kernels".
+  """
+  decayed = _is_kernel if decay_on == "kernels" else None
+  return optax.chain(
+    optax.add_decayed_weights(recipe.weight_decay, decayed),
+    optax.trace(recipe.momentum, nesterov),
+  )
+
+
+def init_opt_state(params: PyTree, momentum: PyTree | None = None) -> PyTree:
+  """Returns an optimiser state with the given momentum, or zero momentum."""
+  if momentum is None:
+    momentum = jax.tree.map(jnp.zeros_like, params)
+  return (optax.EmptyState(), optax.TraceState(momentum))
+
+
+def momentum_of(opt_state: PyTree) -> PyTree:
+  """Returns the momentum tree, all there is to an optimiser state."""
+  return opt_state[1].trace
+
+
+def _is_kernel(params: PyTree) -> PyTree:
+  return jax.tree_util.tree_map_with_path(
+    lambda path, _: path[-1].key == "kernel", params
+  )

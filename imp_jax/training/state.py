@@ -1,0 +1,20 @@
+"""TrainState: everything that changes during a run."""
+
+from typing import Any
+
+from flax import struct
+
+
+@struct.dataclass
+class TrainState:
+  """One replicate's state; every field is an array pytree.
+
+  What stays constant (masks, data, schedule numbers, step counts) is an
+  argument of the functions that need it.
+  """
+
+  step: Any  # i32[], absolute: a rewound run begins at t_r
+  params: Any  # nested dict of f32; exactly 0 where the mask is False
+  batch_stats: Any  # nested dict of f32
+  opt_state: Any
+  key: Any  # typed augmentation key; step s uses fold_in(key, s)

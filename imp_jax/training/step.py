@@ -1,0 +1,90 @@
+"""One pure step of SGD on a masked network."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int
+
+from imp_jax.masks import apply_masks
+from imp_jax.training.state import TrainState
+
+PyTree = Any
+Metrics = dict[str, jax.Array]
+
+
+def train_step(
+  state: TrainState,
+  masks: PyTree,
+  batch: dict[str, Any],
+  *,
+  apply_fn: Callable[..., tuple[jax.Array, PyTree]],
+  tx: optax.GradientTransformation,
+  learning_rate: jax.Array,
+  loss_scale: jax.Array | float = 1.0,
+) -> tuple[TrainState, Metrics]:
+  """One step on one replicate; returns (state, metric sums).
+
+  Args:
+    state: the state before the step.
+    masks: kept weights.
+    batch: "inputs" [batch, ...] normalised, "labels" i32[batch], "weights"
+      f32[batch] with 0 for padding, or None where there is none.
+    apply_fn: (params, batch_stats, inputs, weights) -> (logits, batch_stats).
+    tx: from `make_tx`.
+    learning_rate: of this step.
+    loss_scale: multiplies the loss and divides the gradient, for float16.
+
+  Returns:
+    The state after the step and {"loss", "correct", "count"} summed over the
+    batch without padding: the loss before the update, in nats.
+  """
+
+  def scaled_loss(params):
+    logits, batch_stats = apply_fn(
+      apply_masks(params, masks), state.batch_stats, batch["inputs"],
+      batch["weights"],
+    )
+    sums = metric_sums(logits, batch["labels"], batch["weights"])
+    return sums["loss"] / sums["count"] * loss_scale, (sums, batch_stats)
+
+  (_, (sums, batch_stats)), grads = jax.value_and_grad(
+    scaled_loss, has_aux=True
+  )(state.params)
+  grads = jax.tree.map(lambda g: g / loss_scale, grads)
+  updates, opt_state = tx.update(grads, state.opt_state, state.params)
+  params = jax.tree.map(
+    lambda p, u: p - learning_rate * u, state.params, updates
+  )
+  # Mask after the update too: rewound momentum would move removed weights.
+  state = state.replace(
+    step=state.step + 1, params=apply_masks(params, masks),
+    batch_stats=batch_stats, opt_state=opt_state,
+  )
+  return state, sums
+
+
+def metric_sums(
+  logits: Float[Array, "batch classes"],
+  labels: Int[Array, " batch"],
+  weights: Float[Array, " batch"] | None = None,
+) -> Metrics:
+  """Returns sums over a batch: cross-entropy "loss" in nats, "correct", "count".
+
+  Args:
+    logits: float32.
+    labels: class numbers; any valid number where the weight is 0.
+    weights: 0 for padding, 1 elsewhere; None = all 1.
+  """
+  losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+  correct = (jnp.argmax(logits, axis=-1) == labels).astype(jnp.float32)
+  if weights is None:
+    count = jnp.asarray(len(labels), jnp.float32)
+    return {"loss": losses.sum(), "correct": correct.sum(), "count": count}
+  return {
+    "loss": (weights * losses).sum(),
+    "correct": (weights * correct).sum(),
+    "count": weights.sum(),
+  }

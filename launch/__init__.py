@@ -1,0 +1,1 @@
+"""Command lines; nothing here is imported by a library user."""
