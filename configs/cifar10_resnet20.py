@@ -19,15 +19,17 @@ def get_config(arg: str = ""):
   config = get_defaults()
   config.name = "-".join(["cifar10-resnet20", *sorted(variants)])
   config.data.update(
-    source="tfds", name="cifar10", crop_pad=4, flip=True,
+    source="tfds",
+    name="cifar10",
+    crop_pad=4,
+    flip=True,
     # Given, so that every source of the images is normalised alike.
-    mean=(0.4914, 0.4822, 0.4465), std=(0.2470, 0.2435, 0.2616),
+    mean=(0.4914, 0.4822, 0.4465),
+    std=(0.2470, 0.2435, 0.2616),
   )
   config.model.name = "resnet20"
   # 160 epochs of 390 steps (batch 128, last partial batch dropped).
-  config.optim.update(
-    steps="62400step", milestones=("31200step", "46800step")
-  )
+  config.optim.update(steps="62400step", milestones=("31200step", "46800step"))
   config.prune.levels = 20
   config.claims.margin = 0.005
   config.experiments = (
@@ -36,16 +38,16 @@ def get_config(arg: str = ""):
     {"name": "all-400", "pretrain.steps": "400step"},
   )
   config.claims.rewinding = {
-    "treatments": ("all-200", "all-400"), "baseline": "none", "level": 10,
+    "treatments": ("all-200", "all-400"),
+    "baseline": "none",
+    "level": 10,
   }
   for preset in variants & {"composer", "openlth"}:
     set_preset(config, preset)
   if "quick" in variants:
     config.replicates = 2
     config.model.width = 0.5
-    config.optim.update(
-      steps="80step", milestones=("40step", "60step")
-    )
+    config.optim.update(steps="80step", milestones=("40step", "60step"))
     config.prune.levels = 2
     config.execution.chunk_steps = 20
     _two_experiments(config, "10step")
@@ -62,8 +64,11 @@ def get_config(arg: str = ""):
 
 def _two_experiments(config, rewind_step):
   config.experiments = (
-    {"name": "none"}, {"name": "all", "pretrain.steps": rewind_step},
+    {"name": "none"},
+    {"name": "all", "pretrain.steps": rewind_step},
   )
   config.claims.rewinding = {
-    "treatments": ("all",), "baseline": "none", "level": 2,
+    "treatments": ("all",),
+    "baseline": "none",
+    "level": 2,
   }

@@ -13,91 +13,94 @@ def get_defaults() -> ConfigDict:
   and accuracies are fractions, not percent. Nothing here is derived from
   another field, so that an override changes just what it names.
   """
-  return ConfigDict({
-    "name": "study",  # one name has one meaning in a workdir
-    "seed": 0,
-    "replicates": 4,
-    "experiments": (),  # named deltas: {"name": "all-20", "pretrain.steps": ...}
-    "data": {
-      "source": "mnist1d",  # mnist1d | npz | tfds
-      "name": "cifar10",  # which TFDS data set
-      "path": "",  # the .npz file, or TFDS's data_dir
-      "cache_dir": "",  # of decoded TFDS arrays; "" = the user's cache
-      "merge_valid": True,  # CINIC-10: train on its train and valid folders
-      "valid_examples": 0,  # training examples set apart as split "valid"
-      "generator_seed": 42,  # MNIST-1D
-      "train_examples": 4000,  # MNIST-1D
-      "mean": (),  # per channel, inputs in [0, 1]; () = the data set's
-      "std": (),
-      "batch_size": 128,  # examples
-      "last_batch": "drop",  # partial batch of an epoch: drop | keep (padded)
-      "order": "replicate",  # data order: fixed | replicate | level (new each)
-      "augment_noise": "replicate",  # augmentation keys, likewise
-      "crop_pad": 0,  # pixels of zero padding before a random crop
-      "flip": False,
-      "augment_order": "crop_flip",  # crop_flip | flip_crop
-    },
-    "model": {
-      "name": "conv1d",  # lenet300100 | conv1d | vgg16 | resnetN | resnet18/50
-      "width": 1.0,  # multiplies hidden channels
-      "bn_scale_init": "uniform",  # U(0, 1) | ones
-      "dtype": "float32",  # of activations: float32 | bfloat16 | float16
-    },
-    "optim": {
-      "steps": "2000step",  # T, the end of every training
-      "learning_rate": 0.1,
-      "schedule": "milestones",  # milestones | cosine
-      "milestones": ("1000step", "1500step"),  # absolute
-      "milestone_factor": 0.1,
-      "warmup": "0step",
-      "momentum": 0.9,
-      "nesterov": False,
-      "weight_decay": 1e-4,  # added to the gradient before momentum
-      "decay_on": "all",  # all | kernels
-      "loss_scale": 1.0,  # for float16
-    },
-    "pretrain": {
-      "steps": "0step",  # t_r
-      "subset": {"kind": "all"},
-    },
-    "prune": {
-      "levels": 12,  # level 0 is dense
-      "criterion": "magnitude",  # magnitude | random
-      "fraction": 0.2,  # of the survivors, removed at each level
-      "densities": (),  # or the density of levels 1, 2, ...
-      "allocation": "global",  # global | per_layer
-      "rule": "threshold",  # threshold (the paper's) | exact
-      "exclude": (),  # layers left out: "head", "stem_conv/kernel"
-    },
-    "ticket": {
-      "kind": "weight_rewind",  # weight_rewind | lr_rewind | finetune
-      "optimizer": "fresh",  # fresh | rewound (W_r's momentum)
-      "finetune_steps": "0step",
-    },
-    "controls": {
-      "kinds": (),  # random_mask, reinit
-      "levels": (),
-    },
-    "eval": {
-      "splits": ("test",),  # after training
-      "curve_steps": (),  # durations, absolute: test accuracy on the way
-    },
-    "execution": {  # recorded beside every number, part of no identity
-      "mode": "auto",  # auto | threads | unroll | map | vmap
-      "replicates_at_once": 0,  # 0 = all
-      "convolution": "fast",  # fast | plain
-      "chunk_steps": 500,  # steps between two looks at the metrics
-      "checkpoint_seconds": 60.0,  # of an item in progress, at chunk ends
-      "eval_batch_size": 500,
-    },
-    "claims": {
-      # Claim 0: accuracy of each treatment less the baseline's at one level.
-      "rewinding": {"treatments": (), "baseline": "", "level": 0},
-      "margin": 0.01,  # matching the dense network; equivalence
-      "resamples": 10_000,
-      "confidence": 0.95,
-    },
-  })
+  return ConfigDict(
+    {
+      "name": "study",  # one name has one meaning in a workdir
+      "seed": 0,
+      "replicates": 4,
+      # Named deltas: {"name": "all-20", "pretrain.steps": "20step"}.
+      "experiments": (),
+      "data": {
+        "source": "mnist1d",  # mnist1d | npz | tfds
+        "name": "cifar10",  # which TFDS data set
+        "path": "",  # the .npz file, or TFDS's data_dir
+        "cache_dir": "",  # of decoded TFDS arrays; "" = the user's cache
+        "merge_valid": True,  # CINIC-10: train on its train and valid folders
+        "valid_examples": 0,  # training examples set apart as split "valid"
+        "generator_seed": 42,  # MNIST-1D
+        "train_examples": 4000,  # MNIST-1D
+        "mean": (),  # per channel, inputs in [0, 1]; () = the data set's
+        "std": (),
+        "batch_size": 128,  # examples
+        "last_batch": "drop",  # of an epoch, if partial: drop | keep (padded)
+        "order": "replicate",  # data order: fixed | replicate | level (anew)
+        "augment_noise": "replicate",  # augmentation keys, likewise
+        "crop_pad": 0,  # pixels of zero padding before a random crop
+        "flip": False,
+        "augment_order": "crop_flip",  # crop_flip | flip_crop
+      },
+      "model": {
+        "name": "conv1d",  # lenet300100 | conv1d | vgg16 | resnetN
+        "width": 1.0,  # multiplies hidden channels
+        "bn_scale_init": "uniform",  # U(0, 1) | ones
+        "dtype": "float32",  # of activations: float32 | bfloat16 | float16
+      },
+      "optim": {
+        "steps": "2000step",  # T, the end of every training
+        "learning_rate": 0.1,
+        "schedule": "milestones",  # milestones | cosine
+        "milestones": ("1000step", "1500step"),  # absolute
+        "milestone_factor": 0.1,
+        "warmup": "0step",
+        "momentum": 0.9,
+        "nesterov": False,
+        "weight_decay": 1e-4,  # added to the gradient before momentum
+        "decay_on": "all",  # all | kernels
+        "loss_scale": 1.0,  # for float16
+      },
+      "pretrain": {
+        "steps": "0step",  # t_r
+        "subset": {"kind": "all"},
+      },
+      "prune": {
+        "levels": 12,  # level 0 is dense
+        "criterion": "magnitude",  # magnitude | random
+        "fraction": 0.2,  # of the survivors, removed at each level
+        "densities": (),  # or the density of levels 1, 2, ...
+        "allocation": "global",  # global | per_layer
+        "rule": "threshold",  # threshold (the paper's) | exact
+        "exclude": (),  # layers left out: "head", "stem_conv/kernel"
+      },
+      "ticket": {
+        "kind": "weight_rewind",  # weight_rewind | lr_rewind | finetune
+        "optimizer": "fresh",  # fresh | rewound (W_r's momentum)
+        "finetune_steps": "0step",
+      },
+      "controls": {
+        "kinds": (),  # random_mask, reinit
+        "levels": (),
+      },
+      "eval": {
+        "splits": ("test",),  # after training
+        "curve_steps": (),  # durations, absolute: test accuracy on the way
+      },
+      "execution": {  # recorded beside every number, part of no identity
+        "mode": "auto",  # auto | threads | unroll | map | vmap
+        "replicates_at_once": 0,  # 0 = all
+        "convolution": "fast",  # fast | plain
+        "chunk_steps": 500,  # steps between two looks at the metrics
+        "checkpoint_seconds": 60.0,  # of an item in progress, at chunk ends
+        "eval_batch_size": 500,
+      },
+      "claims": {
+        # Claim 0: accuracy of each treatment less the baseline's at one level.
+        "rewinding": {"treatments": (), "baseline": "", "level": 0},
+        "margin": 0.01,  # matching the dense network; equivalence
+        "resamples": 10_000,
+        "confidence": 0.95,
+      },
+    }
+  )
 
 
 def words(arg: str, known: tuple[str, ...]) -> set[str]:
@@ -120,15 +123,20 @@ def set_preset(config: ConfigDict, preset: str) -> None:
   data, optim = config.data, config.optim
   if preset == "composer":
     data.update(
-      last_batch="drop", augment_order="crop_flip", order="fixed",
+      last_batch="drop",
+      augment_order="crop_flip",
+      order="fixed",
       augment_noise="replicate",
     )
     config.model.dtype = "float16"
     optim.loss_scale = 1024.0  # static; the original's is dynamic
   elif preset == "openlth":
     data.update(
-      last_batch="keep", augment_order="flip_crop", order="level",
-      augment_noise="level", mean=RESNET_MEAN_OPENLTH,
+      last_batch="keep",
+      augment_order="flip_crop",
+      order="level",
+      augment_noise="level",
+      mean=RESNET_MEAN_OPENLTH,
       std=RESNET_STD_OPENLTH,
     )
     config.model.dtype = "float32"

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from imp_jax.masks import flat_leaves, kept_counts, layer_table, regrown_leaf
+from imp_jax.masks import flat_leaves, kept_counts, regrown_leaf
 
 PyTree = Any
 
@@ -75,17 +75,3 @@ def wrong_masks(
   }
   outside = sorted(changed - {path for group in groups for path in group})
   return f"{outside[0]}: pruned, but left out of pruning" if outside else None
-
-
-def emptied_layers(masks: PyTree, prunable: Sequence[str]) -> list[str]:
-  """Returns a warning for each layer without weights or with empty channels."""
-  warnings = []
-  for row in layer_table(masks, prunable):
-    if not row["kept"]:
-      warnings.append(f"{row['layer']} is emptied")
-    elif row["emptied_channels"]:
-      warnings.append(
-        f"{row['layer']} has {row['emptied_channels']} of {row['channels']} "
-        "channels emptied"
-      )
-  return warnings

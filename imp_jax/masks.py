@@ -68,14 +68,16 @@ def layer_table(masks: PyTree, prunable: Sequence[str]) -> list[dict]:
   for path in prunable:
     mask = np.asarray(flat[path])
     alive = mask.reshape(-1, mask.shape[-1]).any(axis=0)
-    rows.append({
-      "layer": path,
-      "kept": int(np.count_nonzero(mask)),
-      "total": int(mask.size),
-      "density": float(np.count_nonzero(mask) / mask.size),
-      "channels": int(alive.size),
-      "emptied_channels": int(np.count_nonzero(~alive)),
-    })
+    rows.append(
+      {
+        "layer": path,
+        "kept": int(np.count_nonzero(mask)),
+        "total": int(mask.size),
+        "density": float(np.count_nonzero(mask) / mask.size),
+        "channels": int(alive.size),
+        "emptied_channels": int(np.count_nonzero(~alive)),
+      }
+    )
   return rows
 
 
@@ -149,8 +151,8 @@ def pruned_at_level(levels: Sequence[PyTree]) -> PyTree:
 
   def first_false(*masks):
     removed = np.stack([~np.asarray(m) for m in masks])
-    return np.where(
-      removed.any(axis=0), removed.argmax(axis=0), 255
-    ).astype(np.uint8)
+    return np.where(removed.any(axis=0), removed.argmax(axis=0), 255).astype(
+      np.uint8
+    )
 
   return jax.tree.map(first_false, *levels)

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import functools
+import itertools
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -75,9 +76,9 @@ def replicated(
     if execution == "map":
       return jax.lax.map(lambda a: fn(*a, *common), own)
     count = len(jax.tree.leaves(own)[0])
-    return stack_trees([
-      fn(*replicate_slice(own, r), *common) for r in range(count)
-    ])
+    return stack_trees(
+      [fn(*replicate_slice(own, r), *common) for r in range(count)]
+    )
 
   return jax.jit(batched)
 
@@ -86,7 +87,7 @@ def chunks(items: Sequence[Any], size: int) -> list[Sequence[Any]]:
   """Returns the items in as few chunks of at most `size`, as even as can be."""
   count = -(-len(items) // size)
   bounds = [len(items) * i // max(count, 1) for i in range(count + 1)]
-  return [items[a:b] for a, b in zip(bounds, bounds[1:], strict=False)]
+  return [items[a:b] for a, b in itertools.pairwise(bounds)]
 
 
 def _in_threads(jitted, split, *args):

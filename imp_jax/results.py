@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 import pandas as pd
 
+from imp_jax.data.augment import normalise
 from imp_jax.masks import apply_masks, init_masks, unpack_masks
 from imp_jax.models import make_model
-from imp_jax.data.augment import normalise
 from imp_jax.report.tables import load_entries
 from imp_jax.store import Store
 
@@ -62,7 +62,11 @@ class Results:
     return pd.read_csv(io.StringIO(file.read_text()))
 
   def ticket(
-    self, experiment: str, *, level: int, replicate: int = 0,
+    self,
+    experiment: str,
+    *,
+    level: int,
+    replicate: int = 0,
     kind: str = "imp",
   ) -> LoadedTicket:
     """Returns one ticket.
@@ -92,8 +96,11 @@ class Results:
 
     def apply(params, batch_stats, inputs):
       network = make_model(
-        model["name"], num_classes=classes, input_shape=inputs.shape[1:],
-        width=model["width"], bn_scale_init=model["bn_scale_init"],
+        model["name"],
+        num_classes=classes,
+        input_shape=inputs.shape[1:],
+        width=model["width"],
+        bn_scale_init=model["bn_scale_init"],
         dtype=model["dtype"],
       )
       x = normalise(jnp.asarray(inputs), stream["mean"], stream["std"])

@@ -110,8 +110,13 @@ class Trainer:
       count = self._next_bound(step, stop) - step
       before = state
       state, sums = program(
-        state, masks, self._plans(runs, step, count), train.inputs,
-        train.labels, recipe, jnp.int32(count),
+        state,
+        masks,
+        self._plans(runs, step, count),
+        train.inputs,
+        train.labels,
+        recipe,
+        jnp.int32(count),
       )
       sums = jax.device_get(sums)  # the only read-back of the chunk
       alive = [i for i, run in enumerate(runs) if not run.failure]
@@ -125,11 +130,14 @@ class Trainer:
           _save(runs[i])
         else:
           runs[i].state = replicate_slice(state, i)
-          runs[i].history.append({
-            "step": step + count, "split": "train_batches",
-            "loss": float(sums["loss"][i] / sums["count"][i]),
-            "accuracy": float(sums["correct"][i] / sums["count"][i]),
-          })
+          runs[i].history.append(
+            {
+              "step": step + count,
+              "split": "train_batches",
+              "loss": float(sums["loss"][i] / sums["count"][i]),
+              "accuracy": float(sums["correct"][i] / sums["count"][i]),
+            }
+          )
       alive = [i for i in alive if not runs[i].failure]
       step += count
       self.progress(count * len(runs))
@@ -148,14 +156,18 @@ class Trainer:
   def _evaluate(self, runs, split) -> list[dict[str, float]]:
     part = self.dataset.splits[split]
     program = _evaluate_program(
-      self.model, self.stream.mean, self.stream.std,
-      self.execution.eval_batch_size, self.execution.mode,
+      self.model,
+      self.stream.mean,
+      self.stream.std,
+      self.execution.eval_batch_size,
+      self.execution.mode,
     )
     sums = jax.device_get(
       program(
         stack_trees([run.state.params for run in runs]),
         stack_trees([run.state.batch_stats for run in runs]),
-        part.inputs, part.labels,
+        part.inputs,
+        part.labels,
       )
     )
     return [
@@ -170,13 +182,18 @@ class Trainer:
   def _plans(self, runs, step, count) -> jax.Array:
     """Batch plans of the next `count` steps, in arrays of one fixed size."""
     plans = np.full(
-      (len(runs), self.execution.chunk_steps, self.stream.batch_size), -1,
+      (len(runs), self.execution.chunk_steps, self.stream.batch_size),
+      -1,
       np.int32,
     )
     for plan, run in zip(plans, runs, strict=True):
       plan[:count] = batch_plan(
-        self.keep_index, run.order_words, start=step, stop=step + count,
-        batch_size=self.stream.batch_size, last_batch=self.stream.last_batch,
+        self.keep_index,
+        run.order_words,
+        start=step,
+        stop=step + count,
+        batch_size=self.stream.batch_size,
+        last_batch=self.stream.last_batch,
       )
     return jnp.asarray(plans)
 
@@ -188,9 +205,13 @@ class Trainer:
   def _pipeline(self) -> Pipeline:
     stream = self.stream
     return Pipeline(
-      mean=stream.mean, std=stream.std, crop_pad=stream.crop_pad,
-      flip=stream.flip, augment_order=stream.augment_order,
-      nesterov=self.optim.nesterov, decay_on=self.optim.decay_on,
+      mean=stream.mean,
+      std=stream.std,
+      crop_pad=stream.crop_pad,
+      flip=stream.flip,
+      augment_order=stream.augment_order,
+      nesterov=self.optim.nesterov,
+      decay_on=self.optim.decay_on,
       padded=is_padded(
         len(self.keep_index), stream.batch_size, stream.last_batch
       ),
@@ -223,7 +244,8 @@ def _restore(run: Run) -> None:
     step, artefact = found
     tree = jax.tree.map(jnp.asarray, artefact.tree)
     run.state = run.state.replace(
-      step=jnp.int32(step), params=tree["params"],
+      step=jnp.int32(step),
+      params=tree["params"],
       batch_stats=tree["batch_stats"],
       opt_state=init_opt_state(tree["params"], tree["momentum"]),
     )

@@ -179,7 +179,9 @@ def resolve(config: Any, dataset: Dataset) -> Study:
     if name in names:
       raise ValueError(f"two experiments are named {name!r}")
     names.add(name)
-    experiments.append(_experiment(name, _with_delta(config, name, flat), dataset))
+    experiments.append(
+      _experiment(name, _with_delta(config, name, flat), dataset)
+    )
   if not re.fullmatch(r"[\w.+=-]+", config.name):
     raise ValueError(
       f"name must be letters, digits, . + = - _, got {config.name!r}"
@@ -200,9 +202,13 @@ def model_of(
 ) -> Model:
   """Returns the model that the settings name, for a data set's shapes."""
   return make_model(
-    settings.name, num_classes=dataset.num_classes,
-    input_shape=dataset.input_shape, width=settings.width, conv=convolution,
-    bn_scale_init=settings.bn_scale_init, dtype=settings.dtype,
+    settings.name,
+    num_classes=dataset.num_classes,
+    input_shape=dataset.input_shape,
+    width=settings.width,
+    conv=convolution,
+    bn_scale_init=settings.bn_scale_init,
+    dtype=settings.dtype,
   )
 
 
@@ -246,16 +252,16 @@ def _experiment(name, config, dataset) -> Experiment:
     )
   _one_of("pretrain.subset.kind", config.pretrain.subset.kind, SUBSETS)
   model = ModelSettings(
-    name=config.model.name, width=float(config.model.width),
-    bn_scale_init=config.model.bn_scale_init, dtype=config.model.dtype,
+    name=config.model.name,
+    width=float(config.model.width),
+    bn_scale_init=config.model.bn_scale_init,
+    dtype=config.model.dtype,
   )
   network = model_of(model, dataset, config.execution.convolution)
   prune = _prune(config.prune, network)
   ticket = TicketSettings(
     kind=_one_of("ticket.kind", config.ticket.kind, TICKETS),
-    optimizer=_one_of(
-      "ticket.optimizer", config.ticket.optimizer, OPTIMIZERS
-    ),
+    optimizer=_one_of("ticket.optimizer", config.ticket.optimizer, OPTIMIZERS),
     finetune_steps=steps(config.ticket.finetune_steps, "ticket.finetune_steps"),
   )
   if ticket.kind == "finetune":
@@ -344,9 +350,7 @@ def _optim(optim, steps, total) -> OptimSettings:
 def _prune(prune, network) -> PruneSettings:
   _at_least("prune.levels", prune.levels, 0)
   if not 0 < prune.fraction < 1:
-    raise ValueError(
-      f"prune.fraction must be in (0, 1), got {prune.fraction}"
-    )
+    raise ValueError(f"prune.fraction must be in (0, 1), got {prune.fraction}")
   densities = tuple(float(d) for d in prune.densities)
   if any(not 0 < d <= 1 for d in densities):
     raise ValueError(f"prune.densities must be in (0, 1], got {densities}")
@@ -354,8 +358,7 @@ def _prune(prune, network) -> PruneSettings:
     raise ValueError(f"prune.densities must not rise, got {densities}")
   if densities and len(densities) < prune.levels:
     raise ValueError(
-      f"prune.densities has {len(densities)} entries for "
-      f"{prune.levels} levels"
+      f"prune.densities has {len(densities)} entries for {prune.levels} levels"
     )
   shapes, _ = jax.eval_shape(network.init, jax.random.key(0))
   exclude = tuple(prune.exclude)
@@ -398,9 +401,7 @@ def _claims(claims, experiments) -> ClaimSettings:
     rewinding = RewindingClaim(treatments, claims.rewinding.baseline, level)
   for field in ("margin", "confidence"):
     if not 0 < claims[field] < 1:
-      raise ValueError(
-        f"claims.{field} must be in (0, 1), got {claims[field]}"
-      )
+      raise ValueError(f"claims.{field} must be in (0, 1), got {claims[field]}")
   _at_least("claims.resamples", claims.resamples, 10_000)
   return ClaimSettings(
     rewinding, float(claims.margin), claims.resamples, float(claims.confidence)
@@ -420,15 +421,10 @@ def _with_delta(config, name, flat: Mapping[str, Any]):
   """A copy of the config with one experiment's fields set."""
   config = config.copy_and_resolve_references()
   shared = ("name", "seed", "replicates", "experiments", "claims", "execution")
+  known = sorted(_flat(config.to_dict()))
   for path, value in flat.items():
     *groups, field = path.split(".")
-    node = config
-    for group in groups:
-      node = node.get(group) if hasattr(node, "get") else None
-      if node is None:
-        break
-    if not hasattr(node, "keys") or field not in node:
-      known = sorted(_flat(config.to_dict()))
+    if path not in known:
       near = difflib.get_close_matches(path, known, 1)
       hint = f"; did you mean {near[0]!r}?" if near else ""
       raise ValueError(f"experiment {name} sets unknown field {path!r}{hint}")
@@ -439,6 +435,9 @@ def _with_delta(config, name, flat: Mapping[str, Any]):
       raise ValueError(
         f"experiment {name} sets {path!r}, which a study's experiments share"
       )
+    node = config
+    for group in groups:
+      node = node[group]
     try:
       node[field] = tuple(value) if isinstance(value, list) else value
     except TypeError as error:

@@ -12,7 +12,6 @@ import numpy as np
 
 from imp_jax.data.dataset import Dataset
 from imp_jax.invariants import (
-  emptied_layers,
   nonzero_pruned_weight,
   unfaithful_rewind,
   wrong_masks,
@@ -133,7 +132,9 @@ class Node:
 
   def __post_init__(self):
     key = content_id(
-      self.stage, self.settings.VERSION, dataclasses.asdict(self.settings),
+      self.stage,
+      self.settings.VERSION,
+      dataclasses.asdict(self.settings),
       {name: node.key for name, node in self.inputs},
     )
     object.__setattr__(self, "key", key)
@@ -195,12 +196,14 @@ def run_node(
   for replicate, outcome in outcomes.items():
     if isinstance(outcome, Artefact):
       header = {
-        "stage": node.stage, "version": node.settings.VERSION,
+        "stage": node.stage,
+        "version": node.settings.VERSION,
         "settings": dataclasses.asdict(node.settings),
         "inputs": {
           name: n.object_id(context.seed, replicate) for name, n in node.inputs
         },
-        "seed": context.seed, "replicate": replicate,
+        "seed": context.seed,
+        "replicate": replicate,
         "made_with": made_with(context, len(replicates), seconds),
       }
       outcomes[replicate] = dataclasses.replace(
@@ -212,14 +215,16 @@ def run_node(
 def made_with(context: Context, together: int, seconds: float) -> dict:
   """Returns what is recorded beside a number but is no part of its identity."""
   device = jax.devices()[0]
-  precision = jax.config.jax_default_matmul_precision
+  precision = jax.config.values["jax_default_matmul_precision"]
   return {
-    "jax": jax.__version__, "backend": device.platform,
+    "jax": jax.__version__,
+    "backend": device.platform,
     "device": device.device_kind,
     "matmul_precision": precision or "the backend's default",
     "execution": context.execution.mode,
     "convolution": context.execution.convolution,
-    "replicates_together": together, "seconds_together": round(seconds, 3),
+    "replicates_together": together,
+    "seconds_together": round(seconds, 3),
   }
 
 
@@ -230,13 +235,23 @@ def _run_pretrain(context, node, replicates):
   for r in replicates:
     draw = ("reinit", r, settings.draw) if settings.draw else ("init", r)
     params, batch_stats = model.init(context.key(*draw))
-    runs.append(_run(
-      context, node, settings.stream, r, 0, init_masks(params),
-      TrainState(
-        step=jnp.int32(0), params=params, batch_stats=batch_stats,
-        opt_state=init_opt_state(params), key=None,
-      ),
-    ))
+    runs.append(
+      _run(
+        context,
+        node,
+        settings.stream,
+        r,
+        0,
+        init_masks(params),
+        TrainState(
+          step=jnp.int32(0),
+          params=params,
+          batch_stats=batch_stats,
+          opt_state=init_opt_state(params),
+          key=None,
+        ),
+      )
+    )
   trainer = _trainer(context, model, settings, curve_steps=())
   trainer.train(runs, settings.steps)
   metrics = trainer.final_metrics(runs)
@@ -265,11 +280,18 @@ def _run_train(context, node, replicates):
     else:
       opt_state = init_opt_state(params)
     runs[r] = _run(
-      context, node, settings.stream, r, settings.run, masks,
+      context,
+      node,
+      settings.stream,
+      r,
+      settings.run,
+      masks,
       TrainState(
-        step=jnp.int32(settings.start), params=params,
+        step=jnp.int32(settings.start),
+        params=params,
         batch_stats=jax.tree.map(jnp.asarray, tree["batch_stats"]),
-        opt_state=opt_state, key=None,
+        opt_state=opt_state,
+        key=None,
       ),
     )
     wrong = _unfaithful_start(context, node, r, runs[r])
@@ -277,9 +299,7 @@ def _run_train(context, node, replicates):
       outcomes[r] = Failure(f"{runs.pop(r).name}: {wrong}")
   if not runs:
     return outcomes
-  trainer = _trainer(
-    context, model, settings, curve_steps=settings.curve_steps
-  )
+  trainer = _trainer(context, model, settings, curve_steps=settings.curve_steps)
   trainer.train(list(runs.values()), settings.stop)
   metrics = trainer.final_metrics(list(runs.values()))
   for (r, run), m in zip(runs.items(), metrics, strict=True):
@@ -309,10 +329,11 @@ def _trained(model, settings, run, metrics) -> Outcome:
     return Failure(f"{run.name}: {wrong}")
   prunable = model.prunable(tree["params"])
   record = {
-    "metrics": metrics, "history": run.history, "step": settings.stop,
+    "metrics": metrics,
+    "history": run.history,
+    "step": settings.stop,
     "density": density(run.masks, prunable),
     "layers": layer_table(run.masks, prunable),
-    "warnings": emptied_layers(run.masks, prunable),
   }
   return Artefact(record, tree)
 
@@ -331,14 +352,20 @@ def _run_prune(context, node, replicates):
   totals = _group_counts(total_counts(params[0], prunable), groups)
   drops = [
     drop_counts(
-      _group_counts(kept_counts(parent, prunable), groups), totals,
-      fraction=settings.fraction, density=settings.density,
+      _group_counts(kept_counts(parent, prunable), groups),
+      totals,
+      fraction=settings.fraction,
+      density=settings.density,
     )
     for parent in parents
   ]
-  keys = jnp.stack([context.key("prune", r, settings.level) for r in replicates])
+  keys = jnp.stack(
+    [context.key("prune", r, settings.level) for r in replicates]
+  )
   new = _prune_program(settings.criterion, groups, settings.rule)(
-    stack_trees(params), stack_trees(parents), jnp.asarray(drops, jnp.int32),
+    stack_trees(params),
+    stack_trees(parents),
+    jnp.asarray(drops, jnp.int32),
     keys,
   )
   outcomes = {}
@@ -369,14 +396,13 @@ def _run_random_mask(context, node, replicates):
     kept = kept_counts(context.load_masks(node, r, shapes), prunable)
     drops = [totals[p] - kept[p] for p in prunable]
     masks = _prune_program("random", groups, "exact")(
-      stack_trees([dense]), stack_trees([dense]),
+      stack_trees([dense]),
+      stack_trees([dense]),
       jnp.asarray([drops], jnp.int32),
       context.key("random_mask", r, settings.level)[None],
     )
     masks = jax.device_get(replicate_slice(masks, 0))
-    wrong = wrong_masks(
-      masks, dense, groups=groups, drops=drops, rule="exact"
-    )
+    wrong = wrong_masks(masks, dense, groups=groups, drops=drops, rule="exact")
     outcomes[r] = (
       Failure(f"{node.label}, replicate {r}: {wrong}")
       if wrong
@@ -416,10 +442,15 @@ def _mask_artefact(masks, prunable) -> Artefact:
 
 def _trainer(context, model, settings, *, curve_steps) -> Trainer:
   return Trainer(
-    model=model, dataset=context.dataset, stream=settings.stream,
-    optim=settings.optim, keep_index=np.arange(len(context.dataset.train)),
-    splits=settings.splits, curve_steps=curve_steps,
-    execution=context.execution, progress=context.progress,
+    model=model,
+    dataset=context.dataset,
+    stream=settings.stream,
+    optim=settings.optim,
+    keep_index=np.arange(len(context.dataset.train)),
+    splits=settings.splits,
+    curve_steps=curve_steps,
+    execution=context.execution,
+    progress=context.progress,
   )
 
 

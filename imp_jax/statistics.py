@@ -52,8 +52,12 @@ def mean_interval(
     with warnings.catch_warnings():
       warnings.simplefilter("ignore")  # BCa's degenerate case, handled here
       found = scipy.stats.bootstrap(
-        (values,), np.mean, n_resamples=resamples, method=method,
-        confidence_level=confidence, rng=np.random.default_rng(_SEED),
+        (values,),
+        np.mean,
+        n_resamples=resamples,
+        method=method,
+        confidence_level=confidence,
+        rng=np.random.default_rng(_SEED),
       ).confidence_interval
     if np.isfinite([found.low, found.high]).all():
       break
@@ -147,12 +151,9 @@ def matching_levels(
   together = [True]
   for column in differences.T[1:]:
     values = column[np.isfinite(column)]
-    interval = mean_interval(
-      values, confidence=confidence, resamples=resamples
-    )
+    interval = mean_interval(values, confidence=confidence, resamples=resamples)
     together.append(is_matching(interval, margin))
   alone = [
-    smallest_matching_level([True, *(row[1:] > -margin)])
-    for row in differences
+    smallest_matching_level([True, *(row[1:] > -margin)]) for row in differences
   ]
   return smallest_matching_level(together), alone

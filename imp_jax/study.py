@@ -73,18 +73,22 @@ def prepare(config: Any, workdir: str) -> Plan:
   """
   data = config.data
   dataset = load_dataset(
-    data.source, name=data.name, path=data.path, merge_valid=data.merge_valid,
-    mean=data.mean, std=data.std, generator_seed=data.generator_seed,
-    train_examples=data.train_examples, cache_dir=data.cache_dir,
+    data.source,
+    name=data.name,
+    path=data.path,
+    merge_valid=data.merge_valid,
+    mean=data.mean,
+    std=data.std,
+    generator_seed=data.generator_seed,
+    train_examples=data.train_examples,
+    cache_dir=data.cache_dir,
   )
   if data.valid_examples:
     dataset = with_valid_split(
       dataset, data.valid_examples, jax.random.key(config.seed)
     )
   study = resolve(config, dataset)
-  tickets = tuple(
-    t for e in study.experiments for t in experiment_tickets(e)
-  )
+  tickets = tuple(t for e in study.experiments for t in experiment_tickets(e))
   store = Store(workdir)
   check_same_meaning(store, study)
   return Plan(study, dataset, store, tickets, _in_order(tickets))
@@ -102,8 +106,11 @@ def execute(plan: Plan, progress: Progress) -> Results:
     mode=resolve_execution(study.execution.mode, jax.default_backend()),
   )
   context = Context(
-    store=store, dataset=on_device(plan.dataset), seed=study.seed,
-    execution=execution, progress=progress.steps,
+    store=store,
+    dataset=on_device(plan.dataset),
+    seed=study.seed,
+    execution=execution,
+    progress=progress.steps,
   )
   missing = {
     node: [
@@ -196,15 +203,18 @@ def _run_missing(context, node, replicates, failures, progress):
       object_id = node.object_id(seed, r)
       store.save(object_id, outcome)
       store.checkpoint(object_id).clear()
-      for warning in outcome.record.get("warnings", ()):
-        progress.warn(f"{node.label}, replicate {r}: {warning}")
 
 
 def _pretrain_node(e, steps, *, draw=0) -> Node:
   return Node(
     Pretrain(
-      model=e.model, stream=e.stream, optim=_before(e.optim, steps),
-      steps=steps, draw=draw, subset=e.pretrain.subset, splits=e.eval.splits,
+      model=e.model,
+      stream=e.stream,
+      optim=_before(e.optim, steps),
+      steps=steps,
+      draw=draw,
+      subset=e.pretrain.subset,
+      splits=e.eval.splits,
     ),
     (),
     f"{e.name} fresh weights" if draw else f"{e.name} pre-training",
@@ -218,8 +228,13 @@ def _train_node(e, weights, masks, *, level, kind="weight_rewind") -> Node:
   per_level = "level" in (e.stream.order, e.stream.augment_noise)
   return Node(
     Train(
-      model=e.model, stream=e.stream, optim=e.optim, start=start, stop=stop,
-      run=level + 1 if per_level else 0, optimizer=e.ticket.optimizer,
+      model=e.model,
+      stream=e.stream,
+      optim=e.optim,
+      start=start,
+      stop=stop,
+      run=level + 1 if per_level else 0,
+      optimizer=e.ticket.optimizer,
       splits=e.eval.splits,
       curve_steps=tuple(s for s in e.eval.curve_steps if start < s < stop),
     ),
@@ -232,10 +247,14 @@ def _prune_node(e, trained, masks, level) -> Node:
   p = e.prune
   return Node(
     Prune(
-      model=e.model, level=level, criterion=p.criterion,
+      model=e.model,
+      level=level,
+      criterion=p.criterion,
       fraction=0.0 if p.densities else p.fraction,
       density=p.densities[level - 1] if p.densities else None,
-      allocation=p.allocation, rule=p.rule, exclude=p.exclude,
+      allocation=p.allocation,
+      rule=p.rule,
+      exclude=p.exclude,
     ),
     (("trained", trained), *((("masks", masks),) if masks else ())),
     f"{e.name} masks of level {level}",
@@ -249,7 +268,8 @@ def _controls(e, pretrain, masks, level) -> Iterator[Ticket]:
   """
   if "random_mask" in e.controls.kinds:
     random = Node(
-      RandomMask(e.model, level), (("masks", masks),),
+      RandomMask(e.model, level),
+      (("masks", masks),),
       f"{e.name} random masks of level {level}",
     )
     trained = _train_node(e, pretrain, random, level=level)
@@ -290,7 +310,8 @@ def _meaning(study: Study) -> dict[str, Any]:
     del fields["name"], fields["controls"], fields["prune"]["levels"]
     experiments[e.name] = fields
   meaning = {
-    "seed": study.seed, "claims": dataclasses.asdict(study.claims),
+    "seed": study.seed,
+    "claims": dataclasses.asdict(study.claims),
     "experiments": experiments,
   }
   return json.loads(json.dumps(meaning))
@@ -316,7 +337,10 @@ def _write_study(plan: Plan, failures: list[str]) -> None:
   store.write_text(config, json.dumps(meaning, indent=1))
   entries = [
     Entry(
-      experiment=t.experiment, ticket=t.kind, level=t.level, replicate=r,
+      experiment=t.experiment,
+      ticket=t.kind,
+      level=t.level,
+      replicate=r,
       rewind_step=t.pretrain.settings.steps,
       pretrain=t.pretrain.object_id(study.seed, r),
       train=t.train.object_id(study.seed, r),

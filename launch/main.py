@@ -1,30 +1,29 @@
 """Runs a study: python -m launch.main --config=configs/X.py --workdir=DIR."""
 
-import logging
 import sys
 
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import config_flags
 from rich.console import Console
 from rich.progress import (
   BarColumn,
   MofNCompleteColumn,
-  Progress as RichProgress,
   TextColumn,
   TimeElapsedColumn,
   TimeRemainingColumn,
 )
-
-from imp_jax.report.summary import (
-  accuracy_table,
-  matching_lines,
-  rewinding_lines,
+from rich.progress import (
+  Progress as RichProgress,
 )
+
+from imp_jax.report.summary import accuracy_table, summary_lines
 from imp_jax.study import Progress, execute, prepare
 
 _CONFIG = config_flags.DEFINE_config_file("config", help_string="a study")
 _WORKDIR = flags.DEFINE_string(
-  "workdir", None, "Where artefacts and results lie; extended, never emptied."
+  "workdir",
+  None,
+  "Where artefacts and results lie; extended, never emptied.",
 )
 flags.mark_flags_as_required(["config", "workdir"])
 
@@ -44,9 +43,14 @@ class Bar(Progress):
   def __init__(self):
     self._console = Console(stderr=True)
     self._bar = RichProgress(
-      TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
-      TextColumn("steps"), TimeElapsedColumn(), TimeRemainingColumn(),
-      console=self._console, disable=not self._console.is_terminal,
+      TextColumn("{task.description}"),
+      BarColumn(),
+      MofNCompleteColumn(),
+      TextColumn("steps"),
+      TimeElapsedColumn(),
+      TimeRemainingColumn(),
+      console=self._console,
+      disable=not self._console.is_terminal,
     )
     self._task = self._bar.add_task("", total=None)
 
@@ -73,9 +77,9 @@ class Bar(Progress):
 def main(argv) -> int:
   if len(argv) > 1:
     raise BadInput(f"unknown arguments: {' '.join(argv[1:])}")
-  logging.getLogger("absl").setLevel(logging.WARNING)  # Orbax is talkative
+  logging.set_verbosity(logging.WARNING)  # Orbax and JAX are talkative
   try:
-    plan = prepare(_CONFIG.value, _WORKDIR.value)
+    plan = prepare(_CONFIG.value, str(_WORKDIR.value))
   except (ValueError, OSError) as error:
     raise BadInput(error) from None
   with Bar() as bar:
@@ -83,8 +87,8 @@ def main(argv) -> int:
   table = results.table
   console = Console(width=None if sys.stdout.isatty() else 120)
   console.print(accuracy_table(table))
-  claims = plan.study.claims
-  for line in rewinding_lines(table, claims) + matching_lines(table, claims):
+  layers = results.read_table("layers")
+  for line in summary_lines(table, layers, plan.study.claims):
     console.print(line, highlight=False)
   folder = plan.store.study_dir(plan.study.name)
   console.print(f"results and figure (accuracy.png, .svg): {folder}")

@@ -7,10 +7,20 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 CLASS_NAMES = (
-  "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse",
-  "ship", "truck",
+  "airplane",
+  "automobile",
+  "bird",
+  "cat",
+  "deer",
+  "dog",
+  "frog",
+  "horse",
+  "ship",
+  "truck",
 )
-ARCHIVE = "https://datashare.ed.ac.uk/bitstream/handle/10283/3192/CINIC-10.tar.gz"
+ARCHIVE = (
+  "https://datashare.ed.ac.uk/bitstream/handle/10283/3192/CINIC-10.tar.gz"
+)
 
 
 class Cinic10(tfds.core.GeneratorBasedBuilder):
@@ -28,11 +38,15 @@ class Cinic10(tfds.core.GeneratorBasedBuilder):
     return tfds.core.DatasetInfo(
       builder=self,
       description="CINIC-10: CIFAR-10 and downsampled ImageNet images.",
-      features=tfds.features.FeaturesDict({
-        "id": tfds.features.Text(),
-        "image": tfds.features.Image(shape=(32, 32, 3), encoding_format="png"),
-        "label": tfds.features.ClassLabel(names=list(CLASS_NAMES)),
-      }),
+      features=tfds.features.FeaturesDict(
+        {
+          "id": tfds.features.Text(),
+          "image": tfds.features.Image(
+            shape=(32, 32, 3), encoding_format="png"
+          ),
+          "label": tfds.features.ClassLabel(names=list(CLASS_NAMES)),
+        }
+      ),
       supervised_keys=("image", "label"),
     )
 

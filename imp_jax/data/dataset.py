@@ -86,7 +86,7 @@ def make_dataset(
       lies outside the classes, or training has one class only.
   """
   splits, digest = {}, hashlib.sha256()
-  for split, (inputs, labels) in arrays.items():
+  for split, (inputs, labels) in sorted(arrays.items()):
     inputs, labels = _checked_arrays(f"{name} {split}", inputs, labels)
     splits[split], order_digest = canonical_split(inputs, labels)
     digest.update(f"{split} {inputs.shape[1:]} {inputs.dtype}".encode())
@@ -136,12 +136,19 @@ def canonical_split(
   themselves, which changes no array but `source_index`.
   """
   rows = np.ascontiguousarray(inputs).reshape(len(inputs), -1).view(np.uint8)
-  hashes = np.asarray([
-    hashlib.blake2b(
-      row.tobytes() + int(label).to_bytes(4, "little"), digest_size=16
-    ).digest()
-    for row, label in zip(rows, labels, strict=True)
-  ], dtype="V16").view(">u8").reshape(-1, 2)
+  hashes = (
+    np.asarray(
+      [
+        hashlib.blake2b(
+          row.tobytes() + int(label).to_bytes(4, "little", signed=True), digest_size=16
+        ).digest()
+        for row, label in zip(rows, labels, strict=True)
+      ],
+      dtype="V16",
+    )
+    .view(">u8")
+    .reshape(-1, 2)
+  )
   order = np.lexsort((hashes[:, 1], hashes[:, 0]))  # a stable sort
   split = Split(inputs[order], labels[order], order.astype(np.int64))
   return split, hashlib.sha256(hashes[order].tobytes()).digest()
@@ -203,9 +210,7 @@ def _checked_arrays(what, inputs, labels):
       f"{labels.shape}"
     )
   if len(inputs) != len(labels):
-    raise ValueError(
-      f"{what}: {len(inputs)} inputs but {len(labels)} labels"
-    )
+    raise ValueError(f"{what}: {len(inputs)} inputs but {len(labels)} labels")
   if inputs.dtype == np.uint8 and inputs.ndim in (3, 4):
     inputs = inputs.reshape(*inputs.shape[:3], -1)
   elif np.issubdtype(inputs.dtype, np.floating) and inputs.ndim == 2:
@@ -234,8 +239,9 @@ def _channel_moments(inputs):
     var = (flat**2).sum(axis=0) / len(flat) - mean**2
     mean, std = mean / 255, np.sqrt(var) / 255
   else:
-    mean, std = flat.mean(axis=0, dtype=np.float64), flat.std(
-      axis=0, dtype=np.float64
+    mean, std = (
+      flat.mean(axis=0, dtype=np.float64),
+      flat.std(axis=0, dtype=np.float64),
     )
   std = np.where(std > 0, std, 1.0)  # a constant channel is only centred
   return tuple(round(float(m), 6) for m in mean), tuple(

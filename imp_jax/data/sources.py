@@ -6,13 +6,19 @@ import pathlib
 import uuid
 import zipfile
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
 from imp_jax.data.dataset import Dataset, make_dataset
 
 TFDS_NAMES = (
-  "cifar10", "cifar100", "cinic10", "fashion_mnist", "mnist", "svhn_cropped"
+  "cifar10",
+  "cifar100",
+  "cinic10",
+  "fashion_mnist",
+  "mnist",
+  "svhn_cropped",
 )
 SOURCES = ("mnist1d", "npz", "tfds")
 
@@ -86,7 +92,7 @@ def _mnist1d(seed: int, train_examples: int):
     raise ValueError(
       f"data.train_examples must be at least 4, got {train_examples}"
     )
-  args = generator.get_dataset_args()
+  args: Any = generator.get_dataset_args()
   args.seed, args.num_samples = seed, train_examples * 5 // 4
   state = np.random.get_state()
   try:
@@ -185,7 +191,7 @@ def _prepared_folder(name: str, data_dir: pathlib.Path) -> pathlib.Path:
 def _decode_tfds(name, folder, parts):
   import tensorflow_datasets as tfds  # no TensorFlow behind data_source
 
-  builder = tfds.builder_from_directory(folder)
+  builder: Any = tfds.builder_from_directory(folder)
   arrays = {}
   for split, part in parts.items():
     source = builder.as_data_source(split=part)

@@ -51,7 +51,10 @@ def _plain(inputs, kernel, stride, padding):
   axes = kernel.ndim - 2
   spec = ("NWC", "WIO", "NWC") if axes == 1 else _NHWC
   return lax.conv_general_dilated(
-    inputs, kernel, (stride,) * axes, [(padding, padding)] * axes,
+    inputs,
+    kernel,
+    (stride,) * axes,
+    [(padding, padding)] * axes,
     dimension_numbers=spec,
   )
 
@@ -101,8 +104,11 @@ def _fast_2d_backward(stride, padding, saved, cotangent):
     for s, w, o, lo in zip(size, window, out, low, strict=True)
   ]
   d_inputs = lax.conv_general_dilated(
-    cotangent, jnp.flip(kernel, (0, 1)).transpose(0, 1, 3, 2), (1, 1),
-    list(zip(low, high, strict=True)), lhs_dilation=(stride, stride),
+    cotangent,
+    jnp.flip(kernel, (0, 1)).transpose(0, 1, 3, 2),
+    (1, 1),
+    list(zip(low, high, strict=True)),
+    lhs_dilation=(stride, stride),
     dimension_numbers=_NHWC,
   )
   # Weight gradient: inputs and cotangent correlated over the batch, which
@@ -112,8 +118,11 @@ def _fast_2d_backward(stride, padding, saved, cotangent):
     for s, w, o in zip(size, window, out, strict=True)
   ]
   d_kernel = lax.conv_general_dilated(
-    inputs.transpose(3, 1, 2, 0), cotangent.transpose(1, 2, 0, 3), (1, 1),
-    [(padding, t) for t in trim], rhs_dilation=(stride, stride),
+    inputs.transpose(3, 1, 2, 0),
+    cotangent.transpose(1, 2, 0, 3),
+    (1, 1),
+    [(padding, t) for t in trim],
+    rhs_dilation=(stride, stride),
     dimension_numbers=_NHWC,
   ).transpose(1, 2, 0, 3)
   return d_inputs, d_kernel

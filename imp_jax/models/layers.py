@@ -32,8 +32,11 @@ class Conv(nn.Module):
     shape = (self.window,) * (x.ndim - 2) + (x.shape[-1], self.features)
     kernel = self.param("kernel", kernel_init, shape)
     return convolve(
-      x.astype(self.dtype), kernel.astype(self.dtype), stride=self.stride,
-      padding=self.window // 2, kind=self.kind,
+      x.astype(self.dtype),
+      kernel.astype(self.dtype),
+      stride=self.stride,
+      padding=self.window // 2,
+      kind=self.kind,
     )
 
 
@@ -49,8 +52,9 @@ class Dense(nn.Module):
     kernel = self.param("kernel", kernel_init, (fan_in, self.features))
     bias = self.param(
       "bias",
-      lambda key, shape: jax.random.uniform(key, shape, minval=-1, maxval=1)
-      / fan_in**0.5,
+      lambda key, shape: (
+        jax.random.uniform(key, shape, minval=-1, maxval=1) / fan_in**0.5
+      ),
       (self.features,),
     )
     x = x.astype(self.dtype) @ kernel.astype(self.dtype)
@@ -91,9 +95,7 @@ class BatchNorm(nn.Module):
         unbiased = var * (count / jnp.maximum(count - 1, 1))
         for name, new in (("mean", mean), ("var", unbiased)):
           old = running[name].value
-          running[name].value = (
-            self.momentum * old + (1 - self.momentum) * new
-          )
+          running[name].value = self.momentum * old + (1 - self.momentum) * new
     else:
       mean, var = running["mean"].value, running["var"].value
     factor = scale * jax.lax.rsqrt(var + self.epsilon)

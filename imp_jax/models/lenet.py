@@ -43,7 +43,11 @@ class Conv1D(nn.Module):
     features = max(round(16 * self.width), 1)
     for i in (1, 2, 3):
       x = Conv(
-        features, window=5, stride=2, kind=self.conv, dtype=self.dtype,
+        features,
+        window=5,
+        stride=2,
+        kind=self.conv,
+        dtype=self.dtype,
         name=f"conv{i}",
       )(x)
       x = BatchNorm(

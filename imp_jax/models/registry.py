@@ -20,7 +20,9 @@ from imp_jax.models.vgg import VGG16
 PyTree = Any
 
 DTYPES = {
-  "float32": jnp.float32, "bfloat16": jnp.bfloat16, "float16": jnp.float16
+  "float32": jnp.float32,
+  "bfloat16": jnp.bfloat16,
+  "float16": jnp.float16,
 }
 
 # name -> (constructor, rank of one input: 1 signals, 3 images, None either);
@@ -37,7 +39,9 @@ MODELS: dict[str, tuple[Callable[..., nn.Module], int | None]] = {
   ),
   "resnet50": (
     lambda **options: ResNet(
-      blocks=(3, 4, 6, 3), features=(64, 128, 256, 512), bottleneck=True,
+      blocks=(3, 4, 6, 3),
+      features=(64, 128, 256, 512),
+      bottleneck=True,
       **options,
     ),
     3,
@@ -139,8 +143,11 @@ def make_model(
   if width <= 0:
     raise ValueError(f"model.width must be > 0, got {width}")
   options: dict[str, Any] = dict(
-    num_classes=num_classes, width=width, conv=conv,
-    bn_scale_init=bn_scale_init, dtype=DTYPES[dtype],
+    num_classes=num_classes,
+    width=width,
+    conv=conv,
+    bn_scale_init=bn_scale_init,
+    dtype=DTYPES[dtype],
   )
   depth = re.fullmatch(r"resnet(\d+)", name)
   if name in MODELS:
@@ -152,13 +159,10 @@ def make_model(
     known = (*MODELS, "resnetN (N = 6m + 2)")
     near = difflib.get_close_matches(name, MODELS, 1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise ValueError(
-      f"unknown model {name!r}; known: {', '.join(known)}{hint}"
-    )
+    raise ValueError(f"unknown model {name!r}; known: {', '.join(known)}{hint}")
   if rank is not None and len(input_shape) != rank:
     wanted = "signals (length,)" if rank == 1 else "images (h, w, c)"
     raise ValueError(
-      f"model {name} takes {wanted}; the data's inputs are "
-      f"{tuple(input_shape)}"
+      f"model {name} takes {wanted}; the data's inputs are {tuple(input_shape)}"
     )
   return Model(name, module, tuple(input_shape))

@@ -43,8 +43,12 @@ class ResNet(nn.Module):
 
     def conv_norm(x, features, name, window=3, stride=1):
       x = Conv(
-        features, window=window, stride=stride, kind=self.conv,
-        dtype=self.dtype, name=f"{name}_conv",
+        features,
+        window=window,
+        stride=stride,
+        kind=self.conv,
+        dtype=self.dtype,
+        name=f"{name}_conv",
       )(x)
       norm = BatchNorm(
         scale_init=self.bn_scale_init, dtype=self.dtype, name=f"{name}_norm"
@@ -84,4 +88,6 @@ def make_cifar_resnet(depth: int, **options) -> ResNet:
     raise ValueError(
       f"a CIFAR ResNet has depth 6m + 2 (8, 14, 20, 32, 56, ...), got {depth}"
     )
-  return ResNet(blocks=((depth - 2) // 6,) * 3, features=(16, 32, 64), **options)
+  return ResNet(
+    blocks=((depth - 2) // 6,) * 3, features=(16, 32, 64), **options
+  )

@@ -29,11 +29,14 @@ class VGG16(nn.Module):
     for stage, widths in enumerate(STAGES, start=1):
       for i, features in enumerate(widths, start=1):
         x = Conv(
-          max(round(features * self.width), 1), kind=self.conv,
-          dtype=self.dtype, name=f"stage{stage}_conv{i}",
+          max(round(features * self.width), 1),
+          kind=self.conv,
+          dtype=self.dtype,
+          name=f"stage{stage}_conv{i}",
         )(x)
         x = BatchNorm(
-          scale_init=self.bn_scale_init, dtype=self.dtype,
+          scale_init=self.bn_scale_init,
+          dtype=self.dtype,
           name=f"stage{stage}_norm{i}",
         )(x, train=train, weights=weights)
         x = nn.relu(x)

@@ -18,10 +18,12 @@ def random_scores(params: PyTree, key: jax.Array) -> PyTree:
   """Returns an independent uniform score in [0, 1) for each weight."""
   leaves, treedef = jax.tree.flatten(params)
   keys = jax.random.split(key, len(leaves))
-  return treedef.unflatten([
-    jax.random.uniform(k, leaf.shape)
-    for k, leaf in zip(keys, leaves, strict=True)
-  ])
+  return treedef.unflatten(
+    [
+      jax.random.uniform(k, leaf.shape)
+      for k, leaf in zip(keys, leaves, strict=True)
+    ]
+  )
 
 
 # name -> (params, key) -> scores; a new criterion is one more line.

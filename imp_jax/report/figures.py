@@ -6,8 +6,19 @@ from matplotlib.figure import Figure
 
 # Okabe and Ito's colours, which stay apart for colour-blind readers.
 COLOURS = (
-  "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"
+  "#0072B2",
+  "#D55E00",
+  "#009E73",
+  "#CC79A7",
+  "#E69F00",
+  "#56B4E9",
+  "#000000",
 )
+
+
+def test_accuracy(results: pd.DataFrame) -> pd.DataFrame:
+  """Returns the rows of results.csv with test accuracies after training."""
+  return results.query("metric == 'accuracy' and split == 'test'")
 
 
 def accuracy_figure(results: pd.DataFrame) -> Figure:
@@ -21,7 +32,7 @@ def accuracy_figure(results: pd.DataFrame) -> Figure:
     dense networks' mean as a dashed line, controls as dotted lines with open
     markers.
   """
-  rows = results[(results.metric == "accuracy") & (results.split == "test")]
+  rows = test_accuracy(results)
   figure = Figure(figsize=(7, 4.5), layout="constrained")
   axes = figure.subplots()
   names = list(dict.fromkeys(rows.experiment))
@@ -29,28 +40,44 @@ def accuracy_figure(results: pd.DataFrame) -> Figure:
   for name in names:
     parent, _, control = name.partition(":")
     colour = COLOURS[parents.index(parent) % len(COLOURS)]
-    table = rows[rows.experiment == name].groupby("level").agg(
-      density=("density", "mean"), mean=("value", "mean"), std=("value", "std")
+    levels = rows.query("experiment == @name").groupby("level")
+    table = levels.agg(
+      density=("density", "mean"),
+      mean=("value", "mean"),
+      std=("value", "std"),
     )
     spread = table["std"].fillna(0)
     if control:
       axes.errorbar(
-        table.density, table["mean"], spread, color=colour, capsize=3,
-        linestyle=":", marker="s" if control == "reinit" else "v",
-        markerfacecolor="white", label=name,
+        table.density,
+        table["mean"],
+        spread,
+        color=colour,
+        capsize=3,
+        linestyle=":",
+        marker="s" if control == "reinit" else "v",
+        markerfacecolor="white",
+        label=name,
       )
       continue
     axes.plot(table.density, table["mean"], "o-", color=colour, label=name)
     axes.fill_between(
-      table.density, table["mean"] - spread, table["mean"] + spread,
-      color=colour, alpha=0.15, linewidth=0,
+      table.density,
+      table["mean"] - spread,
+      table["mean"] + spread,
+      color=colour,
+      alpha=0.15,
+      linewidth=0,
     )
-  dense = rows[rows.level == 0].value.mean()
+  dense = float(np.mean(rows.query("level == 0")["value"]))
   if np.isfinite(dense):
     axes.axhline(dense, color="grey", linestyle="--", label="dense")
   axes.set_xscale("log")
-  ticks = [d for d in (1, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002)
-           if d >= rows.density.min() * 0.95]
+  ticks = [
+    d
+    for d in (1, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002)
+    if d >= rows.density.min() * 0.95
+  ]
   axes.set_xticks(ticks, [f"{100 * d:g}" for d in ticks])
   axes.minorticks_off()
   axes.invert_xaxis()

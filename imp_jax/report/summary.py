@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 from rich.table import Table
 
+from imp_jax.report.figures import test_accuracy
 from imp_jax.settings import ClaimSettings
 from imp_jax.statistics import (
   holm_intervals,
@@ -14,17 +15,13 @@ from imp_jax.statistics import (
 
 def accuracy_matrix(results: pd.DataFrame, experiment: str) -> pd.DataFrame:
   """Returns test accuracy, replicates by levels; NaN where there is none."""
-  rows = results[
-    (results.experiment == experiment)
-    & (results.metric == "accuracy")
-    & (results.split == "test")
-  ]
+  rows = test_accuracy(results).query("experiment == @experiment")
   return rows.pivot(index="replicate", columns="level", values="value")
 
 
 def accuracy_table(results: pd.DataFrame) -> Table:
   """Returns the table experiment x level: mean ± std of test accuracy in %."""
-  rows = results[(results.metric == "accuracy") & (results.split == "test")]
+  rows = test_accuracy(results)
   names = list(dict.fromkeys(rows.experiment))
   table = Table(title="test accuracy (%), mean ± std over replicates")
   table.add_column("level", justify="right")
@@ -34,12 +31,44 @@ def accuracy_table(results: pd.DataFrame) -> Table:
   for level, group in rows.groupby("level"):
     cells = []
     for name in names:
-      values = 100 * group[group.experiment == name].value
+      values = 100 * group.loc[group.experiment == name, "value"]
       spread = f" ± {values.std(ddof=1):.1f}" if len(values) > 1 else ""
       cells.append(f"{values.mean():.1f}{spread}" if len(values) else "")
     density = f"{100 * group.density.mean():.1f} %"
     table.add_row(str(level), density, *cells)
   return table
+
+
+def summary_lines(
+  results: pd.DataFrame, layers: pd.DataFrame, claims: ClaimSettings
+) -> list[str]:
+  """Returns the lines below the table: verdicts, matching, warnings."""
+  return [
+    *rewinding_lines(results, claims),
+    *matching_lines(results, claims),
+    *emptied_lines(layers),
+  ]
+
+
+def emptied_lines(layers: pd.DataFrame) -> list[str]:
+  """Returns a warning per experiment whose masks empty a layer or a channel.
+
+  Each layer is named with the first level at which it happens in any
+  replicate; layers.csv has every count.
+  """
+  lines = []
+  for what, rows in (
+    ("layers emptied", layers.query("kept == 0")),
+    ("channels emptied", layers.query("emptied_channels > 0")),
+  ):
+    for name, group in rows.groupby("experiment", sort=False):
+      first = group.sort_values("level").drop_duplicates("layer")
+      named = ", ".join(
+        f"{layer} from level {level}"
+        for layer, level in zip(first["layer"], first["level"], strict=True)
+      )
+      lines.append(f"warning: {name}: {what}: {named}")
+  return lines
 
 
 def rewinding_lines(results: pd.DataFrame, claims: ClaimSettings) -> list[str]:
@@ -83,8 +112,10 @@ def matching_lines(results: pd.DataFrame, claims: ClaimSettings) -> list[str]:
       results[results.experiment == name].groupby("level").density.mean()
     )
     together, alone = matching_levels(
-      accuracy.to_numpy(), margin=claims.margin,
-      confidence=claims.confidence, resamples=claims.resamples,
+      accuracy.to_numpy(),
+      margin=claims.margin,
+      confidence=claims.confidence,
+      resamples=claims.resamples,
     )
     own = np.asarray([densities[level] for level in alone])
     each = ", ".join(f"{100 * d:.1f}" for d in own)

@@ -12,12 +12,27 @@ from imp_jax.report.figures import accuracy_figure
 from imp_jax.store import Store, StoreError
 
 RESULT_COLUMNS = (
-  "study", "experiment", "replicate", "level", "density", "split", "metric",
-  "value", "step",
+  "study",
+  "experiment",
+  "replicate",
+  "level",
+  "density",
+  "split",
+  "metric",
+  "value",
+  "step",
 )
 LAYER_COLUMNS = (
-  "study", "experiment", "replicate", "level", "layer", "kept", "total",
-  "density", "channels", "emptied_channels",
+  "study",
+  "experiment",
+  "replicate",
+  "level",
+  "layer",
+  "kept",
+  "total",
+  "density",
+  "channels",
+  "emptied_channels",
 )
 
 
@@ -89,7 +104,8 @@ def write_report(
     store.write_text(folder / name, table.to_csv(index=False))
   history = history_table(study, records, "train_batches")
   store.write_text(
-    folder / "metrics.jsonl", history.to_json(orient="records", lines=True)
+    folder / "metrics.jsonl",
+    history.to_json(orient="records", lines=True) or "",
   )
   failed = folder / "failures.txt"
   if failures:
@@ -113,17 +129,29 @@ def results_table(study: str, records: Sequence[tuple]) -> pd.DataFrame:
   for entry, trained, pretrained in records:
     for split, metrics in trained["metrics"].items():
       for metric in ("accuracy", "loss"):
-        rows.append((
-          *_where(study, entry), trained["density"], split, metric,
-          metrics[metric], trained["step"],
-        ))
+        rows.append(
+          (
+            *_where(study, entry),
+            trained["density"],
+            split,
+            metric,
+            metrics[metric],
+            trained["step"],
+          )
+        )
     if entry.level == 0:
       for split, metrics in pretrained["metrics"].items():
         for metric in ("accuracy", "loss"):
-          rows.append((
-            *_where(study, entry), 1.0, split, f"pretrained_{metric}",
-            metrics[metric], entry.rewind_step,
-          ))
+          rows.append(
+            (
+              *_where(study, entry),
+              1.0,
+              split,
+              f"pretrained_{metric}",
+              metrics[metric],
+              entry.rewind_step,
+            )
+          )
   return pd.DataFrame(rows, columns=list(RESULT_COLUMNS))
 
 
@@ -150,7 +178,11 @@ def history_table(
   """
   rows = [
     (
-      *_where(study, entry), trained["density"], split, metric, row[metric],
+      *_where(study, entry),
+      trained["density"],
+      split,
+      metric,
+      row[metric],
       row["step"],
     )
     for entry, trained, _ in records
@@ -178,9 +210,7 @@ def _records(store, entries) -> list[tuple[Entry, dict, dict]]:
   found = []
   for entry in entries:
     try:
-      records = [
-        store.load_record(i) for i in (entry.train, entry.pretrain)
-      ]
+      records = [store.load_record(i) for i in (entry.train, entry.pretrain)]
     except StoreError:
       continue  # not run yet, or its replicate failed
     found.append((entry, *records))

@@ -85,7 +85,11 @@ def train_steps(
       "weights": weights,
     }
     state, new = train_step(
-      state, masks, batch, apply_fn=model.apply_train, tx=tx,
+      state,
+      masks,
+      batch,
+      apply_fn=model.apply_train,
+      tx=tx,
       learning_rate=learning_rate(recipe, state.step),
       loss_scale=recipe.loss_scale,
     )
@@ -103,7 +107,10 @@ def _prepared(inputs, key, pipeline):
   """Augmented and normalised inputs of one batch."""
   if pipeline.crop_pad or pipeline.flip:
     inputs = augment_images(
-      key, inputs, crop_pad=pipeline.crop_pad, flip=pipeline.flip,
+      key,
+      inputs,
+      crop_pad=pipeline.crop_pad,
+      flip=pipeline.flip,
       order=pipeline.augment_order,
     )
   return normalise(inputs, pipeline.mean, pipeline.std)

@@ -1,5 +1,6 @@
-"""The optimiser from numbers: SGD with momentum, schedules in absolute steps."""
+"""The optimiser from numbers: SGD with momentum, absolute steps."""
 
+import functools
 from typing import Any
 
 import jax
@@ -13,13 +14,11 @@ PyTree = Any
 DECAY_ON = ("all", "kernels")
 
 
-@struct.dataclass
-class Recipe:
+class Recipe(struct.PyTreeNode):
   """The optimiser's numbers, all traced: one program serves every value.
 
-  The learning rate of step s is
-  learning_rate * min(1, (s + 1) / warmup) * factor ** |{m in milestones: m <= s}|
-  or, with cosine_steps > 0, its last factor is
+  The learning rate of step s is learning_rate * min(1, (s + 1) / warmup) times
+  factor ** (number of milestones <= s) or, with cosine_steps > 0, times
   (1 + cos(pi * min(s / cosine_steps, 1))) / 2.
   """
 
@@ -59,26 +58,26 @@ def make_tx(
     nesterov: Nesterov's momentum.
     decay_on: "all" parameters (the paper's) or only "kernels".
   """
-  decayed = _is_kernel if decay_on == "kernels" else None
+  def decayed(path, update, param):
+    if decay_on == "kernels" and path[-1].key != "kernel":
+      return update
+    return update + recipe.weight_decay * param
+
+  # Not optax.add_decayed_weights with a mask: its state differs from the one
+  # without, and one kind of checkpoint should serve every setting.
   return optax.chain(
-    optax.add_decayed_weights(recipe.weight_decay, decayed),
+    optax.stateless(functools.partial(jax.tree.map_with_path, decayed)),
     optax.trace(recipe.momentum, nesterov),
   )
 
 
 def init_opt_state(params: PyTree, momentum: PyTree | None = None) -> PyTree:
   """Returns an optimiser state with the given momentum, or zero momentum."""
-  if momentum is None:
-    momentum = jax.tree.map(jnp.zeros_like, params)
-  return (optax.EmptyState(), optax.TraceState(momentum))
+  zeros = jax.tree.map(jnp.zeros_like, params)
+  trace = optax.TraceState(zeros if momentum is None else momentum)
+  return (optax.EmptyState(), trace)
 
 
 def momentum_of(opt_state: PyTree) -> PyTree:
   """Returns the momentum tree, all there is to an optimiser state."""
   return opt_state[1].trace
-
-
-def _is_kernel(params: PyTree) -> PyTree:
-  return jax.tree_util.tree_map_with_path(
-    lambda path, _: path[-1].key == "kernel", params
-  )

@@ -5,8 +5,7 @@ from typing import Any
 from flax import struct
 
 
-@struct.dataclass
-class TrainState:
+class TrainState(struct.PyTreeNode):
   """One replicate's state; every field is an array pytree.
 
   What stays constant (masks, data, schedule numbers, step counts) is an

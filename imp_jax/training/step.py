@@ -44,7 +44,9 @@ def train_step(
 
   def scaled_loss(params):
     logits, batch_stats = apply_fn(
-      apply_masks(params, masks), state.batch_stats, batch["inputs"],
+      apply_masks(params, masks),
+      state.batch_stats,
+      batch["inputs"],
       batch["weights"],
     )
     sums = metric_sums(logits, batch["labels"], batch["weights"])
@@ -60,8 +62,10 @@ def train_step(
   )
   # Mask after the update too: rewound momentum would move removed weights.
   state = state.replace(
-    step=state.step + 1, params=apply_masks(params, masks),
-    batch_stats=batch_stats, opt_state=opt_state,
+    step=state.step + 1,
+    params=apply_masks(params, masks),
+    batch_stats=batch_stats,
+    opt_state=opt_state,
   )
   return state, sums
 
@@ -71,7 +75,7 @@ def metric_sums(
   labels: Int[Array, " batch"],
   weights: Float[Array, " batch"] | None = None,
 ) -> Metrics:
-  """Returns sums over a batch: cross-entropy "loss" in nats, "correct", "count".
+  """Returns sums over a batch: cross-entropy "loss", "correct", "count".
 
   Args:
     logits: float32.

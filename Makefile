@@ -1,0 +1,29 @@
+# make demo: find a lottery ticket on MNIST-1D; make test: run every test.
+# Both set up .venv first, and again only when what it is made from changes.
+PYTHON ?= python3
+BIN := .venv/bin
+WORKDIR ?= runs/demo
+
+.PHONY: demo test lint setup clean
+
+demo: setup
+	$(BIN)/python -m launch.main --config=configs/mnist1d.py --workdir=$(WORKDIR)
+
+test: setup
+	$(BIN)/python -m pytest -n 2
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+setup: .venv/installed
+
+.venv/installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	  --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf .venv runs

@@ -1,0 +1,57 @@
+"""Tiny studies for tests: a small network, few steps, any change on top."""
+
+from configs import mnist1d
+from imp_jax.data.dataset import make_dataset
+from imp_jax.study import Progress, execute, prepare
+
+
+class Log(Progress):
+  """Keeps what a run tells, to count what it computed."""
+
+  def __init__(self):
+    self.total, self.done = 0, 0
+    self.nodes, self.warnings = [], []
+
+  def begin(self, total_steps):
+    self.total = total_steps
+
+  def node(self, label):
+    self.nodes.append(label)
+
+  def steps(self, count):
+    self.done += count
+
+  def warn(self, message):
+    self.warnings.append(message)
+
+
+def tiny_config(**changes):
+  """The smoke config, with fields set by dotted name ("__" for ".")."""
+  config = mnist1d.get_config("smoke")
+  for path, value in changes.items():
+    *groups, field = path.split("__")
+    node = config
+    for group in groups:
+      node = node[group]
+    node[field] = value
+  return config
+
+
+def run_tiny(workdir, **changes):
+  """Runs a tiny study; returns (results, log)."""
+  log = Log()
+  return execute(prepare(tiny_config(**changes), str(workdir)), log), log
+
+
+def random_arrays(rng, *, train=24, test=10, shape=(8, 8, 3), classes=3):
+  """Arrays of a random image data set, every class present."""
+
+  def part(count):
+    labels = rng.permutation(count) % classes
+    return rng.integers(0, 256, (count, *shape), dtype="uint8"), labels
+
+  return {"train": part(train), "test": part(test)}
+
+
+def random_dataset(rng, **options):
+  return make_dataset("random", random_arrays(rng, **options))
