@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 PyTree = Any
 
@@ -16,8 +17,16 @@ EXECUTIONS = ("auto", "threads", "unroll", "map", "vmap")
 
 
 def stack_trees(trees: Sequence[PyTree]) -> PyTree:
-  """Returns one tree whose leaves have a new first axis, the replicates."""
-  return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+  """Returns one tree whose leaves have a new first axis, the replicates.
+
+  Leaves on the host stay there; a program that takes them sends them itself.
+  """
+
+  def stack(*leaves):
+    on_host = isinstance(leaves[0], np.ndarray)
+    return np.stack(leaves) if on_host else jnp.stack(leaves)
+
+  return jax.tree.map(stack, *trees)
 
 
 def replicate_slice(tree: PyTree, index: int) -> PyTree:
@@ -92,11 +101,19 @@ def chunks(items: Sequence[Any], size: int) -> list[Sequence[Any]]:
 
 def _in_threads(jitted, split, *args):
   own, common = split(args)
+  own = jax.tree.map(_host_view, own)
   count = len(jax.tree.leaves(own)[0])
 
   def run(index):
-    return jax.block_until_ready(jitted(*replicate_slice(own, index), *common))
+    out = jitted(*replicate_slice(own, index), *common)
+    return jax.tree.map(_host_view, out)
 
   workers = min(count, os.cpu_count() or 1)
   with concurrent.futures.ThreadPoolExecutor(workers) as pool:
     return stack_trees(list(pool.map(run, range(count))))
+
+
+def _host_view(leaf):
+  """A NumPy view where there is one (a CPU's memory), so slices are free."""
+  is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+  return leaf if is_key else np.asarray(leaf)

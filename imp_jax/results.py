@@ -104,6 +104,7 @@ class Results:
         dtype=model["dtype"],
       )
       x = normalise(jnp.asarray(inputs), stream["mean"], stream["std"])
+      params, batch_stats = jax.tree.map(jnp.asarray, (params, batch_stats))
       return network.apply(params, batch_stats, x)
 
     masks = jax.device_get(init_masks(tree["params"]))

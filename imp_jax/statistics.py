@@ -154,6 +154,7 @@ def matching_levels(
     interval = mean_interval(values, confidence=confidence, resamples=resamples)
     together.append(is_matching(interval, margin))
   alone = [
-    smallest_matching_level([True, *(row[1:] > -margin)]) for row in differences
+    smallest_matching_level([True, *(row[1:] > -margin).tolist()])
+    for row in differences
   ]
   return smallest_matching_level(together), alone

@@ -37,8 +37,12 @@ def test_class_sorted_and_shuffled_sources_are_one_data_set(rng):
 def test_source_index_leads_back_to_the_source(rng):
   arrays = random_arrays(rng)
   train = make_dataset("x", arrays).train
-  np.testing.assert_array_equal(arrays["train"][0][train.source_index], train.inputs)
-  np.testing.assert_array_equal(arrays["train"][1][train.source_index], train.labels)
+  np.testing.assert_array_equal(
+    arrays["train"][0][train.source_index], train.inputs
+  )
+  np.testing.assert_array_equal(
+    arrays["train"][1][train.source_index], train.labels
+  )
 
 
 def test_duplicates_keep_source_order_among_themselves(rng):
@@ -47,33 +51,56 @@ def test_duplicates_keep_source_order_among_themselves(rng):
   train = make_dataset("x", {"train": (inputs, labels)}).train
   where = [int(i) for i in train.source_index if i in (5, 17)]
   assert where == [5, 17]
-  assert abs(np.flatnonzero(train.source_index == 5)[0]
-             - np.flatnonzero(train.source_index == 17)[0]) == 1
+  assert (
+    abs(
+      np.flatnonzero(train.source_index == 5)[0]
+      - np.flatnonzero(train.source_index == 17)[0]
+    )
+    == 1
+  )
 
 
 @pytest.mark.parametrize(
   "change",
   [
     lambda x, y: (x, (y + 1) % 3),
-    lambda x, y: (np.where(np.arange(x.size).reshape(x.shape) == 7, 255 - x, x), y),
+    lambda x, y: (
+      np.where(np.arange(x.size).reshape(x.shape) == 7, 255 - x, x),
+      y,
+    ),
     lambda x, y: (x[:-1], y[:-1]),
   ],
 )
 def test_the_fingerprint_sees_every_label_pixel_and_example(rng, change):
   arrays = random_arrays(rng)
   other = arrays | {"train": change(*arrays["train"])}
-  assert make_dataset("x", arrays).fingerprint != make_dataset("x", other).fingerprint
+  assert (
+    make_dataset("x", arrays).fingerprint
+    != make_dataset("x", other).fingerprint
+  )
 
 
 @pytest.mark.parametrize(
   "train,message",
   [
     ((np.zeros((0, 4, 4, 3), "uint8"), np.zeros(0, int)), "holds no example"),
-    ((np.zeros((3, 4, 4, 3), "uint8"), np.zeros(3, int)), "at least two classes"),
-    ((np.zeros((3, 4, 4, 3), "uint8"), np.array([0, 1, 5])), r"0\.\.2 .*got 0\.\.5"),
+    (
+      (np.zeros((3, 4, 4, 3), "uint8"), np.zeros(3, int)),
+      "at least two classes",
+    ),
+    (
+      (np.zeros((3, 4, 4, 3), "uint8"), np.array([0, 1, 5])),
+      r"0\.\.2 .*got 0\.\.5",
+    ),
     ((np.zeros((3, 4, 4, 3), "uint8"), np.array([0, 1, -1])), r"got -1\.\.1"),
-    ((np.zeros((3, 4, 4, 3), "uint8"), np.array([0, 1])), "3 inputs but 2 labels"),
-    ((np.zeros((2, 4, 4, 3), "uint8"), np.array([0.0, 1.0])), "must be integers"),
+    (
+      (np.zeros((3, 4, 4, 3), "uint8"), np.array([0, 1])),
+      "3 inputs but 2 labels",
+    ),
+    (
+      (np.zeros((2, 4, 4, 3), "uint8"), np.array([0.0, 1.0])),
+      "must be integers",
+    ),
     ((np.zeros((2, 4, 4, 3)), np.array([0, 1])), "images uint8"),
     ((np.array([[1.0, np.nan], [0, 0]]), np.array([0, 1])), "must be finite"),
   ],
@@ -142,9 +169,15 @@ def test_npz_reads_what_was_written(tmp_path, rng):
   "changes,message",
   [
     (dict(test_label=None), "lacks test_label; has train_image"),
-    (dict(train_label=np.array([[1], [2]])), r"shape \(n,\), got int64 \(2, 1\)"),
+    (
+      dict(train_label=np.array([[1], [2]])),
+      r"shape \(n,\), got int64 \(2, 1\)",
+    ),
     (dict(train_image=np.zeros((24, 8), "uint8")), "images uint8"),
-    (dict(test_image=np.zeros((10, 9, 9, 3), "uint8")), "splits differ in shape"),
+    (
+      dict(test_image=np.zeros((10, 9, 9, 3), "uint8")),
+      "splits differ in shape",
+    ),
     (dict(train_image=np.array([None] * 24)), "train_image is an object array"),
     (dict(train_label=np.zeros(24, int)), "two classes"),
   ],
@@ -199,7 +232,9 @@ def prepare_tfds(folder, arrays):
           png.seek(0)
           yield i, {"image": png, "label": int(label)}
 
-  Cifar10(data_dir=str(folder), file_format="array_record").download_and_prepare()
+  Cifar10(
+    data_dir=str(folder), file_format="array_record"
+  ).download_and_prepare()
 
 
 def test_tfds_equals_npz_and_is_decoded_once(tmp_path, rng, monkeypatch):
@@ -221,7 +256,9 @@ def test_tfds_reads_without_tensorflow(tmp_path, rng):
   import sys
 
   prepare_tfds(tmp_path, random_arrays(rng))
-  load_dataset("tfds", name="cifar10", path=str(tmp_path), cache_dir=str(tmp_path / "c"))
+  load_dataset(
+    "tfds", name="cifar10", path=str(tmp_path), cache_dir=str(tmp_path / "c")
+  )
   assert "tensorflow" not in sys.modules
 
 
@@ -238,7 +275,9 @@ def test_cinic10_merged_or_separate(tmp_path, rng, merge, train):
       image = rng.integers(0, 256, (32, 32, 3), dtype="uint8")
       mode = "L" if label == "ship" else "RGB"  # some are grey
       Image.fromarray(image).convert(mode).save(folder / "x.png")
-  Cinic10(data_dir=str(tmp_path), file_format="array_record").download_and_prepare(
+  Cinic10(
+    data_dir=str(tmp_path), file_format="array_record"
+  ).download_and_prepare(
     download_config=tfds.download.DownloadConfig(
       manual_dir=str(tmp_path / "manual")
     )
@@ -269,7 +308,9 @@ def test_steps_per_epoch(num, batch, last, steps, padded):
   assert is_padded(num, batch, last) == padded
 
 
-def plan(num=10, start=0, stop=12, batch=4, last="drop", words=(1, 2), keep=None):
+def plan(
+  num=10, start=0, stop=12, batch=4, last="drop", words=(1, 2), keep=None
+):
   keep = np.arange(num) if keep is None else keep
   return batch_plan(
     keep, words, start=start, stop=stop, batch_size=batch, last_batch=last

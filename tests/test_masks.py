@@ -34,10 +34,16 @@ def test_counts_and_density_see_prunable_leaves_only():
 
 
 def test_layer_table_counts_emptied_output_channels():
-  assert m.layer_table(MASKS, PRUNABLE) == [{
-    "layer": "a/kernel", "kept": 2, "total": 4, "density": 0.5,
-    "channels": 2, "emptied_channels": 1,
-  }]
+  assert m.layer_table(MASKS, PRUNABLE) == [
+    {
+      "layer": "a/kernel",
+      "kept": 2,
+      "total": 4,
+      "density": 0.5,
+      "channels": 2,
+      "emptied_channels": 1,
+    }
+  ]
 
 
 @pytest.mark.parametrize("shapes", [[(3, 3)], [(2, 3, 5), (7, 2), (1, 1)]])

@@ -125,7 +125,22 @@ def test_batch_norm_by_hand():
   )
 
 
-@pytest.mark.parametrize("name,shape", [("conv1d", (40,)), ("resnet8", (8, 8, 3))])
+def test_batch_norm_variance_survives_a_large_mean(rng):
+  """Mean 100 times the spread; unshifted, float32 would be off by 2e-3."""
+  x = (rng.normal(size=(4096, 1)) + 100).astype(np.float32)
+  norm = BatchNorm()
+  variables = norm.init(jax.random.key(0), jnp.asarray(x), train=False)
+  variables["batch_stats"]["mean"] = jnp.array([99.0])  # nearly converged
+  _, new = norm.apply(
+    variables, jnp.asarray(x), train=True, mutable=["batch_stats"]
+  )
+  got = (new["batch_stats"]["var"] - 0.9) / 0.1
+  np.testing.assert_allclose(got, x.astype(float).var(ddof=1), rtol=2e-5)
+
+
+@pytest.mark.parametrize(
+  "name,shape", [("conv1d", (40,)), ("resnet8", (8, 8, 3))]
+)
 def test_padding_equals_leaving_it_out(rng, name, shape):
   """Logits, gradient and running statistics of 5 examples padded to 8."""
   model = make_model(name, num_classes=3, input_shape=shape, width=0.25)

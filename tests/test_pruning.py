@@ -12,7 +12,6 @@ from imp_jax.masks import density, init_masks, kept_counts, regrown_leaf
 from imp_jax.pruning import CRITERIA, drop_counts, leaf_groups, select_masks
 from imp_jax.pruning.select import above_threshold, all_but_smallest
 
-
 # Survivors' scores ascending; q; what the paper's rule and the exact one keep.
 TABLE = [
   # q = 1: the threshold is the second smallest, kept are those strictly above.
@@ -61,7 +60,8 @@ def test_groups():
   paths = ("conv/kernel", "head/kernel", "head2/kernel")
   assert leaf_groups(paths, allocation="global") == (paths,)
   assert leaf_groups(paths, allocation="per_layer", exclude=("head",)) == (
-    ("conv/kernel",), ("head2/kernel",),
+    ("conv/kernel",),
+    ("head2/kernel",),
   )
   with pytest.raises(ValueError, match=r"'tail'.*known: conv/kernel"):
     leaf_groups(paths, allocation="global", exclude=("tail",))
@@ -74,8 +74,10 @@ def test_groups():
 def make_params(rng):
   return {
     "conv": {"kernel": jnp.asarray(rng.normal(size=(3, 2, 40)) * 0.1)},
-    "head": {"kernel": jnp.asarray(rng.normal(size=(40, 5))),
-             "bias": jnp.zeros(5)},
+    "head": {
+      "kernel": jnp.asarray(rng.normal(size=(40, 5))),
+      "bias": jnp.zeros(5),
+    },
   }
 
 
@@ -118,8 +120,11 @@ def test_ten_levels_nest_and_match_numpy(rng, key, criterion, rule, allocation):
 def test_global_magnitude_does_not_normalise_per_layer(rng, key):
   params = make_params(rng)  # the conv's weights are ten times smaller
   masks = select_masks(
-    CRITERIA["magnitude"](params, key), init_masks(params),
-    jnp.array([220]), groups=(PRUNABLE,), rule="exact",
+    CRITERIA["magnitude"](params, key),
+    init_masks(params),
+    jnp.array([220]),
+    groups=(PRUNABLE,),
+    rule="exact",
   )
   kept = kept_counts(masks, PRUNABLE)
   assert kept["conv/kernel"] < 60 and kept["head/kernel"] > 160
@@ -129,10 +134,16 @@ def test_a_layer_left_out_is_untouched(rng, key):
   params = make_params(rng)
   groups = leaf_groups(PRUNABLE, allocation="global", exclude=("head",))
   masks = select_masks(
-    CRITERIA["magnitude"](params, key), init_masks(params), jnp.array([10]),
-    groups=groups, rule="exact",
+    CRITERIA["magnitude"](params, key),
+    init_masks(params),
+    jnp.array([10]),
+    groups=groups,
+    rule="exact",
   )
-  assert kept_counts(masks, PRUNABLE) == {"conv/kernel": 230, "head/kernel": 200}
+  assert kept_counts(masks, PRUNABLE) == {
+    "conv/kernel": 230,
+    "head/kernel": 200,
+  }
 
 
 def test_vectorised_over_replicates_equals_one_at_a_time(key):
@@ -140,10 +151,12 @@ def test_vectorised_over_replicates_equals_one_at_a_time(key):
   stacked = jax.tree.map(lambda *x: jnp.stack(x), *params)
   masks = jax.vmap(init_masks)(stacked)
   drops = jnp.array([[40], [90], [200]])
-  select = functools.partial(
-    select_masks, groups=(PRUNABLE,), rule="threshold"
+  select = functools.partial(select_masks, groups=(PRUNABLE,), rule="threshold")
+  together = jax.jit(jax.vmap(select))(
+    jax.tree.map(jnp.abs, stacked), masks, drops
   )
-  together = jax.jit(jax.vmap(select))(jax.tree.map(jnp.abs, stacked), masks, drops)
   for r in range(3):
-    alone = select(jax.tree.map(jnp.abs, params[r]), init_masks(params[r]), drops[r])
+    alone = select(
+      jax.tree.map(jnp.abs, params[r]), init_masks(params[r]), drops[r]
+    )
     chex.assert_trees_all_equal(jax.tree.map(lambda x: x[r], together), alone)

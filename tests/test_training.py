@@ -19,21 +19,29 @@ from imp_jax.training import (
   train_step,
   train_steps,
 )
-from imp_jax.training.optimiser import learning_rate, make_tx, momentum_of
+from imp_jax.training.optimiser import learning_rate, make_tx
 from imp_jax.training.step import metric_sums
 
 
 def make_recipe(**changes):
   numbers = dict(
-    learning_rate=0.1, milestones=[4, 6], factor=0.1, warmup=0, cosine_steps=0,
-    momentum=0.9, weight_decay=1e-2, loss_scale=1.0,
+    learning_rate=0.1,
+    milestones=[4, 6],
+    factor=0.1,
+    warmup=0,
+    cosine_steps=0,
+    momentum=0.9,
+    weight_decay=1e-2,
+    loss_scale=1.0,
   )
   numbers |= changes
   ints = {"milestones", "warmup", "cosine_steps"}
-  return Recipe(**{
-    k: jnp.asarray(v, jnp.int32 if k in ints else jnp.float32)
-    for k, v in numbers.items()
-  })
+  return Recipe(
+    **{
+      k: jnp.asarray(v, jnp.int32 if k in ints else jnp.float32)
+      for k, v in numbers.items()
+    }
+  )
 
 
 @pytest.mark.parametrize(
@@ -98,16 +106,25 @@ def model():
 
 
 PIPELINE = Pipeline(
-  mean=(0.0,), std=(1.0,), crop_pad=0, flip=False, augment_order="crop_flip",
-  nesterov=False, decay_on="all", padded=False,
+  mean=(0.0,),
+  std=(1.0,),
+  crop_pad=0,
+  flip=False,
+  augment_order="crop_flip",
+  nesterov=False,
+  decay_on="all",
+  padded=False,
 )
 
 
 def start(model, seed=0):
   params, stats = jax.jit(model.init)(jax.random.key(seed))
   return TrainState(
-    step=jnp.int32(0), params=params, batch_stats=stats,
-    opt_state=init_opt_state(params), key=jax.random.key(9),
+    step=jnp.int32(0),
+    params=params,
+    batch_stats=stats,
+    opt_state=init_opt_state(params),
+    key=jax.random.key(9),
   )
 
 
@@ -127,9 +144,7 @@ def some_plan(steps, batch=8, seed=0):
 
 
 def compiled(model, pipeline=PIPELINE):
-  return jax.jit(
-    functools.partial(train_steps, model=model, pipeline=pipeline)
-  )
+  return jax.jit(functools.partial(train_steps, model=model, pipeline=pipeline))
 
 
 def test_dead_weights_stay_exactly_zero_even_with_rewound_momentum(
@@ -164,10 +179,13 @@ def test_a_masked_network_trains_as_one_whose_weights_are_zero(model, signals):
   grads = jax.jit(jax.grad(loss))(zeroed)
   wanted = jax.tree.map(
     lambda p, g, m: jnp.where(m, p - 0.1 * (g + 1e-2 * p), 0),
-    zeroed, grads, masks,
+    zeroed,
+    grads,
+    masks,
   )
   step = functools.partial(
-    train_step, apply_fn=model.apply_train,
+    train_step,
+    apply_fn=model.apply_train,
     tx=make_tx(make_recipe(), nesterov=False, decay_on="all"),
     learning_rate=jnp.float32(0.1),
   )
@@ -181,12 +199,18 @@ def test_golden_step(model, signals):
   Printed by this test when it fails; tolerances are those of float32 sums.
   """
   state, sums = compiled(model)(
-    start(model), init_masks(start(model).params), some_plan(1), *signals,
-    make_recipe(), jnp.int32(1),
+    start(model),
+    init_masks(start(model).params),
+    some_plan(1),
+    *signals,
+    make_recipe(),
+    jnp.int32(1),
   )
   kernel = state.params["conv1"]["kernel"]
   got = [
-    float(sums["loss"]), float(sums["correct"]), float(jnp.abs(kernel).sum()),
+    float(sums["loss"]),
+    float(sums["correct"]),
+    float(jnp.abs(kernel).sum()),
     float(state.batch_stats["norm2"]["mean"].sum()),
   ]
   assert got == pytest.approx(GOLDEN_STEP, rel=1e-4), got
@@ -198,11 +222,15 @@ GOLDEN_STEP = [18.895565, 2.0, 12.072825, 0.0849723]
 def test_chunks_of_steps_equal_one_run_bit_for_bit(model, signals):
   run, plan = compiled(model), some_plan(7)
   masks = init_masks(start(model).params)
-  whole, _ = run(start(model), masks, plan, *signals, make_recipe(), jnp.int32(7))
+  whole, _ = run(
+    start(model), masks, plan, *signals, make_recipe(), jnp.int32(7)
+  )
   state = start(model)
   for first, count in ((0, 3), (3, 1), (4, 3)):
     rows = jnp.concatenate([plan[first:], plan[:first]])  # one shape
-    state, _ = run(state, masks, rows, *signals, make_recipe(), jnp.int32(count))
+    state, _ = run(
+      state, masks, rows, *signals, make_recipe(), jnp.int32(count)
+    )
   chex.assert_trees_all_equal(state.params, whole.params)
   chex.assert_trees_all_equal(state.batch_stats, whole.batch_stats)
 
@@ -249,8 +277,12 @@ def test_loss_scale_changes_no_float32_gradient(model, signals):
   masks = init_masks(start(model).params)
   states = [
     compiled(model)(
-      start(model), masks, some_plan(2), *signals,
-      make_recipe(loss_scale=scale), jnp.int32(2),
+      start(model),
+      masks,
+      some_plan(2),
+      *signals,
+      make_recipe(loss_scale=scale),
+      jnp.int32(2),
     )[0]
     for scale in (1.0, 1024.0)
   ]

@@ -140,7 +140,8 @@ def canonical_split(
     np.asarray(
       [
         hashlib.blake2b(
-          row.tobytes() + int(label).to_bytes(4, "little", signed=True), digest_size=16
+          row.tobytes() + int(label).to_bytes(4, "little", signed=True),
+          digest_size=16,
         ).digest()
         for row, label in zip(rows, labels, strict=True)
       ],

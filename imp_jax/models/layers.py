@@ -90,7 +90,9 @@ class BatchNorm(nn.Module):
       "var": self.variable("batch_stats", "var", jnp.ones, shape),
     }
     if train:
-      mean, var, count = _batch_moments(x.astype(jnp.float32), weights)
+      mean, var, count = _batch_moments(
+        x.astype(jnp.float32), weights, running["mean"].value
+      )
       if not self.is_initializing():
         unbiased = var * (count / jnp.maximum(count - 1, 1))
         for name, new in (("mean", mean), ("var", unbiased)):
@@ -103,16 +105,19 @@ class BatchNorm(nn.Module):
     return (x * factor + shift).astype(self.dtype)
 
 
-def _batch_moments(x, weights):
-  """Mean, biased variance and number of entries per channel, in one pass."""
+def _batch_moments(x, weights, shift):
+  """Mean, biased variance and number of entries per channel, in one pass.
+
+  The one-pass variance E[x^2] - E[x]^2 cancels where the mean is large against
+  the spread, so x is first shifted by a guess of the mean: the running one.
+  """
   axes = tuple(range(x.ndim - 1))
-  spatial = x[0, ..., 0].size
-  if weights is None:
-    count = len(x) * spatial
-    total, squares = x.sum(axes), (x * x).sum(axes)
-  else:
-    w = weights.reshape(-1, *(1,) * (x.ndim - 1))
-    count = weights.sum() * spatial
-    total, squares = (w * x).sum(axes), (w * x * x).sum(axes)
-  mean = total / count
-  return mean, jnp.maximum(squares / count - mean * mean, 0), count
+  count = len(x) * x[0, ..., 0].size
+  x = x - shift
+  wx = x
+  if weights is not None:
+    wx = weights.reshape(-1, *(1,) * (x.ndim - 1)) * x
+    count = weights.sum() * x[0, ..., 0].size
+  mean = wx.sum(axes) / count
+  var = jnp.maximum((wx * x).sum(axes) / count - mean * mean, 0)
+  return mean + shift, var, count

@@ -58,6 +58,7 @@ def make_tx(
     nesterov: Nesterov's momentum.
     decay_on: "all" parameters (the paper's) or only "kernels".
   """
+
   def decayed(path, update, param):
     if decay_on == "kernels" and path[-1].key != "kernel":
       return update

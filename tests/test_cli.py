@@ -1,0 +1,97 @@
+"""The command line: exit codes, one-line errors, every config's :smoke."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tests.tiny import random_arrays
+
+ROOT = pathlib.Path(__file__).parent.parent
+CONFIGS = sorted(
+  f.stem
+  for f in (ROOT / "configs").glob("*.py")
+  if f.stem not in ("__init__", "defaults")
+)
+
+
+def launch(*args):
+  return subprocess.run(
+    [sys.executable, "-m", "launch.main", *args],
+    cwd=ROOT,
+    env=os.environ | {"JAX_PLATFORMS": "cpu"},
+    capture_output=True,
+    text=True,
+    timeout=300,
+  )
+
+
+def data_flags(config, folder):
+  """Small random images where a config wants a data set to be downloaded."""
+  if config == "mnist1d":
+    return []
+  arrays = random_arrays(np.random.default_rng(0), shape=(32, 32, 3))
+  path = folder / "images.npz"
+  np.savez(
+    path,
+    **{
+      f"{s}_{k}": v
+      for s, pair in arrays.items()
+      for k, v in zip(("image", "label"), pair, strict=True)
+    },
+  )
+  return ["--config.data.source=npz", f"--config.data.path={path}"]
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_smoke_of_every_config(tmp_path, config):
+  flags = data_flags(config, tmp_path)
+  done = launch(
+    f"--config=configs/{config}.py:smoke", f"--workdir={tmp_path}/w", *flags
+  )
+  assert done.returncode == 0, done.stderr
+  assert "test accuracy (%), mean ± std over replicates" in done.stdout
+  assert "claim 0, rewinding matters, at level 2" in done.stdout
+  assert "accuracy.png" in done.stdout
+  assert done.stderr == ""  # quiet when not a terminal
+
+
+@pytest.mark.parametrize(
+  "flags,message",
+  [
+    (["--config.optim.learnin_rate=1"], "learning_rate"),
+    (["--config.replicates=many"], "many"),
+    (["--config.replicates=0"], "replicates must be at least 1, got 0"),
+    (["--workdir=/proc/no/such"], "workdir /proc/no/such is not writable"),
+    (["--config=configs/nothing.py"], "nothing.py"),
+    (["--config=configs/mnist1d.py:large"], "unknown config variant 'large'"),
+    (["extra"], "unknown arguments: extra"),
+  ],
+)
+def test_bad_input_exits_2_with_one_line(tmp_path, flags, message):
+  done = launch(
+    "--config=configs/mnist1d.py:smoke", f"--workdir={tmp_path}/w", *flags
+  )
+  assert done.returncode == 2
+  lines = done.stderr.strip().splitlines()
+  assert len(lines) == 1 and lines[0].startswith("error: "), done.stderr
+  assert message in lines[0]
+  assert done.stdout == "" and not (tmp_path / "w").exists()
+
+
+def test_a_failed_replicate_exits_1_and_names_itself(tmp_path):
+  done = launch(
+    "--config=configs/mnist1d.py:smoke",
+    f"--workdir={tmp_path}/w",
+    "--config.optim.learning_rate=1e30",
+    "--config.eval.curve_steps=()",
+  )
+  assert done.returncode == 1, done.stderr
+  assert (
+    "none level 0, replicate 0: loss or weights not finite between steps 0 "
+    "and 3; last good state kept at step 0" in done.stderr
+  )
+  assert "Traceback" not in done.stderr

@@ -1,0 +1,117 @@
+"""Statistics: against NumPy, hand tables, and the rules of the verdicts."""
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from imp_jax.statistics import (
+  Interval,
+  holm_intervals,
+  is_matching,
+  matching_levels,
+  mean_interval,
+  rewinding_verdict,
+  smallest_matching_level,
+)
+
+
+def bca_by_numpy(values, confidence, draws):
+  """Efron's bias-corrected accelerated interval of a mean, written out."""
+  n = len(values)
+  means = values[draws].mean(1)
+  share = ((means < values.mean()).mean() + (means <= values.mean()).mean()) / 2
+  z0 = scipy.stats.norm.ppf(share)
+  jack = np.array([np.delete(values, i).mean() for i in range(n)])
+  away = jack.mean() - jack
+  a = (away**3).sum() / (6 * (away**2).sum() ** 1.5)
+  bounds = []
+  for tail in ((1 - confidence) / 2, (1 + confidence) / 2):
+    z = z0 + scipy.stats.norm.ppf(tail)
+    bounds.append(
+      np.quantile(means, scipy.stats.norm.cdf(z0 + z / (1 - a * z)))
+    )
+  return bounds
+
+
+def test_intervals_agree_with_a_bca_written_out():
+  rng = np.random.default_rng(1)
+  values = rng.exponential(size=12)
+  draws = rng.integers(0, 12, (1_000_000, 12))
+  interval = mean_interval(values, confidence=0.9, resamples=1_000_000)
+  assert interval.mean == pytest.approx(values.mean())
+  # Two independent sets of resamples: their quantiles differ by ~1e-3.
+  assert [interval.low, interval.high] == pytest.approx(
+    bca_by_numpy(values, 0.9, draws), abs=6e-3
+  )
+
+
+def test_intervals_shift_scale_and_repeat():
+  values = np.random.default_rng(0).normal(size=6)
+  one, again = mean_interval(values), mean_interval(values)
+  moved = mean_interval(3 * values + 1)
+  assert one == again
+  assert moved.low == pytest.approx(3 * one.low + 1)
+  assert moved.high == pytest.approx(3 * one.high + 1)
+  assert one.low < one.mean < one.high
+
+
+def test_degenerate_samples():
+  single = mean_interval(np.array([0.3]))
+  assert (single.mean, single.low, single.high) == (0.3, -np.inf, np.inf)
+  equal = mean_interval(np.full(4, 0.02))
+  assert (equal.low, equal.high) == (0.02, 0.02)
+  two = mean_interval(np.array([0.0, 1.0]))
+  assert 0 <= two.low < two.high <= 1
+
+
+@pytest.mark.parametrize(
+  "low,high,verdict",
+  [
+    (0.001, 0.03, "holds"),
+    (-0.03, -0.001, "does not hold"),
+    (-0.009, 0.009, "does not hold"),  # within the margin of nothing
+    (-0.02, 0.005, "undecided"),
+    (0.0, 0.02, "undecided"),
+    (-np.inf, np.inf, "undecided"),
+  ],
+)
+def test_rewinding_verdicts(low, high, verdict):
+  assert rewinding_verdict(Interval(0, low, high, 4, 0.95), 0.01) == verdict
+
+
+def test_holm_steps_down():
+  """The clear effect is held to 1 - 0.05 / 2, and then the other to 0.95."""
+  rng = np.random.default_rng(0)
+  samples = {
+    "weak": rng.normal(0.0, 1.0, 20),
+    "strong": rng.normal(5.0, 1.0, 20),
+  }
+  found = holm_intervals(samples)
+  assert list(found) == ["weak", "strong"]
+  assert found["strong"].confidence == pytest.approx(0.975)
+  assert found["weak"].confidence == pytest.approx(0.95)
+  nothing = holm_intervals({k: v - v.mean() for k, v in samples.items()})
+  assert {i.confidence for i in nothing.values()} == {0.975}
+  assert holm_intervals({}) == {}
+
+
+def test_matching():
+  assert is_matching(Interval(0, -0.009, 0.1, 4, 0.95), 0.01)
+  assert not is_matching(Interval(0, -0.01, 0.1, 4, 0.95), 0.01)
+  assert smallest_matching_level([True, True, False, True]) == 1
+  assert smallest_matching_level([True, False]) == 0
+  assert smallest_matching_level([True, True, True]) == 2
+
+
+def test_matching_levels_by_hand():
+  """Level 1 loses nothing; level 2 loses two points in one replicate."""
+  accuracy = np.array(
+    [
+      [0.90, 0.90, 0.88, 0.90],
+      [0.92, 0.93, 0.92, 0.80],
+      [0.94, 0.94, 0.94, np.nan],  # a failed replicate
+    ]
+  )
+  together, alone = matching_levels(accuracy, margin=0.01)
+  assert together == 1
+  assert alone == [1, 2, 2]
