@@ -105,7 +105,7 @@ class Trainer:
     program = _train_program(self.model, self._pipeline(), self.execution.mode)
     masks = stack_trees([run.masks for run in runs])
     state = stack_trees([run.state for run in runs])
-    train, recipe = self.dataset.train, _recipe(self.optim)
+    train, recipe = self.dataset.train, make_recipe(self.optim)
     while step < stop:
       count = self._next_bound(step, stop) - step
       before = state
@@ -252,7 +252,8 @@ def _restore(run: Run) -> None:
     run.history = list(artefact.record["history"])
 
 
-def _recipe(optim: OptimSettings) -> Recipe:
+def make_recipe(optim: OptimSettings) -> Recipe:
+  """Returns the traced numbers of an optimiser's settings."""
   return Recipe(
     learning_rate=jnp.float32(optim.learning_rate),
     # A fixed length, so that one program serves every number of milestones.
