@@ -28,131 +28,16 @@ from imp_jax.masks import (
   unpack_masks,
 )
 from imp_jax.models import Model
+from imp_jax.nodes import Node, Pretrain, Prune, RandomMask, Train
 from imp_jax.pruning import CRITERIA, drop_counts, leaf_groups, select_masks
 from imp_jax.replicates import replicate_slice, stack_trees
 from imp_jax.runs import Failure, Run, Trainer, network_tree, state_tree
-from imp_jax.settings import (
-  ExecutionSettings,
-  ModelSettings,
-  OptimSettings,
-  StreamSettings,
-  model_of,
-)
-from imp_jax.store import Artefact, Store, content_id
+from imp_jax.settings import ExecutionSettings, ModelSettings, model_of
+from imp_jax.store import Artefact, Store
 from imp_jax.training import TrainState, init_opt_state
 
 PyTree = Any
 Outcome = Artefact | Failure
-
-
-@dataclasses.dataclass(frozen=True)
-class Pretrain:
-  """W_r: a fresh network trained for t_r steps. No inputs.
-
-  Attributes:
-    steps: t_r; 0 leaves the network as it was drawn.
-    draw: 0 = the replicate's own initialisation, which its experiments share;
-      k = another one, drawn for the "reinit" control at level k.
-    splits: evaluated at the end.
-  """
-
-  VERSION = 1
-  model: ModelSettings
-  stream: StreamSettings
-  optim: OptimSettings
-  steps: int
-  draw: int
-  subset: str
-  splits: tuple[str, ...]
-
-
-@dataclasses.dataclass(frozen=True)
-class Prune:
-  """The next level's masks. Inputs: "trained", and "masks" after level 1."""
-
-  VERSION = 1
-  model: ModelSettings
-  level: int
-  criterion: str
-  fraction: float
-  density: float | None
-  allocation: str
-  rule: str
-  exclude: tuple[str, ...]
-
-
-@dataclasses.dataclass(frozen=True)
-class RandomMask:
-  """A random mask at the layerwise densities of its input "masks"."""
-
-  VERSION = 1
-  model: ModelSettings
-  level: int
-
-
-@dataclasses.dataclass(frozen=True)
-class Train:
-  """A ticket's training. Inputs: "weights", and "masks" unless dense.
-
-  Attributes:
-    start, stop: absolute steps.
-    run: number of this run for per-level noise: 0 unless the noise is new per
-      level; pre-training's is 0, level k's is k + 1.
-    optimizer: "fresh" or "rewound".
-  """
-
-  VERSION = 1
-  model: ModelSettings
-  stream: StreamSettings
-  optim: OptimSettings
-  start: int
-  stop: int
-  run: int
-  optimizer: str
-  splits: tuple[str, ...]
-  curve_steps: tuple[int, ...]
-
-
-@dataclasses.dataclass(frozen=True)
-class Node:
-  """A stage with settings and inputs, for any replicate.
-
-  Attributes:
-    settings: one of the dataclasses above; every field enters the identity.
-    inputs: (name, node) pairs.
-    label: for people; it enters nothing.
-    key: hash of the stage, its VERSION, its settings and its inputs' keys.
-      Nodes are equal iff their keys are.
-  """
-
-  settings: Any = dataclasses.field(compare=False)
-  inputs: tuple[tuple[str, "Node"], ...] = dataclasses.field(compare=False)
-  label: str = dataclasses.field(compare=False)
-  key: str = dataclasses.field(init=False)
-
-  def __post_init__(self):
-    key = content_id(
-      self.stage,
-      self.settings.VERSION,
-      dataclasses.asdict(self.settings),
-      {name: node.key for name, node in self.inputs},
-    )
-    object.__setattr__(self, "key", key)
-
-  @property
-  def stage(self) -> str:
-    return type(self.settings).__name__.lower()
-
-  @property
-  def steps(self) -> int:
-    """Optimiser steps that one replicate of this node takes."""
-    if isinstance(self.settings, Train):
-      return self.settings.stop - self.settings.start
-    return getattr(self.settings, "steps", 0)
-
-  def object_id(self, seed: int, replicate: int) -> str:
-    """Returns the identity of one replicate's artefact."""
-    return content_id(self.key, seed, replicate)
 
 
 @dataclasses.dataclass(frozen=True)

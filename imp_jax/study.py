@@ -9,20 +9,14 @@ import jax
 
 from imp_jax.data.dataset import Dataset, on_device, with_valid_split
 from imp_jax.data.sources import load_dataset
+from imp_jax.nodes import Node, Pretrain, Prune, RandomMask, Train
 from imp_jax.replicates import chunks, resolve_execution
 from imp_jax.report.tables import Entry, write_report
+from imp_jax.resolve import resolve
 from imp_jax.results import Results
 from imp_jax.runs import Failure
-from imp_jax.settings import Experiment, Study, resolve
-from imp_jax.stages import (
-  Context,
-  Node,
-  Pretrain,
-  Prune,
-  RandomMask,
-  Train,
-  run_node,
-)
+from imp_jax.settings import Experiment, Study
+from imp_jax.stages import Context, run_node
 from imp_jax.store import Store
 
 

@@ -15,7 +15,7 @@ ORDER = [
   {"models", "pruning"},
   {"training", "invariants", "statistics", "replicates"},
   {"settings", "store"},
-  {"runs"},
+  {"runs", "resolve", "nodes"},
   {"stages", "report"},
   {"results"},
   {"study"},

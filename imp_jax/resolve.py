@@ -1,0 +1,345 @@
+"""Resolving: a config into settings, every field validated first."""
+
+import difflib
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+
+from imp_jax.data.augment import AUGMENT_ORDERS
+from imp_jax.data.batches import LAST_BATCH, steps_per_epoch
+from imp_jax.data.dataset import Dataset
+from imp_jax.pruning import ALLOCATIONS, CRITERIA, RULES, leaf_groups
+from imp_jax.replicates import EXECUTIONS
+from imp_jax.settings import (
+  ClaimSettings,
+  ControlSettings,
+  EvalSettings,
+  ExecutionSettings,
+  Experiment,
+  ModelSettings,
+  OptimSettings,
+  PretrainSettings,
+  PruneSettings,
+  RewindingClaim,
+  StreamSettings,
+  Study,
+  TicketSettings,
+  model_of,
+)
+from imp_jax.training.optimiser import DECAY_ON
+
+NOISE = ("fixed", "replicate", "level")
+SUBSETS = ("all",)
+TICKETS = ("weight_rewind", "lr_rewind", "finetune")
+OPTIMIZERS = ("fresh", "rewound")
+CONTROLS = ("random_mask", "reinit")
+
+
+def resolve(config: Any, dataset: Dataset) -> Study:
+  """Returns the study that a config means on a data set, wholly validated.
+
+  Args:
+    config: an `ml_collections.ConfigDict` with the fields of
+      `configs/defaults.py`.
+    dataset: what `config.data` names, loaded.
+
+  Raises:
+    ValueError: any setting is out of its range or unknown; the message names
+      the field, the rule and the value.
+  """
+  experiments, names = [], set()
+  for delta in config.experiments or ({"name": "default"},):
+    flat = _flat(delta)
+    name = flat.pop("name", None)
+    if not isinstance(name, str) or not re.fullmatch(r"[\w.+=-]+", name):
+      raise ValueError(
+        "each of experiments needs a name of letters, digits, . + = - _, "
+        f"got {name!r}"
+      )
+    if name in names:
+      raise ValueError(f"two experiments are named {name!r}")
+    names.add(name)
+    experiments.append(
+      _experiment(name, _with_delta(config, name, flat), dataset)
+    )
+  if not re.fullmatch(r"[\w.+=-]+", config.name):
+    raise ValueError(
+      f"name must be letters, digits, . + = - _, got {config.name!r}"
+    )
+  _at_least("replicates", config.replicates, 1)
+  return Study(
+    name=config.name,
+    seed=_in_range("seed", config.seed, 0, 2**32 - 1),
+    replicates=config.replicates,
+    experiments=tuple(experiments),
+    claims=_claims(config.claims, experiments),
+    execution=_execution(config.execution),
+  )
+
+
+def steps_of(duration: str, field: str, per_epoch: int, batch_size: int) -> int:
+  """Returns a duration in steps: "200step", "2ep" or "25600ex".
+
+  Fractions of an epoch are rounded to the nearest step; examples are rounded
+  up to whole batches.
+
+  Raises:
+    ValueError: no such form.
+  """
+  match = re.fullmatch(r"(\d+(?:\.\d+)?)(step|ep|ex)s?", str(duration))
+  if not match or (match[2] != "ep" and "." in match[1]):
+    raise ValueError(
+      f'{field} must be a duration like "200step", "2ep" or "25600ex", '
+      f"got {duration!r}"
+    )
+  if match[2] == "step":
+    return int(match[1])
+  if match[2] == "ep":
+    return round(float(match[1]) * per_epoch)
+  return -(-int(match[1]) // batch_size)
+
+
+def _experiment(name, config, dataset) -> Experiment:
+  stream = _stream(config.data, dataset)
+  num_train = len(dataset.train)
+  per_epoch = steps_per_epoch(num_train, stream.batch_size, stream.last_batch)
+
+  def steps(duration, field):
+    return steps_of(duration, field, per_epoch, stream.batch_size)
+
+  total = steps(config.optim.steps, "optim.steps")
+  _at_least("optim.steps", total, 1)
+  rewind_step = steps(config.pretrain.steps, "pretrain.steps")
+  if rewind_step >= total:
+    raise ValueError(
+      f"pretrain.steps of {name} is {rewind_step}, but the run has "
+      f"{total} steps: the rewind step must come before its end"
+    )
+  _one_of("pretrain.subset.kind", config.pretrain.subset.kind, SUBSETS)
+  model = ModelSettings(
+    name=config.model.name,
+    width=float(config.model.width),
+    bn_scale_init=config.model.bn_scale_init,
+    dtype=config.model.dtype,
+  )
+  network = model_of(model, dataset, config.execution.convolution)
+  prune = _prune(config.prune, network)
+  ticket = TicketSettings(
+    kind=_one_of("ticket.kind", config.ticket.kind, TICKETS),
+    optimizer=_one_of("ticket.optimizer", config.ticket.optimizer, OPTIMIZERS),
+    finetune_steps=steps(config.ticket.finetune_steps, "ticket.finetune_steps"),
+  )
+  if ticket.kind == "finetune":
+    _at_least("ticket.finetune_steps", ticket.finetune_steps, 1)
+  if ticket.optimizer == "rewound" and ticket.kind != "weight_rewind":
+    raise ValueError(
+      "ticket.optimizer='rewound' means W_r's momentum: it goes with "
+      f"ticket.kind='weight_rewind', not {ticket.kind!r}"
+    )
+  curve = {steps(d, "eval.curve_steps") for d in config.eval.curve_steps}
+  return Experiment(
+    name=name,
+    model=model,
+    stream=stream,
+    optim=_optim(config.optim, steps, total),
+    steps=total,
+    pretrain=PretrainSettings(rewind_step, config.pretrain.subset.kind),
+    prune=prune,
+    ticket=ticket,
+    controls=_controls(config.controls, prune.levels),
+    eval=EvalSettings(
+      splits=tuple(
+        _one_of("eval.splits", s, tuple(dataset.splits))
+        for s in config.eval.splits
+      ),
+      curve_steps=tuple(sorted(curve)),
+    ),
+  )
+
+
+def _stream(data, dataset) -> StreamSettings:
+  num_train = len(dataset.train)
+  _at_least("data.batch_size", data.batch_size, 1)
+  if data.batch_size > num_train:
+    raise ValueError(
+      f"data.batch_size must be at most the {num_train} training examples, "
+      f"got {data.batch_size}"
+    )
+  _at_least("data.crop_pad", data.crop_pad, 0)
+  if (data.crop_pad or data.flip) and len(dataset.input_shape) != 3:
+    raise ValueError(
+      "data.crop_pad and data.flip are for images; inputs are "
+      f"{dataset.input_shape}"
+    )
+  return StreamSettings(
+    fingerprint=dataset.fingerprint,
+    batch_size=data.batch_size,
+    last_batch=_one_of("data.last_batch", data.last_batch, LAST_BATCH),
+    order=_one_of("data.order", data.order, NOISE),
+    augment_noise=_one_of("data.augment_noise", data.augment_noise, NOISE),
+    crop_pad=data.crop_pad,
+    flip=data.flip,
+    augment_order=_one_of(
+      "data.augment_order", data.augment_order, AUGMENT_ORDERS
+    ),
+    mean=dataset.mean,
+    std=dataset.std,
+  )
+
+
+def _optim(optim, steps, total) -> OptimSettings:
+  milestones = tuple(steps(d, "optim.milestones") for d in optim.milestones)
+  if list(milestones) != sorted(set(milestones)):
+    raise ValueError(f"optim.milestones must increase, got {milestones}")
+  _one_of("optim.schedule", optim.schedule, ("milestones", "cosine"))
+  _at_least("optim.loss_scale", optim.loss_scale, 1)
+  for field in ("learning_rate", "milestone_factor", "weight_decay"):
+    _at_least(f"optim.{field}", optim[field], 0)
+  if not 0 <= optim.momentum < 1:
+    raise ValueError(f"optim.momentum must be in [0, 1), got {optim.momentum}")
+  cosine = optim.schedule == "cosine"
+  return OptimSettings(
+    learning_rate=float(optim.learning_rate),
+    milestones=() if cosine else milestones,
+    factor=float(optim.milestone_factor),
+    warmup=steps(optim.warmup, "optim.warmup"),
+    cosine_steps=total if cosine else 0,
+    momentum=float(optim.momentum),
+    nesterov=bool(optim.nesterov),
+    weight_decay=float(optim.weight_decay),
+    decay_on=_one_of("optim.decay_on", optim.decay_on, DECAY_ON),
+    loss_scale=float(optim.loss_scale),
+  )
+
+
+def _prune(prune, network) -> PruneSettings:
+  _at_least("prune.levels", prune.levels, 0)
+  if not 0 < prune.fraction < 1:
+    raise ValueError(f"prune.fraction must be in (0, 1), got {prune.fraction}")
+  densities = tuple(float(d) for d in prune.densities)
+  if any(not 0 < d <= 1 for d in densities):
+    raise ValueError(f"prune.densities must be in (0, 1], got {densities}")
+  if list(densities) != sorted(densities, reverse=True):
+    raise ValueError(f"prune.densities must not rise, got {densities}")
+  if densities and len(densities) < prune.levels:
+    raise ValueError(
+      f"prune.densities has {len(densities)} entries for {prune.levels} levels"
+    )
+  shapes, _ = jax.eval_shape(network.init, jax.random.key(0))
+  exclude = tuple(prune.exclude)
+  leaf_groups(
+    network.prunable(shapes), allocation=prune.allocation, exclude=exclude
+  )
+  return PruneSettings(
+    levels=prune.levels,
+    criterion=_one_of("prune.criterion", prune.criterion, tuple(CRITERIA)),
+    fraction=float(prune.fraction),
+    densities=densities,
+    allocation=_one_of("prune.allocation", prune.allocation, ALLOCATIONS),
+    rule=_one_of("prune.rule", prune.rule, tuple(RULES)),
+    exclude=exclude,
+  )
+
+
+def _controls(controls, levels) -> ControlSettings:
+  for level in controls.levels:
+    _in_range("controls.levels", level, 1, levels)
+  return ControlSettings(
+    kinds=tuple(
+      _one_of("controls.kinds", kind, CONTROLS) for kind in controls.kinds
+    ),
+    levels=tuple(sorted(set(controls.levels))),
+  )
+
+
+def _claims(claims, experiments) -> ClaimSettings:
+  rewinding = None
+  if claims.rewinding.treatments:
+    names = tuple(e.name for e in experiments)
+    treatments = tuple(claims.rewinding.treatments)
+    for name in (*treatments, claims.rewinding.baseline):
+      _one_of("claims.rewinding", name, names)
+    level = claims.rewinding.level
+    for e in experiments:
+      if e.name in (*treatments, claims.rewinding.baseline):
+        _in_range("claims.rewinding.level", level, 0, e.prune.levels)
+    rewinding = RewindingClaim(treatments, claims.rewinding.baseline, level)
+  for field in ("margin", "confidence"):
+    if not 0 < claims[field] < 1:
+      raise ValueError(f"claims.{field} must be in (0, 1), got {claims[field]}")
+  _at_least("claims.resamples", claims.resamples, 10_000)
+  return ClaimSettings(
+    rewinding, float(claims.margin), claims.resamples, float(claims.confidence)
+  )
+
+
+def _execution(execution) -> ExecutionSettings:
+  _one_of("execution.mode", execution.mode, EXECUTIONS)
+  _at_least("execution.replicates_at_once", execution.replicates_at_once, 0)
+  for field in ("chunk_steps", "eval_batch_size"):
+    _at_least(f"execution.{field}", execution[field], 1)
+  _at_least("execution.checkpoint_seconds", execution.checkpoint_seconds, 0)
+  return ExecutionSettings(**execution.to_dict())
+
+
+def _with_delta(config, name, flat: Mapping[str, Any]):
+  """A copy of the config with one experiment's fields set."""
+  config = config.copy_and_resolve_references()
+  shared = ("name", "seed", "replicates", "experiments", "claims", "execution")
+  known = sorted(_flat(config.to_dict()))
+  for path, value in flat.items():
+    *groups, field = path.split(".")
+    if path not in known:
+      near = difflib.get_close_matches(path, known, 1)
+      hint = f"; did you mean {near[0]!r}?" if near else ""
+      raise ValueError(f"experiment {name} sets unknown field {path!r}{hint}")
+    own_data = ("source", "name", "path", "mean", "std", "valid_examples")
+    if path.split(".")[0] in shared or (
+      groups == ["data"] and field in own_data
+    ):
+      raise ValueError(
+        f"experiment {name} sets {path!r}, which a study's experiments share"
+      )
+    node = config
+    for group in groups:
+      node = node[group]
+    try:
+      node[field] = tuple(value) if isinstance(value, list) else value
+    except TypeError as error:
+      raise ValueError(f"experiment {name}, {path}: {error}") from error
+  return config
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+  """{"a.b": value} of a mapping nested, dotted, or both."""
+  flat = {}
+  for key, value in tree.items():
+    if hasattr(value, "items"):
+      flat |= _flat(value, f"{prefix}{key}.")
+    else:
+      flat[f"{prefix}{key}"] = value
+  return flat
+
+
+def _one_of(field: str, value: str, known: Sequence[str]) -> str:
+  if value not in known:
+    near = difflib.get_close_matches(str(value), known, 1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise ValueError(
+      f"unknown {field} {value!r}; known: {', '.join(known)}{hint}"
+    )
+  return value
+
+
+def _at_least(field: str, value: float, low: float) -> None:
+  if not (value >= low and math.isfinite(value)):
+    raise ValueError(f"{field} must be at least {low}, got {value}")
+
+
+def _in_range(field: str, value: int, low: int, high: int) -> int:
+  if not low <= value <= high:
+    raise ValueError(f"{field} must be in {low}..{high}, got {value}")
+  return value
