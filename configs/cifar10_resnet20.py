@@ -16,6 +16,8 @@ from configs.defaults import get_defaults, set_preset, words
 
 def get_config(arg: str = ""):
   variants = words(arg, ("quick", "smoke", "composer", "openlth"))
+  if {"composer", "openlth"} <= variants:
+    raise ValueError("composer and openlth are two presets: choose one")
   config = get_defaults()
   config.name = "-".join(["cifar10-resnet20", *sorted(variants)])
   config.data.update(
@@ -33,7 +35,7 @@ def get_config(arg: str = ""):
   config.prune.levels = 20
   config.claims.margin = 0.005
   config.experiments = (
-    {"name": "none"},
+    {"name": "none", "pretrain.steps": "0step"},
     {"name": "all-200", "pretrain.steps": "200step"},
     {"name": "all-400", "pretrain.steps": "400step"},
   )
@@ -64,7 +66,7 @@ def get_config(arg: str = ""):
 
 def _two_experiments(config, rewind_step):
   config.experiments = (
-    {"name": "none"},
+    {"name": "none", "pretrain.steps": "0step"},
     {"name": "all", "pretrain.steps": rewind_step},
   )
   config.claims.rewinding = {

@@ -91,6 +91,7 @@ def get_defaults() -> ConfigDict:
         "chunk_steps": 500,  # steps between two looks at the metrics
         "checkpoint_seconds": 60.0,  # of an item in progress, at chunk ends
         "eval_batch_size": 500,
+        "mix": False,  # let one study mix modes that round differently
       },
       "claims": {
         # Claim 0: accuracy of each treatment less the baseline's at one level.
@@ -140,4 +141,4 @@ def set_preset(config: ConfigDict, preset: str) -> None:
       std=RESNET_STD_OPENLTH,
     )
     config.model.dtype = "float32"
-    optim.update(steps="160ep", milestones=("80ep", "120ep"))
+    optim.update(steps="160ep", milestones=("80ep", "120ep"), loss_scale=1.0)

@@ -17,7 +17,7 @@ def get_config(arg: str = ""):
   config.eval.splits = ("train", "test")
   config.eval.curve_steps = ("500step", "1000step", "1500step")
   config.experiments = (
-    {"name": "none"},
+    {"name": "none", "pretrain.steps": "0step"},
     {"name": "all-20", "pretrain.steps": "20step"},
     {
       "name": "all-100",
@@ -48,7 +48,7 @@ def get_config(arg: str = ""):
     config.eval.curve_steps = ("1step", "2step")
     config.prune.levels = 2
     config.experiments = (
-      {"name": "none"},
+      {"name": "none", "pretrain.steps": "0step"},
       {
         "name": "all-1",
         "pretrain.steps": "1step",

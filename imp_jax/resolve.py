@@ -31,8 +31,19 @@ from imp_jax.settings import (
 )
 from imp_jax.training.optimiser import DECAY_ON
 
+NAME = r"\w[\w.+=-]*"
 NOISE = ("fixed", "replicate", "level")
 SUBSETS = ("all",)
+# What experiments of one study may differ in of `data`; the rest is the data.
+STREAM_FIELDS = (
+  "batch_size",
+  "last_batch",
+  "order",
+  "augment_noise",
+  "crop_pad",
+  "flip",
+  "augment_order",
+)
 TICKETS = ("weight_rewind", "lr_rewind", "finetune")
 OPTIMIZERS = ("fresh", "rewound")
 CONTROLS = ("random_mask", "reinit")
@@ -52,9 +63,13 @@ def resolve(config: Any, dataset: Dataset) -> Study:
   """
   experiments, names = [], set()
   for delta in config.experiments or ({"name": "default"},):
+    if not hasattr(delta, "items"):
+      raise ValueError(
+        f'each of experiments is a dict like {{"name": "a"}}, got {delta!r}'
+      )
     flat = _flat(delta)
     name = flat.pop("name", None)
-    if not isinstance(name, str) or not re.fullmatch(r"[\w.+=-]+", name):
+    if not isinstance(name, str) or not re.fullmatch(NAME, name):
       raise ValueError(
         "each of experiments needs a name of letters, digits, . + = - _, "
         f"got {name!r}"
@@ -65,19 +80,33 @@ def resolve(config: Any, dataset: Dataset) -> Study:
     experiments.append(
       _experiment(name, _with_delta(config, name, flat), dataset)
     )
-  if not re.fullmatch(r"[\w.+=-]+", config.name):
+  if not re.fullmatch(NAME, config.name):
     raise ValueError(
       f"name must be letters, digits, . + = - _, got {config.name!r}"
     )
   _at_least("replicates", config.replicates, 1)
   return Study(
     name=config.name,
-    seed=_in_range("seed", config.seed, 0, 2**32 - 1),
+    seed=config.seed,
     replicates=config.replicates,
     experiments=tuple(experiments),
     claims=_claims(config.claims, experiments),
     execution=_execution(config.execution),
   )
+
+
+def check_before_loading(config: Any) -> None:
+  """Checks what reading the data needs.
+
+  Raises:
+    ValueError: the seed or a normalisation constant is no such number.
+  """
+  _in_range("seed", config.seed, 0, 2**32 - 1)
+  for field in ("mean", "std"):
+    if not all(_is_number(x) for x in config.data[field]):
+      raise ValueError(
+        f"data.{field} must hold numbers, got {tuple(config.data[field])}"
+      )
 
 
 def steps_of(duration: str, field: str, per_epoch: int, batch_size: int) -> int:
@@ -96,10 +125,14 @@ def steps_of(duration: str, field: str, per_epoch: int, batch_size: int) -> int:
       f"got {duration!r}"
     )
   if match[2] == "step":
-    return int(match[1])
-  if match[2] == "ep":
-    return round(float(match[1]) * per_epoch)
-  return -(-int(match[1]) // batch_size)
+    steps = int(match[1])
+  elif match[2] == "ep":
+    steps = round(float(match[1]) * per_epoch)
+  else:
+    steps = -(-int(match[1]) // batch_size)
+  if steps >= 2**31 - 1:  # steps are int32
+    raise ValueError(f"{field} must be below 2^31 steps, got {duration!r}")
+  return steps
 
 
 def _experiment(name, config, dataset) -> Experiment:
@@ -121,6 +154,7 @@ def _experiment(name, config, dataset) -> Experiment:
   _one_of("pretrain.subset.kind", config.pretrain.subset.kind, SUBSETS)
   model = ModelSettings(
     name=config.model.name,
+    num_classes=dataset.num_classes,
     width=float(config.model.width),
     bn_scale_init=config.model.bn_scale_init,
     dtype=config.model.dtype,
@@ -134,11 +168,21 @@ def _experiment(name, config, dataset) -> Experiment:
   )
   if ticket.kind == "finetune":
     _at_least("ticket.finetune_steps", ticket.finetune_steps, 1)
+    if config.optim.schedule == "cosine":
+      raise ValueError(
+        "ticket.kind='finetune' goes on at the last learning rate, which is 0 "
+        "under optim.schedule='cosine'"
+      )
   if ticket.optimizer == "rewound" and ticket.kind != "weight_rewind":
     raise ValueError(
       "ticket.optimizer='rewound' means W_r's momentum: it goes with "
       f"ticket.kind='weight_rewind', not {ticket.kind!r}"
     )
+  splits = tuple(
+    _one_of("eval.splits", s, tuple(dataset.splits)) for s in config.eval.splits
+  )
+  if "test" not in splits:
+    raise ValueError(f"eval.splits must name 'test', got {splits}")
   curve = {steps(d, "eval.curve_steps") for d in config.eval.curve_steps}
   return Experiment(
     name=name,
@@ -151,10 +195,7 @@ def _experiment(name, config, dataset) -> Experiment:
     ticket=ticket,
     controls=_controls(config.controls, prune.levels),
     eval=EvalSettings(
-      splits=tuple(
-        _one_of("eval.splits", s, tuple(dataset.splits))
-        for s in config.eval.splits
-      ),
+      splits=splits,
       curve_steps=tuple(sorted(curve)),
     ),
   )
@@ -224,6 +265,11 @@ def _prune(prune, network) -> PruneSettings:
     raise ValueError(f"prune.densities must be in (0, 1], got {densities}")
   if list(densities) != sorted(densities, reverse=True):
     raise ValueError(f"prune.densities must not rise, got {densities}")
+  if densities and prune.rule != "exact":
+    raise ValueError(
+      "prune.densities asks for exact counts: it goes with "
+      f"prune.rule='exact', not {prune.rule!r}"
+    )
   if densities and len(densities) < prune.levels:
     raise ValueError(
       f"prune.densities has {len(densities)} entries for {prune.levels} levels"
@@ -262,6 +308,11 @@ def _claims(claims, experiments) -> ClaimSettings:
     treatments = tuple(claims.rewinding.treatments)
     for name in (*treatments, claims.rewinding.baseline):
       _one_of("claims.rewinding", name, names)
+    if claims.rewinding.baseline in treatments:
+      raise ValueError(
+        "claims.rewinding compares treatments with a baseline; "
+        f"{claims.rewinding.baseline!r} is both"
+      )
     level = claims.rewinding.level
     for e in experiments:
       if e.name in (*treatments, claims.rewinding.baseline):
@@ -280,7 +331,7 @@ def _execution(execution) -> ExecutionSettings:
   _one_of("execution.mode", execution.mode, EXECUTIONS)
   _at_least("execution.replicates_at_once", execution.replicates_at_once, 0)
   for field in ("chunk_steps", "eval_batch_size"):
-    _at_least(f"execution.{field}", execution[field], 1)
+    _in_range(f"execution.{field}", execution[field], 1, 100_000)
   _at_least("execution.checkpoint_seconds", execution.checkpoint_seconds, 0)
   return ExecutionSettings(**execution.to_dict())
 
@@ -296,9 +347,8 @@ def _with_delta(config, name, flat: Mapping[str, Any]):
       near = difflib.get_close_matches(path, known, 1)
       hint = f"; did you mean {near[0]!r}?" if near else ""
       raise ValueError(f"experiment {name} sets unknown field {path!r}{hint}")
-    own_data = ("source", "name", "path", "mean", "std", "valid_examples")
     if path.split(".")[0] in shared or (
-      groups == ["data"] and field in own_data
+      groups == ["data"] and field not in STREAM_FIELDS
     ):
       raise ValueError(
         f"experiment {name} sets {path!r}, which a study's experiments share"
@@ -307,6 +357,8 @@ def _with_delta(config, name, flat: Mapping[str, Any]):
     for group in groups:
       node = node[group]
     try:
+      if value is None:
+        raise TypeError("it must have a value, got None")
       node[field] = tuple(value) if isinstance(value, list) else value
     except TypeError as error:
       raise ValueError(f"experiment {name}, {path}: {error}") from error
@@ -334,12 +386,18 @@ def _one_of(field: str, value: str, known: Sequence[str]) -> str:
   return value
 
 
-def _at_least(field: str, value: float, low: float) -> None:
-  if not (value >= low and math.isfinite(value)):
+def _at_least(field: str, value: Any, low: float) -> None:
+  if not (_is_number(value) and value >= low and math.isfinite(value)):
     raise ValueError(f"{field} must be at least {low}, got {value}")
 
 
-def _in_range(field: str, value: int, low: int, high: int) -> int:
-  if not low <= value <= high:
-    raise ValueError(f"{field} must be in {low}..{high}, got {value}")
+def _in_range(field: str, value: Any, low: int, high: int) -> int:
+  if not isinstance(value, int) or not low <= value <= high:
+    raise ValueError(
+      f"{field} must be a whole number in {low}..{high}, got {value!r}"
+    )
   return value
+
+
+def _is_number(value: Any) -> bool:
+  return isinstance(value, (int, float)) and not isinstance(value, bool)

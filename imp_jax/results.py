@@ -59,7 +59,14 @@ class Results:
   def read_table(self, name: str) -> pd.DataFrame:
     """Returns "results", "experiments", "layers" or "curves" as a DataFrame."""
     file = self._store.study_dir(self.study) / f"{name}.csv"
-    return pd.read_csv(io.StringIO(file.read_text()))
+    # Names are text, whatever they look like: "20", "null".
+    names: Any = dict.fromkeys(("study", "experiment", "layer"), str)
+    return pd.read_csv(
+      io.StringIO(file.read_text()),
+      dtype=names,
+      keep_default_na=False,
+      na_values=[""],
+    )
 
   def ticket(
     self,
@@ -138,7 +145,7 @@ def load(workdir: str, study: str | None = None) -> Results:
   """
   from etils import epath
 
-  folder = epath.Path(workdir) / "studies"
+  folder = epath.Path(workdir).expanduser() / "studies"
   names = sorted(p.name for p in folder.iterdir()) if folder.exists() else []
   if study is None and len(names) == 1:
     study = names[0]
@@ -147,4 +154,4 @@ def load(workdir: str, study: str | None = None) -> Results:
       f"{workdir} has {'no study' if study is None else 'no study ' + study}; "
       f"it has: {', '.join(names) or 'none'}"
     )
-  return Results(Store(workdir), study)
+  return Results(Store(workdir, writable=False), study)

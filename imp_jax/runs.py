@@ -212,6 +212,7 @@ class Trainer:
       augment_order=stream.augment_order,
       nesterov=self.optim.nesterov,
       decay_on=self.optim.decay_on,
+      skip_overflow=self.optim.loss_scale > 1,
       padded=is_padded(
         len(self.keep_index), stream.batch_size, stream.last_batch
       ),

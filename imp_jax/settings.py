@@ -9,6 +9,7 @@ from imp_jax.models import Model, make_model
 @dataclasses.dataclass(frozen=True)
 class ModelSettings:
   name: str
+  num_classes: int
   width: float
   bn_scale_init: str
   dtype: str
@@ -125,6 +126,7 @@ class ExecutionSettings:
   chunk_steps: int
   checkpoint_seconds: float
   eval_batch_size: int
+  mix: bool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,7 +145,7 @@ def model_of(
   """Returns the model that the settings name, for a data set's shapes."""
   return make_model(
     settings.name,
-    num_classes=dataset.num_classes,
+    num_classes=settings.num_classes,
     input_shape=dataset.input_shape,
     width=settings.width,
     conv=convolution,

@@ -142,6 +142,7 @@ def _run_pretrain(context, node, replicates):
   metrics = trainer.final_metrics(runs)
   return {
     r: run.failure
+    or _not_finite(run, m)
     or Artefact(
       {"metrics": m, "history": run.history, "step": settings.steps},
       state_tree(run.state),
@@ -188,7 +189,9 @@ def _run_train(context, node, replicates):
   trainer.train(list(runs.values()), settings.stop)
   metrics = trainer.final_metrics(list(runs.values()))
   for (r, run), m in zip(runs.items(), metrics, strict=True):
-    outcomes[r] = run.failure or _trained(model, settings, run, m)
+    outcomes[r] = (
+      run.failure or _not_finite(run, m) or _trained(model, settings, run, m)
+    )
   return outcomes
 
 
@@ -207,9 +210,6 @@ def _unfaithful_start(context, node, replicate, run):
 def _trained(model, settings, run, metrics) -> Outcome:
   tree = network_tree(run.state)
   wrong = nonzero_pruned_weight(tree["params"], run.masks)
-  bad = [s for s, m in metrics.items() if not np.isfinite(m["loss"])]
-  if bad:
-    wrong = f"{bad[0]} loss is not finite"
   if wrong:
     return Failure(f"{run.name}: {wrong}")
   prunable = model.prunable(tree["params"])
@@ -221,6 +221,13 @@ def _trained(model, settings, run, metrics) -> Outcome:
     "layers": layer_table(run.masks, prunable),
   }
   return Artefact(record, tree)
+
+
+def _not_finite(run, metrics) -> Failure | None:
+  for split, found in metrics.items():
+    if not np.isfinite(found["loss"]):
+      return Failure(f"{run.name}: {split} loss is not finite after training")
+  return None
 
 
 def _run_prune(context, node, replicates):

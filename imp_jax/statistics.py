@@ -41,6 +41,10 @@ def mean_interval(
     without spread or with a bootstrap that BCa cannot correct, are handled
     thus: a single value has no interval (-inf, inf); equal values have an
     interval of width 0; otherwise the percentile interval stands in.
+
+  A bootstrap of few values is too narrow: on normal noise without effect, the
+  lower bound of a 95 % interval lies above 0 in 11 % of samples of 4 values and
+  6 % of 8, not in 2.5 % (README, "Verdicts").
   """
   values = np.asarray(values, np.float64)
   mean = float(values.mean()) if len(values) else float("nan")
@@ -133,7 +137,7 @@ def matching_levels(
   margin: float,
   confidence: float = 0.95,
   resamples: int = 10_000,
-) -> tuple[int, list[int]]:
+) -> tuple[int, list[int | None]]:
   """Returns the smallest matching level of an experiment and per replicate.
 
   Args:
@@ -145,7 +149,7 @@ def matching_levels(
   Returns:
     (level, levels of each replicate). The experiment's is by the interval of
     the paired differences over the replicates that have both; a replicate's is
-    by its own difference > -margin.
+    by its own difference > -margin, or None where it has no dense level.
   """
   differences = accuracy - accuracy[:, :1]
   together = [True]
@@ -154,7 +158,9 @@ def matching_levels(
     interval = mean_interval(values, confidence=confidence, resamples=resamples)
     together.append(is_matching(interval, margin))
   alone = [
-    smallest_matching_level([True, *(row[1:] > -margin).tolist()])
+    None
+    if np.isnan(row[0])
+    else smallest_matching_level([True, *(row[1:] > -margin).tolist()])
     for row in differences
   ]
   return smallest_matching_level(together), alone

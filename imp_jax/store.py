@@ -10,12 +10,13 @@ A directory is finished when its record.json is there: it is written last and
 holds the checksum of every other file.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import io
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -46,20 +47,29 @@ class Artefact:
 class Store:
   """Artefacts of one workdir, by identity; a local path or gs://..."""
 
-  def __init__(self, workdir: str):
+  def __init__(self, workdir: str, *, writable: bool = True):
     """Opens the workdir, making it if need be.
 
+    Args:
+      workdir: a local path ("~" is the home directory) or gs://...
+      writable: False opens it for reading only, wherever it is.
+
     Raises:
+      ValueError: workdir is empty.
       OSError: it cannot be made or written to.
     """
-    self.root = epath.Path(workdir)
+    if not workdir:
+      raise ValueError("workdir must name a directory, got ''")
+    self.root = epath.Path(workdir).expanduser()
     self._warned: list[str] = []
+    if not writable:
+      return
     probe = self.root / f".probe-{uuid.uuid4().hex}"
     try:
       self.root.mkdir(parents=True, exist_ok=True)
       probe.write_text("")
       probe.unlink()
-    except OSError as error:
+    except (OSError, ImportError) as error:
       raise OSError(f"workdir {workdir} is not writable: {error}") from error
 
   def is_finished(self, object_id: str) -> bool:
@@ -119,15 +129,21 @@ class Store:
   def _is_intact(self, folder: epath.Path) -> bool:
     if not folder.exists():
       return False
+    if _is_remote(folder) and not (folder / "record.json").exists():
+      return False  # in a bucket: being written, or its writer was killed
     try:
       record = json.loads((folder / "record.json").read_text())
-      intact = record["checksums"] == _checksums(folder)
-    except (OSError, ValueError, KeyError):
+      wanted = record.pop("checksums")
+      intact = wanted == _checksums(folder, record, wanted)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
       intact = False
     if not intact:
       aside = self.root / "damaged" / f"{folder.name}-{uuid.uuid4().hex[:8]}"
       aside.parent.mkdir(parents=True, exist_ok=True)
-      folder.rename(aside)
+      try:
+        folder.rename(aside)
+      except FileNotFoundError:
+        return False  # another process was first
       self._warned.append(
         f"damaged artefact {folder.name} set aside in damaged/{aside.name}"
       )
@@ -136,7 +152,7 @@ class Store:
   def _write(self, target: epath.Path, artefact: Artefact) -> None:
     # A local directory appears by one rename. A bucket has no rename: there
     # the record, which is written last, is what makes it appear.
-    is_local = "://" not in str(target)
+    is_local = not _is_remote(target)
     partial = self.root / "partial" / uuid.uuid4().hex
     folder = partial if is_local else target
     folder.mkdir(parents=True, exist_ok=True)
@@ -146,7 +162,10 @@ class Store:
       buffer = io.BytesIO()
       np.savez(buffer, **artefact.arrays)  # pyright: ignore
       (folder / "arrays.npz").write_bytes(buffer.getvalue())
-    record = artefact.record | {"checksums": _checksums(folder)}
+    # As JSON gives it back, so that its own checksum can be verified.
+    record = json.loads(json.dumps(artefact.record))
+    names = [f.relative_to(folder).as_posix() for f in _files(folder)]
+    record["checksums"] = _checksums(folder, record, [*names, "record.json"])
     (folder / "record.json").write_text(json.dumps(record, indent=1))
     if is_local:
       target.parent.mkdir(parents=True, exist_ok=True)
@@ -171,7 +190,7 @@ class Checkpoint:
       self._store._write(target, artefact)
     for older in self._folder.iterdir():
       if older.name < target.name:
-        older.rmtree()
+        _remove(older)
 
   def restore(self) -> tuple[int, Artefact] | None:
     """Returns (step, state) of the latest intact checkpoint, or None."""
@@ -185,7 +204,7 @@ class Checkpoint:
   def clear(self) -> None:
     """Removes the checkpoints of a finished item."""
     if self._folder.exists():
-      self._folder.rmtree()
+      _remove(self._folder)
 
 
 def content_id(*parts: Any) -> str:
@@ -206,15 +225,28 @@ def _read(folder: epath.Path) -> Artefact:
   return Artefact(record, tree, arrays)
 
 
-def _checksums(folder: epath.Path) -> dict[str, str]:
-  """SHA-256 of every file but the record, by its path in the folder."""
-  return {
-    file.relative_to(folder).as_posix(): hashlib.sha256(
-      file.read_bytes()
-    ).hexdigest()
-    for file in _files(folder)
-    if file != folder / "record.json"
-  }
+def _checksums(
+  folder: epath.Path, record: Mapping[str, Any], names: Iterable[str]
+) -> dict[str, str]:
+  """SHA-256 of the named files; of record.json, of the record without them."""
+  sums = {}
+  for name in names:
+    if name == "record.json":
+      data = json.dumps(record, sort_keys=True).encode()
+    else:
+      data = (folder / name).read_bytes()
+    sums[name] = hashlib.sha256(data).hexdigest()
+  return sums
+
+
+def _is_remote(path: epath.Path) -> bool:
+  return "://" in str(path)
+
+
+def _remove(folder: epath.Path) -> None:
+  """Removes a folder; another process may be doing the same."""
+  with contextlib.suppress(FileNotFoundError):
+    folder.rmtree()
 
 
 def _files(folder: epath.Path) -> list[epath.Path]:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -12,12 +12,12 @@ from imp_jax.data.sources import load_dataset
 from imp_jax.nodes import Node, Pretrain, Prune, RandomMask, Train
 from imp_jax.replicates import chunks, resolve_execution
 from imp_jax.report.tables import Entry, write_report
-from imp_jax.resolve import resolve
+from imp_jax.resolve import check_before_loading, resolve
 from imp_jax.results import Results
 from imp_jax.runs import Failure
 from imp_jax.settings import Experiment, Study
 from imp_jax.stages import Context, run_node
-from imp_jax.store import Store
+from imp_jax.store import Store, StoreError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +66,7 @@ def prepare(config: Any, workdir: str) -> Plan:
     ValueError, OSError: bad input, in one line; nothing has been written.
   """
   data = config.data
+  check_before_loading(config)
   dataset = load_dataset(
     data.source,
     name=data.name,
@@ -85,7 +86,10 @@ def prepare(config: Any, workdir: str) -> Plan:
   tickets = tuple(t for e in study.experiments for t in experiment_tickets(e))
   store = Store(workdir)
   check_same_meaning(store, study)
-  return Plan(study, dataset, store, tickets, _in_order(tickets))
+  nodes = _in_order(tickets)
+  if not study.execution.mix:
+    check_same_execution(store, study, nodes)
+  return Plan(study, dataset, store, tickets, nodes)
 
 
 def execute(plan: Plan, progress: Progress) -> Results:
@@ -116,6 +120,10 @@ def execute(plan: Plan, progress: Progress) -> Results:
   }
   for warning in store.take_warnings():
     progress.warn(warning)
+  for node in plan.nodes:  # of a run killed between the two
+    for r in set(range(study.replicates)) - set(missing[node]):
+      store.checkpoint(node.object_id(study.seed, r)).clear()
+  _write_meaning(plan)  # claims are on record before their numbers
   progress.begin(sum(len(rs) * node.steps for node, rs in missing.items()))
   failures: dict[tuple[Node, int], str] = {}
   try:
@@ -174,14 +182,58 @@ def check_same_meaning(store: Store, study: Study) -> None:
         break
       was = was[part]
     else:
-      shorter, longer = sorted((was, now), key=lambda v: len(str(v)))
-      extends = path[-1] == "densities" and longer[: len(shorter)] == shorter
-      if was != now and not extends:
+      if was != now and not _extends(path, was, now):
         raise ValueError(
           f"study {study.name!r} already means something else in this "
           f"workdir: {'.'.join(path)} was {was}, now {now}; give this one "
           "another --config.name"
         )
+
+
+def check_same_execution(
+  store: Store, study: Study, nodes: Sequence[Node]
+) -> None:
+  """Refuses to go on with a study in another way of executing it.
+
+  Modes that are bit-identical to a replicate alone count as one.
+
+  Raises:
+    ValueError: names both ways, and how to mix them all the same.
+  """
+  backend = jax.default_backend()
+  mode = resolve_execution(study.execution.mode, backend)
+  now = _rounding(mode, backend, study.execution.convolution)
+  missing, others = 0, set()
+  for node in nodes:
+    for r in range(study.replicates):
+      try:
+        made = store.load_record(node.object_id(study.seed, r))["made_with"]
+      except StoreError:
+        missing += 1
+        continue
+      others.add(
+        _rounding(made["execution"], made["backend"], made["convolution"])
+      )
+  others -= {now}
+  if missing and others:
+    raise ValueError(
+      f"study {study.name!r} has results of execution {' and '.join(others)}; "
+      f"this run would add {now}, which rounds differently; set "
+      "--config.execution.mix=True to mix them"
+    )
+
+
+def _rounding(mode: str, backend: str, convolution: str) -> str:
+  return f"{mode if mode == 'vmap' else 'exact'}/{backend}/{convolution}"
+
+
+def _extends(path, was, now) -> bool:
+  """Whether a changed setting only adds to a study."""
+  if path[-2:] == ("prune", "levels") or "controls" in path:
+    return True
+  if path[-1] != "densities" or not was or not now:
+    return False
+  return was[: len(now)] == now[: len(was)]
 
 
 def _run_missing(context, node, replicates, failures, progress):
@@ -301,7 +353,7 @@ def _meaning(study: Study) -> dict[str, Any]:
   experiments = {}
   for e in study.experiments:
     fields = dataclasses.asdict(e)
-    del fields["name"], fields["controls"], fields["prune"]["levels"]
+    del fields["name"]
     experiments[e.name] = fields
   meaning = {
     "seed": study.seed,
@@ -313,22 +365,25 @@ def _meaning(study: Study) -> dict[str, Any]:
 
 def _flat_items(tree, path=()):
   for key, value in tree.items():
-    if isinstance(value, dict) and value:
+    if isinstance(value, dict) and value and key != "rewinding":
       yield from _flat_items(value, (*path, key))
     else:
       yield (*path, key), value
 
 
+def _write_meaning(plan: Plan) -> None:
+  """Writes what the study's name stands for, earlier experiments included."""
+  config = plan.store.study_dir(plan.study.name) / "config.json"
+  meaning = _meaning(plan.study)
+  if config.exists():
+    old = json.loads(config.read_text())["experiments"]
+    meaning["experiments"] = old | meaning["experiments"]
+  plan.store.write_text(config, json.dumps(meaning, indent=1))
+
+
 def _write_study(plan: Plan, failures: list[str]) -> None:
   """Writes the study's description and its tables, as far as it has come."""
   study, store = plan.study, plan.store
-  folder = store.study_dir(study.name)
-  config = folder / "config.json"
-  meaning = _meaning(study)
-  if config.exists():  # experiments of earlier runs stay part of the study
-    old = json.loads(config.read_text())
-    meaning["experiments"] = old["experiments"] | meaning["experiments"]
-  store.write_text(config, json.dumps(meaning, indent=1))
   entries = [
     Entry(
       experiment=t.experiment,

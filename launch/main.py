@@ -32,8 +32,12 @@ class BadInput(SystemExit):
   """Ends the program with exit code 2 and one line."""
 
   def __init__(self, error: BaseException | str):
-    message = " ".join(str(error).split())
-    print(f"error: {message}", file=sys.stderr)
+    if isinstance(error, KeyError):  # str() of it is a repr
+      error = str(error.args[0])
+    lines = str(error).strip().splitlines() or [repr(error)]
+    if any(line.startswith("Traceback") for line in lines):
+      lines = lines[-1:]  # a config file's own error, quoted whole by absl
+    print("error:", " ".join(" ".join(lines).split()), file=sys.stderr)
     super().__init__(2)
 
 
@@ -80,7 +84,7 @@ def main(argv) -> int:
   logging.set_verbosity(logging.WARNING)  # Orbax and JAX are talkative
   try:
     plan = prepare(_CONFIG.value, str(_WORKDIR.value))
-  except (ValueError, OSError) as error:
+  except (ValueError, OSError, TypeError, OverflowError, ImportError) as error:
     raise BadInput(error) from None
   with Bar() as bar:
     results = execute(plan, bar)

@@ -69,6 +69,8 @@ def test_smoke_of_every_config(tmp_path, config):
     (["--config=configs/nothing.py"], "nothing.py"),
     (["--config=configs/mnist1d.py:large"], "unknown config variant 'large'"),
     (["extra"], "unknown arguments: extra"),
+    (["--workdir=gs://bucket/x"], "workdir gs://bucket/x is not writable"),
+    (["--config=configs/cifar10_resnet20.py:composer,openlth"], "choose one"),
   ],
 )
 def test_bad_input_exits_2_with_one_line(tmp_path, flags, message):

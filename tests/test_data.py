@@ -187,7 +187,28 @@ def test_bad_npz_files_are_refused(tmp_path, changes, message):
     load_dataset("npz", path=npz(tmp_path / "d.npz", **changes))
 
 
+def test_labels_outside_the_training_classes_are_refused(tmp_path):
+  labels = np.arange(10) % 3
+  labels[4] = 7
+  with pytest.raises(ValueError, match=r"test: labels must lie in 0\.\.2"):
+    load_dataset("npz", path=npz(tmp_path / "d.npz", test_label=labels))
+  wraps = np.arange(24) % 3 + 2**32  # int32 would fold it to 0..2
+  with pytest.raises(ValueError, match="number the classes from 0, got 42949"):
+    load_dataset("npz", path=npz(tmp_path / "d.npz", train_label=wraps))
+  with pytest.raises(ValueError, match="got 1000001 among 24 examples"):
+    load_dataset(
+      "npz", path=npz(tmp_path / "d.npz", train_label=np.arange(24) % 2 + 10**6)
+    )
+
+
 def test_unreadable_and_missing_files(tmp_path):
+  (tmp_path / "empty.npz").write_bytes(b"")
+  with pytest.raises(ValueError, match="no readable .npz"):
+    load_dataset("npz", path=str(tmp_path / "empty.npz"))
+  with (tmp_path / "array.npz").open("wb") as file:
+    np.save(file, np.zeros(3))
+  with pytest.raises(ValueError, match="no readable .npz"):
+    load_dataset("npz", path=str(tmp_path / "array.npz"))
   (tmp_path / "d.npz").write_bytes(b"PK\x03\x04 no zip")
   with pytest.raises(ValueError, match="no readable .npz"):
     load_dataset("npz", path=str(tmp_path / "d.npz"))

@@ -45,11 +45,12 @@ def test_prunable_counts(name, classes, shape, prunable):
     (dict(name="resnet20", dtype="int8"), "model.dtype 'int8'"),
     (dict(name="resnet20", width=0), "width must be > 0, got 0"),
     (dict(name="conv1d"), "conv1d takes signals"),
+    (dict(name="vgg16", input_shape=(8, 8, 3)), "at least 16 x 16"),
   ],
 )
 def test_bad_models_are_refused(options, message):
   with pytest.raises(ValueError, match=message):
-    make_model(num_classes=10, input_shape=(32, 32, 3), **options)
+    make_model(**(dict(num_classes=10, input_shape=(32, 32, 3)) | options))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

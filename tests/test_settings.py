@@ -39,14 +39,46 @@ BAD = [
   (dict(prune__fraction=1.2), r"prune.fraction must be in \(0, 1\), got 1.2"),
   (dict(prune__densities=(0.5, 1.2)), r"prune.densities must be in \(0, 1\]"),
   (dict(prune__densities=(0.2, 0.5)), "must not rise"),
-  (dict(prune__densities=(0.5,)), "1 entries for 2 levels"),
+  (
+    dict(prune__densities=(0.5,), prune__rule="exact"),
+    "1 entries for 2 levels",
+  ),
+  (dict(prune__densities=(0.5, 0.4)), "it goes with prune.rule='exact'"),
   (
     dict(prune__exclude=("tail",)),
     "'tail', which is no prunable layer; known: conv1/kernel",
   ),
   (dict(prune__levels=-1), "prune.levels must be at least 0, got -1"),
+  (dict(data__mean=(0.1,)), "both data.mean and data.std or neither"),
+  (dict(data__mean=("a",), data__std=("b",)), "data.mean must hold numbers"),
+  (dict(data__train_examples=50), "multiple of 4"),
+  (dict(eval__splits=("train",)), "eval.splits must name 'test'"),
+  (dict(execution__chunk_steps=10**9), "execution.chunk_steps must be a whole"),
+  (dict(optim__steps="8000000000step"), "below 2\\^31 steps"),
+  (
+    dict(
+      optim__schedule="cosine",
+      ticket__kind="finetune",
+      ticket__finetune_steps="2step",
+    ),
+    "which is 0",
+  ),
+  (dict(controls__levels=(1.5,)), "whole number in 1\\.\\.2, got 1.5"),
+  (dict(controls__levels=("1",)), "whole number in 1\\.\\.2, got '1'"),
+  (dict(name=".."), "name must be letters"),
+  (dict(seed=10**23), "seed must be a whole number in 0"),
+  (dict(experiments=("a", "b")), "each of experiments is a dict"),
+  (
+    dict(experiments=({"name": "a", "data.train_examples": 40},)),
+    "'data.train_examples', which a study's experiments share",
+  ),
+  (
+    dict(experiments=({"name": "a", "prune.levels": None},)),
+    "must have a value",
+  ),
+  (dict(claims__rewinding={"baseline": "all-1"}), "'all-1' is both"),
   (dict(replicates=0), "replicates must be at least 1, got 0"),
-  (dict(seed=-1), "seed must be in 0"),
+  (dict(seed=-1), "seed must be a whole number in 0"),
   (dict(name="a/b"), "name must be letters"),
   (dict(data__batch_size=81), "at most the 80 training examples, got 81"),
   (dict(data__batch_size=0), "batch_size must be at least 1"),
@@ -62,7 +94,10 @@ BAD = [
   (dict(optim__milestones=("2step", "1step")), "must increase"),
   (dict(optim__momentum=1.0), r"optim.momentum must be in \[0, 1\), got 1.0"),
   (dict(optim__learning_rate=float("nan")), "learning_rate must be at least 0"),
-  (dict(pretrain__steps="3step"), "is 3, but the run has 3 steps"),
+  (
+    dict(experiments=({"name": "a", "pretrain.steps": "3step"},)),
+    "pretrain.steps of a is 3, but the run has 3 steps",
+  ),
   (
     dict(pretrain__subset__kind="easy"),
     "unknown pretrain.subset.kind 'easy'; known: all",
@@ -80,7 +115,10 @@ BAD = [
     dict(controls__kinds=("shuffle",), controls__levels=(1,)),
     "unknown controls.kinds 'shuffle'",
   ),
-  (dict(controls__levels=(9,)), r"controls.levels must be in 1\.\.2, got 9"),
+  (
+    dict(controls__levels=(9,)),
+    r"controls.levels must be a whole number in 1\.\.2, got 9",
+  ),
   (
     dict(eval__splits=("valid",)),
     "unknown eval.splits 'valid'; known: test, train",
@@ -88,7 +126,7 @@ BAD = [
   (dict(execution__mode="pmap"), "unknown execution.mode 'pmap'; known: auto"),
   (
     dict(claims__rewinding={"level": 9}),
-    r"claims.rewinding.level must be in 0\.\.2",
+    r"claims.rewinding.level must be a whole number in 0\.\.2",
   ),
   (
     dict(claims__rewinding={"baseline": "nil"}),

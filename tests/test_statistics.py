@@ -115,3 +115,5 @@ def test_matching_levels_by_hand():
   together, alone = matching_levels(accuracy, margin=0.01)
   assert together == 1
   assert alone == [1, 2, 2]
+  failed = np.array([[0.9, 0.9], [np.nan, 0.9]])
+  assert matching_levels(failed, margin=0.01)[1] == [1, None]

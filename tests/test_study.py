@@ -11,6 +11,7 @@ import pytest
 
 import imp_jax
 from imp_jax.masks import density, flat_leaves, kept_counts
+from imp_jax.report.summary import accuracy_table
 from imp_jax.store import Store
 from imp_jax.study import execute, prepare
 from tests.tiny import Log, run_tiny, tiny_config
@@ -167,11 +168,122 @@ def test_experiments_that_differ_in_pruning_share_what_precedes_it(tmp_path):
     (dict(seed=1), "seed was 0, now 1"),
     (dict(data__train_examples=120), "stream.fingerprint was"),
     (dict(claims__margin=0.5), "claims.margin was 0.01, now 0.5"),
+    (
+      dict(claims__rewinding={"treatments": ()}),
+      "claims.rewinding was .*, now None",
+    ),
+    (
+      dict(prune__rule="exact", prune__densities=(0.3, 0.2)),
+      r"prune.densities was \[\], now \[0.3, 0.2\]|prune.fraction|prune.rule",
+    ),
   ],
 )
 def test_one_name_with_two_meanings_is_refused(finished, changes, message):
   with pytest.raises(ValueError, match=message):
     run_tiny(finished[0], **changes)
+
+
+def test_a_claim_cannot_be_added_after_its_results_were_seen(tmp_path):
+  plain = dict(claims__rewinding={"treatments": ()}, replicates=1)
+  run_tiny(tmp_path, **plain)
+  with pytest.raises(ValueError, match="claims.rewinding was None, now"):
+    run_tiny(tmp_path, replicates=1)
+
+
+def test_execution_modes_mix_only_when_asked(finished, tmp_path):
+  workdir = copy_of(finished, tmp_path)
+  run_tiny(workdir, execution__mode="vmap")  # all is there: nothing to mix
+  with pytest.raises(ValueError, match="exact/cpu/fast.*add vmap/cpu/fast"):
+    run_tiny(workdir, execution__mode="vmap", replicates=3)
+  run_tiny(workdir, execution__mode="map", replicates=3)  # bit-identical
+  _, log = run_tiny(
+    workdir, execution__mode="vmap", execution__mix=True, replicates=4
+  )
+  assert len(log.nodes) == SMOKE_NODES
+
+
+def test_the_number_of_classes_is_part_of_the_identity(tmp_path):
+  from imp_jax.nodes import Pretrain
+  from imp_jax.settings import ModelSettings
+
+  fields = {f.name for f in ModelSettings.__dataclass_fields__.values()}
+  assert "num_classes" in fields
+  plan = prepare(tiny_config(), str(tmp_path))
+  node = plan.tickets[0].pretrain
+  assert isinstance(node.settings, Pretrain)
+  assert node.settings.model.num_classes == 10
+
+
+def test_names_that_look_like_numbers_stay_names(tmp_path):
+  results, _ = run_tiny(
+    tmp_path,
+    replicates=1,
+    prune__levels=0,
+    claims__rewinding={"treatments": ()},
+    experiments=({"name": "1"}, {"name": "null", "optim.momentum": 0.0}),
+  )
+  assert set(results.table.experiment) == {"1", "null"}
+  accuracy_table(results.table)
+  assert results.ticket("1", level=0).metrics["test"]["count"] == 20
+
+
+def test_tampered_metrics_are_found(finished, tmp_path):
+  """The record, which holds the metrics, has a checksum of its own."""
+  workdir = copy_of(finished, tmp_path)
+  plan = prepare(tiny_config(), str(workdir))
+  train = plan.tickets[0].train.object_id(0, 0)
+  file = workdir / "objects" / train / "record.json"
+  record = json.loads(file.read_text())
+  record["metrics"]["test"]["accuracy"] = 0.999
+  file.write_text(json.dumps(record))
+  results, log = run_tiny(workdir)
+  assert train in log.warnings[0]
+  pd.testing.assert_frame_equal(results.table, finished[1].table)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"checksums": []}'])
+def test_a_record_that_is_no_record_is_set_aside(tmp_path, content):
+  from imp_jax.store import Artefact
+
+  store = Store(str(tmp_path))
+  store.save("x", Artefact({"a": 1}))
+  assert store.is_finished("x")
+  (tmp_path / "objects" / "x" / "record.json").write_text(content)
+  assert not store.is_finished("x")
+  assert "x set aside" in store.take_warnings()[0]
+
+
+def test_two_writers_of_one_object_both_succeed(tmp_path):
+  from imp_jax.store import Artefact
+
+  store = Store(str(tmp_path))
+  store.save("x", Artefact({"a": 1}))
+  store.save("x", Artefact({"a": 1}))
+  assert store.load("x").record["a"] == 1
+  assert not list((tmp_path / "partial").iterdir())
+
+
+def test_bfloat16_and_float16_run_and_are_recorded(tmp_path):
+  results, _ = run_tiny(
+    tmp_path,
+    replicates=1,
+    prune__levels=0,
+    claims__rewinding={"treatments": ()},
+    experiments=(
+      {"name": "bf16", "model.dtype": "bfloat16"},
+      {"name": "fp16", "model.dtype": "float16", "optim.loss_scale": 1024.0},
+      {"name": "fp32"},
+    ),
+  )
+  kernels = {}
+  for name in ("bf16", "fp16", "fp32"):
+    ticket = results.ticket(name, level=0)
+    kernels[name] = ticket.trained_params["head"]["kernel"]
+    assert kernels[name].dtype == np.float32
+  assert (kernels["bf16"] != kernels["fp32"]).any()
+  # 8 and 11 bits of mantissa, over three steps from one start.
+  np.testing.assert_allclose(kernels["fp16"], kernels["fp32"], atol=0.02)
+  np.testing.assert_allclose(kernels["bf16"], kernels["fp32"], atol=0.1)
 
 
 def test_a_second_study_in_one_workdir_shares_objects(finished, tmp_path):

@@ -291,6 +291,19 @@ def test_loss_scale_changes_no_float32_gradient(model, signals):
   )
 
 
+def test_an_overflowing_float16_gradient_skips_the_update(model, signals):
+  """With a loss scale only: else it is an error that shows."""
+  masks = init_masks(start(model).params)
+  recipe = make_recipe(loss_scale=float("inf"))  # overflows for certain
+  args = (masks, some_plan(2), *signals, recipe, jnp.int32(2))
+  skipping = PIPELINE.__class__(**(vars(PIPELINE) | {"skip_overflow": True}))
+  state, sums = compiled(model, skipping)(start(model), *args)
+  chex.assert_trees_all_equal(state.params, start(model).params)
+  assert float(sums["finite"]) == 1 and int(state.step) == 2
+  _, sums = compiled(model)(start(model), *args)
+  assert float(sums["finite"]) == 0
+
+
 @pytest.mark.parametrize("batch_size", [1, 5, 8, 32, 100])
 def test_evaluation_covers_every_example(model, signals, batch_size):
   """Whole batches, a ragged last one, and a batch larger than the data."""

@@ -94,8 +94,18 @@ def make_dataset(
   shapes = {split: s.inputs.shape[1:] for split, s in splits.items()}
   if len(set(shapes.values())) > 1:
     raise ValueError(f"{name}: splits differ in shape: {shapes}")
+  present = np.unique(splits["train"].labels)
+  if len(present) < 2:
+    raise ValueError(
+      f"{name} train: needs at least two classes, has only {present.tolist()}"
+    )
   if class_names is None:
-    top = max(int(s.labels.max()) for s in splits.values())
+    top = int(splits["train"].labels.max())
+    if top >= len(splits["train"]):
+      raise ValueError(
+        f"{name} train: labels must number the classes from 0, got {top} "
+        f"among {len(splits['train'])} examples"
+      )
     class_names = tuple(str(c) for c in range(top + 1))
   for split, s in splits.items():
     low, high = int(s.labels.min()), int(s.labels.max())
@@ -104,15 +114,20 @@ def make_dataset(
         f"{name} {split}: labels must lie in 0..{len(class_names) - 1} "
         f"({len(class_names)} classes), got {low}..{high}"
       )
-  present = np.unique(splits["train"].labels)
-  if len(present) < 2:
+  if bool(len(mean)) != bool(len(std)):
     raise ValueError(
-      f"{name} train: needs at least two classes, has only {present.tolist()}"
+      f"{name}: give both data.mean and data.std or neither, got "
+      f"{tuple(mean)} and {tuple(std)}"
     )
-  if not len(mean) or not len(std):
+  if not len(mean):
     mean, std = _channel_moments(np.asarray(splits["train"].inputs))
   channels = _channels(splits["train"].inputs.shape[1:])
-  if len(mean) != channels or len(std) != channels or min(std) <= 0:
+  numbers = (*mean, *std)
+  if (
+    not np.isfinite(numbers).all()
+    or not len(mean) == len(std) == channels
+    or min(std) <= 0
+  ):
     raise ValueError(
       f"{name}: data.mean and data.std need {channels} numbers (std > 0), "
       f"got {tuple(mean)} and {tuple(std)}"
@@ -223,7 +238,12 @@ def _checked_arrays(what, inputs, labels):
       f"{what}: inputs must be images uint8[n, height, width(, channels)] or "
       f"signals float[n, length], got {inputs.dtype} {inputs.shape}"
     )
-  return inputs, labels.astype(np.int64).astype(np.int32)
+  low, high = labels.min(), labels.max()
+  if low < 0 or high >= 2**31:  # before the cast could wrap them
+    raise ValueError(
+      f"{what}: labels must number the classes from 0, got {low}..{high}"
+    )
+  return inputs, labels.astype(np.int32)
 
 
 def _channels(input_shape: tuple[int, ...]) -> int:

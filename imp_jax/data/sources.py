@@ -5,6 +5,7 @@ import os
 import pathlib
 import uuid
 import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -88,9 +89,10 @@ def _mnist1d(seed: int, train_examples: int):
   """
   from mnist1d import data as generator
 
-  if train_examples < 4:
+  if train_examples < 4 or train_examples % 4:
     raise ValueError(
-      f"data.train_examples must be at least 4, got {train_examples}"
+      "data.train_examples must be a multiple of 4 (a fifth of all is for "
+      f"testing), got {train_examples}"
     )
   args: Any = generator.get_dataset_args()
   args.seed, args.num_samples = seed, train_examples * 5 // 4
@@ -121,7 +123,7 @@ def _npz(path: str):
       names = None
       if "class_names" in data.files:
         names = [str(n) for n in _plain_array(data, "class_names", path)]
-  except zipfile.BadZipFile as error:
+  except (zipfile.BadZipFile, zlib.error, EOFError, TypeError) as error:
     raise ValueError(f"{path}: no readable .npz file ({error})") from error
   arrays = {
     s: (found[f"{s}_image"], found[f"{s}_label"]) for s in ("train", "test")
@@ -223,7 +225,14 @@ def _decoded_once(key: str, cache_dir: str, decode: Callable):
           s: (data[f"{s}/image"], data[f"{s}/label"]) for s in sorted(splits)
         }
         return arrays, tuple(str(n) for n in data["class_names"])
-    except (ValueError, OSError, KeyError, zipfile.BadZipFile):
+    except (
+      ValueError,
+      OSError,
+      KeyError,
+      EOFError,
+      zlib.error,
+      zipfile.BadZipFile,
+    ):
       file.unlink(missing_ok=True)  # damaged: it is made anew below
   arrays, names = decode()
   flat = {f"{s}/image": x for s, (x, _) in arrays.items()}

@@ -165,4 +165,9 @@ def make_model(
     raise ValueError(
       f"model {name} takes {wanted}; the data's inputs are {tuple(input_shape)}"
     )
+  if name == "vgg16" and min(input_shape[:2]) < 16:
+    raise ValueError(
+      "model vgg16 halves its input four times and takes images of at least "
+      f"16 x 16, got {tuple(input_shape)}"
+    )
   return Model(name, module, tuple(input_shape))

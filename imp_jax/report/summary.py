@@ -23,6 +23,7 @@ def accuracy_table(results: pd.DataFrame) -> Table:
   """Returns the table experiment x level: mean ± std of test accuracy in %."""
   rows = test_accuracy(results)
   names = list(dict.fromkeys(rows.experiment))
+  replicates = rows.replicate.nunique()
   table = Table(title="test accuracy (%), mean ± std over replicates")
   table.add_column("level", justify="right")
   table.add_column("density", justify="right")
@@ -33,8 +34,13 @@ def accuracy_table(results: pd.DataFrame) -> Table:
     for name in names:
       values = 100 * group.loc[group.experiment == name, "value"]
       spread = f" ± {values.std(ddof=1):.1f}" if len(values) > 1 else ""
+      if len(values) < replicates:
+        spread += f" (n={len(values)})"
       cells.append(f"{values.mean():.1f}{spread}" if len(values) else "")
+    low, high = 100 * group.density.min(), 100 * group.density.max()
     density = f"{100 * group.density.mean():.1f} %"
+    if high - low > 1:  # experiments with schedules of their own
+      density = f"{low:.1f}-{high:.1f} %"
     table.add_row(str(level), density, *cells)
   return table
 
@@ -77,23 +83,32 @@ def rewinding_lines(results: pd.DataFrame, claims: ClaimSettings) -> list[str]:
   if claim is None:
     return []
   baseline = accuracy_matrix(results, claim.baseline)
-  samples = {}
+  samples, lines = {}, []
   for name in claim.treatments:
     treated = accuracy_matrix(results, name)
+    paired = []
     if claim.level in treated and claim.level in baseline:
       paired = (treated[claim.level] - baseline[claim.level]).dropna()
-      samples[name] = paired.to_numpy()
-  lines = []
+    if len(paired):
+      samples[name] = np.asarray(paired)
+    else:
+      lines.append(
+        f"claim 0, rewinding matters, at level {claim.level}: {name} - "
+        f"{claim.baseline}: no replicate has both: undecided"
+      )
   intervals = holm_intervals(
     samples, confidence=claims.confidence, resamples=claims.resamples
   )
-  density = results[results.level == claim.level].density.mean()
   for name, interval in intervals.items():
     verdict = rewinding_verdict(interval, claims.margin)
+    compared = results[
+      results.experiment.isin([name, claim.baseline])
+      & (results.level == claim.level)
+    ]
     lines.append(
       f"claim 0, rewinding matters, at level {claim.level} "
-      f"({100 * density:.1f} % of weights): {name} - {claim.baseline} = "
-      f"{100 * interval.mean:+.2f} points, "
+      f"({100 * compared.density.mean():.1f} % of weights): "
+      f"{name} - {claim.baseline} = {100 * interval.mean:+.2f} points, "
       f"{100 * interval.confidence:g} % interval "
       f"[{100 * interval.low:+.2f}, {100 * interval.high:+.2f}], "
       f"{interval.count} replicates: {verdict}"
@@ -117,8 +132,10 @@ def matching_lines(results: pd.DataFrame, claims: ClaimSettings) -> list[str]:
       confidence=claims.confidence,
       resamples=claims.resamples,
     )
-    own = np.asarray([densities[level] for level in alone])
-    each = ", ".join(f"{100 * d:.1f}" for d in own)
+    each = ", ".join(
+      "failed" if level is None else f"{100 * densities[level]:.1f}"
+      for level in alone
+    )
     lines.append(
       f"smallest matching density of {name} (margin "
       f"{100 * claims.margin:g} points): {100 * densities[together]:.1f} %; "

@@ -28,6 +28,7 @@ class Pipeline:
     nesterov: Nesterov's momentum.
     decay_on: weight decay on "all" or "kernels".
     padded: whether batch plans may hold padding (-1).
+    skip_overflow: skip updates whose gradient overflowed, for float16.
   """
 
   mean: tuple[float, ...]
@@ -38,6 +39,7 @@ class Pipeline:
   nesterov: bool
   decay_on: str
   padded: bool
+  skip_overflow: bool = False
 
 
 def train_steps(
@@ -92,6 +94,7 @@ def train_steps(
       tx=tx,
       learning_rate=learning_rate(recipe, state.step),
       loss_scale=recipe.loss_scale,
+      skip_overflow=pipeline.skip_overflow,
     )
     return state, jax.tree.map(jnp.add, sums, new)
 

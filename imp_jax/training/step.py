@@ -24,6 +24,7 @@ def train_step(
   tx: optax.GradientTransformation,
   learning_rate: jax.Array,
   loss_scale: jax.Array | float = 1.0,
+  skip_overflow: bool = False,
 ) -> tuple[TrainState, Metrics]:
   """One step on one replicate; returns (state, metric sums).
 
@@ -36,6 +37,9 @@ def train_step(
     tx: from `make_tx`.
     learning_rate: of this step.
     loss_scale: multiplies the loss and divides the gradient, for float16.
+    skip_overflow: leave params and opt_state as they are when a gradient is not
+      finite, as mixed-precision training in float16 does. Elsewhere such a
+      gradient is an error, to be seen.
 
   Returns:
     The state after the step and {"loss", "correct", "count"} summed over the
@@ -60,6 +64,13 @@ def train_step(
   params = jax.tree.map(
     lambda p, u: p - learning_rate * u, state.params, updates
   )
+  if skip_overflow:
+    finite = jnp.stack([jnp.isfinite(g).all() for g in jax.tree.leaves(grads)])
+    params, opt_state = jax.tree.map(
+      lambda new, old: jnp.where(finite.all(), new, old),
+      (params, opt_state),
+      (state.params, state.opt_state),
+    )
   # Mask after the update too: rewound momentum would move removed weights.
   state = state.replace(
     step=state.step + 1,
