@@ -60,7 +60,9 @@ class Store:
     """
     if not workdir:
       raise ValueError("workdir must name a directory, got ''")
-    self.root = epath.Path(workdir).expanduser()
+    root = epath.Path(workdir).expanduser()
+    # Orbax takes absolute paths only.
+    self.root = root if _is_remote(root) else root.absolute()
     self._warned: list[str] = []
     if not writable:
       return

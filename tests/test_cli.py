@@ -49,9 +49,11 @@ def data_flags(config, folder):
 @pytest.mark.parametrize("config", CONFIGS)
 def test_smoke_of_every_config(tmp_path, config):
   flags = data_flags(config, tmp_path)
+  workdir = os.path.relpath(tmp_path / "w", ROOT)  # as people type it
   done = launch(
-    f"--config=configs/{config}.py:smoke", f"--workdir={tmp_path}/w", *flags
+    f"--config=configs/{config}.py:smoke", f"--workdir={workdir}", *flags
   )
+  assert (tmp_path / "w" / "studies").is_dir()
   assert done.returncode == 0, done.stderr
   assert "test accuracy (%), mean ± std over replicates" in done.stdout
   assert "claim 0, rewinding matters, at level 2" in done.stdout
