@@ -2,13 +2,18 @@
 
 import dataclasses
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import jax
 
 from imp_jax.data.dataset import Dataset, on_device, with_valid_split
 from imp_jax.data.sources import load_dataset
+from imp_jax.meaning import (
+  check_same_execution,
+  check_same_meaning,
+  meaning_of,
+)
 from imp_jax.nodes import Node, Pretrain, Prune, RandomMask, Train
 from imp_jax.replicates import chunks, resolve_execution
 from imp_jax.report.tables import Entry, write_report
@@ -17,7 +22,7 @@ from imp_jax.results import Results
 from imp_jax.runs import Failure
 from imp_jax.settings import Experiment, Study
 from imp_jax.stages import Context, run_node
-from imp_jax.store import Store, StoreError
+from imp_jax.store import Store
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,80 +167,6 @@ def experiment_tickets(experiment: Experiment) -> Iterator[Ticket]:
       yield from _controls(e, pretrain, masks, level)
 
 
-def check_same_meaning(store: Store, study: Study) -> None:
-  """Refuses a study name that means something else in this workdir.
-
-  More replicates, levels, experiments and controls extend a study; any other
-  difference is another study.
-
-  Raises:
-    ValueError: names the field, what it was and what it is now.
-  """
-  file = store.study_dir(study.name) / "config.json"
-  if not file.exists():
-    return
-  old, new = json.loads(file.read_text()), _meaning(study)
-  for path, now in _flat_items(new):
-    was = old
-    for part in path:
-      if not isinstance(was, dict) or part not in was:
-        break
-      was = was[part]
-    else:
-      if was != now and not _extends(path, was, now):
-        raise ValueError(
-          f"study {study.name!r} already means something else in this "
-          f"workdir: {'.'.join(path)} was {was}, now {now}; give this one "
-          "another --config.name"
-        )
-
-
-def check_same_execution(
-  store: Store, study: Study, nodes: Sequence[Node]
-) -> None:
-  """Refuses to go on with a study in another way of executing it.
-
-  Modes that are bit-identical to a replicate alone count as one.
-
-  Raises:
-    ValueError: names both ways, and how to mix them all the same.
-  """
-  backend = jax.default_backend()
-  mode = resolve_execution(study.execution.mode, backend)
-  now = _rounding(mode, backend, study.execution.convolution)
-  missing, others = 0, set()
-  for node in nodes:
-    for r in range(study.replicates):
-      try:
-        made = store.load_record(node.object_id(study.seed, r))["made_with"]
-      except StoreError:
-        missing += 1
-        continue
-      others.add(
-        _rounding(made["execution"], made["backend"], made["convolution"])
-      )
-  others -= {now}
-  if missing and others:
-    raise ValueError(
-      f"study {study.name!r} has results of execution {' and '.join(others)}; "
-      f"this run would add {now}, which rounds differently; set "
-      "--config.execution.mix=True to mix them"
-    )
-
-
-def _rounding(mode: str, backend: str, convolution: str) -> str:
-  return f"{mode if mode == 'vmap' else 'exact'}/{backend}/{convolution}"
-
-
-def _extends(path, was, now) -> bool:
-  """Whether a changed setting only adds to a study."""
-  if path[-2:] == ("prune", "levels") or "controls" in path:
-    return True
-  if path[-1] != "densities" or not was or not now:
-    return False
-  return was[: len(now)] == now[: len(was)]
-
-
 def _run_missing(context, node, replicates, failures, progress):
   store, seed = context.store, context.seed
   size = context.execution.replicates_at_once or max(len(replicates), 1)
@@ -348,33 +279,10 @@ def _in_order(tickets) -> tuple[Node, ...]:
   return tuple(ordered)
 
 
-def _meaning(study: Study) -> dict[str, Any]:
-  """What a study's name stands for, as JSON-able values."""
-  experiments = {}
-  for e in study.experiments:
-    fields = dataclasses.asdict(e)
-    del fields["name"]
-    experiments[e.name] = fields
-  meaning = {
-    "seed": study.seed,
-    "claims": dataclasses.asdict(study.claims),
-    "experiments": experiments,
-  }
-  return json.loads(json.dumps(meaning))
-
-
-def _flat_items(tree, path=()):
-  for key, value in tree.items():
-    if isinstance(value, dict) and value and key != "rewinding":
-      yield from _flat_items(value, (*path, key))
-    else:
-      yield (*path, key), value
-
-
 def _write_meaning(plan: Plan) -> None:
   """Writes what the study's name stands for, earlier experiments included."""
   config = plan.store.study_dir(plan.study.name) / "config.json"
-  meaning = _meaning(plan.study)
+  meaning = meaning_of(plan.study)
   if config.exists():
     old = json.loads(config.read_text())["experiments"]
     meaning["experiments"] = old | meaning["experiments"]

@@ -16,7 +16,7 @@ ORDER = [
   {"training", "invariants", "statistics", "replicates"},
   {"settings", "store"},
   {"runs", "resolve", "nodes"},
-  {"stages", "report"},
+  {"stages", "report", "meaning"},
   {"results"},
   {"study"},
 ]

@@ -1,0 +1,110 @@
+"""What a study's name means in a workdir, and what may be added to it."""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+
+from imp_jax.nodes import Node
+from imp_jax.replicates import resolve_execution
+from imp_jax.settings import Study
+from imp_jax.store import Store, StoreError
+
+
+def check_same_meaning(store: Store, study: Study) -> None:
+  """Refuses a study name that means something else in this workdir.
+
+  More replicates, levels, experiments and controls extend a study; any other
+  difference is another study.
+
+  Raises:
+    ValueError: names the field, what it was and what it is now.
+  """
+  file = store.study_dir(study.name) / "config.json"
+  if not file.exists():
+    return
+  old, new = json.loads(file.read_text()), meaning_of(study)
+  for path, now in _flat_items(new):
+    was = old
+    for part in path:
+      if not isinstance(was, dict) or part not in was:
+        break
+      was = was[part]
+    else:
+      if was != now and not _extends(path, was, now):
+        raise ValueError(
+          f"study {study.name!r} already means something else in this "
+          f"workdir: {'.'.join(path)} was {was}, now {now}; give this one "
+          "another --config.name"
+        )
+
+
+def check_same_execution(
+  store: Store, study: Study, nodes: Sequence[Node]
+) -> None:
+  """Refuses to go on with a study in another way of executing it.
+
+  Modes that are bit-identical to a replicate alone count as one.
+
+  Raises:
+    ValueError: names both ways, and how to mix them all the same.
+  """
+  backend = jax.default_backend()
+  mode = resolve_execution(study.execution.mode, backend)
+  now = _rounding(mode, backend, study.execution.convolution)
+  missing, others = 0, set()
+  for node in nodes:
+    for r in range(study.replicates):
+      try:
+        made = store.load_record(node.object_id(study.seed, r))["made_with"]
+      except StoreError:
+        missing += 1
+        continue
+      others.add(
+        _rounding(made["execution"], made["backend"], made["convolution"])
+      )
+  others -= {now}
+  if missing and others:
+    raise ValueError(
+      f"study {study.name!r} has results of execution {' and '.join(others)}; "
+      f"this run would add {now}, which rounds differently; set "
+      "--config.execution.mix=True to mix them"
+    )
+
+
+def meaning_of(study: Study) -> dict[str, Any]:
+  """Returns what a study's name stands for, as JSON-able values."""
+  experiments = {}
+  for e in study.experiments:
+    fields = dataclasses.asdict(e)
+    del fields["name"]
+    experiments[e.name] = fields
+  meaning = {
+    "seed": study.seed,
+    "claims": dataclasses.asdict(study.claims),
+    "experiments": experiments,
+  }
+  return json.loads(json.dumps(meaning))
+
+
+def _rounding(mode: str, backend: str, convolution: str) -> str:
+  return f"{mode if mode == 'vmap' else 'exact'}/{backend}/{convolution}"
+
+
+def _extends(path, was, now) -> bool:
+  """Whether a changed setting only adds to a study."""
+  if path[-2:] == ("prune", "levels") or "controls" in path:
+    return True
+  if path[-1] != "densities" or not was or not now:
+    return False
+  return was[: len(now)] == now[: len(was)]
+
+
+def _flat_items(tree, path=()):
+  for key, value in tree.items():
+    if isinstance(value, dict) and value and key != "rewinding":
+      yield from _flat_items(value, (*path, key))
+    else:
+      yield (*path, key), value
