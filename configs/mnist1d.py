@@ -3,7 +3,7 @@
   python -m launch.main --config=configs/mnist1d.py --workdir=runs/mnist1d
 
 Three pre-training lengths, 4 replicates, levels 0-12, random masks at three
-levels: 42 trainings x 4 replicates. `:quick` is half of it in a minute,
+levels: 42 trainings x 4 replicates. `:quick` is about half of it,
 `:smoke` takes seconds.
 """
 
