@@ -2,7 +2,7 @@
 
 import pytest
 
-from imp_jax.resolve import steps_of
+from imp_jax.resolve.checks import steps_of
 from imp_jax.study import prepare
 from tests.tiny import tiny_config
 

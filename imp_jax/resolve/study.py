@@ -1,9 +1,8 @@
-"""Resolving: a config into settings, every field validated first."""
+"""Resolving a study: its experiments, one by one, from the config."""
 
 import difflib
-import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -13,8 +12,16 @@ from imp_jax.data.batches import LAST_BATCH, steps_per_epoch
 from imp_jax.data.dataset import Dataset
 from imp_jax.pruning import ALLOCATIONS, CRITERIA, RULES, leaf_groups
 from imp_jax.replicates import EXECUTIONS
+from imp_jax.resolve.checks import (
+  at_least,
+  flatten,
+  in_range,
+  is_number,
+  one_of,
+  steps_of,
+)
+from imp_jax.resolve.claims import resolve_claims
 from imp_jax.settings import (
-  ClaimSettings,
   ControlSettings,
   EvalSettings,
   ExecutionSettings,
@@ -23,7 +30,6 @@ from imp_jax.settings import (
   OptimSettings,
   PretrainSettings,
   PruneSettings,
-  RewindingClaim,
   StreamSettings,
   Study,
   TicketSettings,
@@ -67,7 +73,7 @@ def resolve(config: Any, dataset: Dataset) -> Study:
       raise ValueError(
         f'each of experiments is a dict like {{"name": "a"}}, got {delta!r}'
       )
-    flat = _flat(delta)
+    flat = flatten(delta)
     name = flat.pop("name", None)
     if not isinstance(name, str) or not re.fullmatch(NAME, name):
       raise ValueError(
@@ -84,13 +90,13 @@ def resolve(config: Any, dataset: Dataset) -> Study:
     raise ValueError(
       f"name must be letters, digits, . + = - _, got {config.name!r}"
     )
-  _at_least("replicates", config.replicates, 1)
+  at_least("replicates", config.replicates, 1)
   return Study(
     name=config.name,
     seed=config.seed,
     replicates=config.replicates,
     experiments=tuple(experiments),
-    claims=_claims(config.claims, experiments),
+    claims=resolve_claims(config.claims, experiments),
     execution=_execution(config.execution),
   )
 
@@ -101,38 +107,12 @@ def check_before_loading(config: Any) -> None:
   Raises:
     ValueError: the seed or a normalisation constant is no such number.
   """
-  _in_range("seed", config.seed, 0, 2**32 - 1)
+  in_range("seed", config.seed, 0, 2**32 - 1)
   for field in ("mean", "std"):
-    if not all(_is_number(x) for x in config.data[field]):
+    if not all(is_number(x) for x in config.data[field]):
       raise ValueError(
         f"data.{field} must hold numbers, got {tuple(config.data[field])}"
       )
-
-
-def steps_of(duration: str, field: str, per_epoch: int, batch_size: int) -> int:
-  """Returns a duration in steps: "200step", "2ep" or "25600ex".
-
-  Fractions of an epoch are rounded to the nearest step; examples are rounded
-  up to whole batches.
-
-  Raises:
-    ValueError: no such form.
-  """
-  match = re.fullmatch(r"(\d+(?:\.\d+)?)(step|ep|ex)s?", str(duration))
-  if not match or (match[2] != "ep" and "." in match[1]):
-    raise ValueError(
-      f'{field} must be a duration like "200step", "2ep" or "25600ex", '
-      f"got {duration!r}"
-    )
-  if match[2] == "step":
-    steps = int(match[1])
-  elif match[2] == "ep":
-    steps = round(float(match[1]) * per_epoch)
-  else:
-    steps = -(-int(match[1]) // batch_size)
-  if steps >= 2**31 - 1:  # steps are int32
-    raise ValueError(f"{field} must be below 2^31 steps, got {duration!r}")
-  return steps
 
 
 def _experiment(name, config, dataset) -> Experiment:
@@ -144,14 +124,14 @@ def _experiment(name, config, dataset) -> Experiment:
     return steps_of(duration, field, per_epoch, stream.batch_size)
 
   total = steps(config.optim.steps, "optim.steps")
-  _at_least("optim.steps", total, 1)
+  at_least("optim.steps", total, 1)
   rewind_step = steps(config.pretrain.steps, "pretrain.steps")
   if rewind_step >= total:
     raise ValueError(
       f"pretrain.steps of {name} is {rewind_step}, but the run has "
       f"{total} steps: the rewind step must come before its end"
     )
-  _one_of("pretrain.subset.kind", config.pretrain.subset.kind, SUBSETS)
+  one_of("pretrain.subset.kind", config.pretrain.subset.kind, SUBSETS)
   model = ModelSettings(
     name=config.model.name,
     num_classes=dataset.num_classes,
@@ -162,12 +142,12 @@ def _experiment(name, config, dataset) -> Experiment:
   network = model_of(model, dataset, config.execution.convolution)
   prune = _prune(config.prune, network)
   ticket = TicketSettings(
-    kind=_one_of("ticket.kind", config.ticket.kind, TICKETS),
-    optimizer=_one_of("ticket.optimizer", config.ticket.optimizer, OPTIMIZERS),
+    kind=one_of("ticket.kind", config.ticket.kind, TICKETS),
+    optimizer=one_of("ticket.optimizer", config.ticket.optimizer, OPTIMIZERS),
     finetune_steps=steps(config.ticket.finetune_steps, "ticket.finetune_steps"),
   )
   if ticket.kind == "finetune":
-    _at_least("ticket.finetune_steps", ticket.finetune_steps, 1)
+    at_least("ticket.finetune_steps", ticket.finetune_steps, 1)
     if config.optim.schedule == "cosine":
       raise ValueError(
         "ticket.kind='finetune' goes on at the last learning rate, which is 0 "
@@ -179,7 +159,7 @@ def _experiment(name, config, dataset) -> Experiment:
       f"ticket.kind='weight_rewind', not {ticket.kind!r}"
     )
   splits = tuple(
-    _one_of("eval.splits", s, tuple(dataset.splits)) for s in config.eval.splits
+    one_of("eval.splits", s, tuple(dataset.splits)) for s in config.eval.splits
   )
   if "test" not in splits:
     raise ValueError(f"eval.splits must name 'test', got {splits}")
@@ -203,13 +183,13 @@ def _experiment(name, config, dataset) -> Experiment:
 
 def _stream(data, dataset) -> StreamSettings:
   num_train = len(dataset.train)
-  _at_least("data.batch_size", data.batch_size, 1)
+  at_least("data.batch_size", data.batch_size, 1)
   if data.batch_size > num_train:
     raise ValueError(
       f"data.batch_size must be at most the {num_train} training examples, "
       f"got {data.batch_size}"
     )
-  _at_least("data.crop_pad", data.crop_pad, 0)
+  at_least("data.crop_pad", data.crop_pad, 0)
   if (data.crop_pad or data.flip) and len(dataset.input_shape) != 3:
     raise ValueError(
       "data.crop_pad and data.flip are for images; inputs are "
@@ -218,12 +198,12 @@ def _stream(data, dataset) -> StreamSettings:
   return StreamSettings(
     fingerprint=dataset.fingerprint,
     batch_size=data.batch_size,
-    last_batch=_one_of("data.last_batch", data.last_batch, LAST_BATCH),
-    order=_one_of("data.order", data.order, NOISE),
-    augment_noise=_one_of("data.augment_noise", data.augment_noise, NOISE),
+    last_batch=one_of("data.last_batch", data.last_batch, LAST_BATCH),
+    order=one_of("data.order", data.order, NOISE),
+    augment_noise=one_of("data.augment_noise", data.augment_noise, NOISE),
     crop_pad=data.crop_pad,
     flip=data.flip,
-    augment_order=_one_of(
+    augment_order=one_of(
       "data.augment_order", data.augment_order, AUGMENT_ORDERS
     ),
     mean=dataset.mean,
@@ -235,10 +215,10 @@ def _optim(optim, steps, total) -> OptimSettings:
   milestones = tuple(steps(d, "optim.milestones") for d in optim.milestones)
   if list(milestones) != sorted(set(milestones)):
     raise ValueError(f"optim.milestones must increase, got {milestones}")
-  _one_of("optim.schedule", optim.schedule, ("milestones", "cosine"))
-  _at_least("optim.loss_scale", optim.loss_scale, 1)
+  one_of("optim.schedule", optim.schedule, ("milestones", "cosine"))
+  at_least("optim.loss_scale", optim.loss_scale, 1)
   for field in ("learning_rate", "milestone_factor", "weight_decay"):
-    _at_least(f"optim.{field}", optim[field], 0)
+    at_least(f"optim.{field}", optim[field], 0)
   if not 0 <= optim.momentum < 1:
     raise ValueError(f"optim.momentum must be in [0, 1), got {optim.momentum}")
   cosine = optim.schedule == "cosine"
@@ -251,13 +231,13 @@ def _optim(optim, steps, total) -> OptimSettings:
     momentum=float(optim.momentum),
     nesterov=bool(optim.nesterov),
     weight_decay=float(optim.weight_decay),
-    decay_on=_one_of("optim.decay_on", optim.decay_on, DECAY_ON),
+    decay_on=one_of("optim.decay_on", optim.decay_on, DECAY_ON),
     loss_scale=float(optim.loss_scale),
   )
 
 
 def _prune(prune, network) -> PruneSettings:
-  _at_least("prune.levels", prune.levels, 0)
+  at_least("prune.levels", prune.levels, 0)
   if not 0 < prune.fraction < 1:
     raise ValueError(f"prune.fraction must be in (0, 1), got {prune.fraction}")
   densities = tuple(float(d) for d in prune.densities)
@@ -281,58 +261,32 @@ def _prune(prune, network) -> PruneSettings:
   )
   return PruneSettings(
     levels=prune.levels,
-    criterion=_one_of("prune.criterion", prune.criterion, tuple(CRITERIA)),
+    criterion=one_of("prune.criterion", prune.criterion, tuple(CRITERIA)),
     fraction=float(prune.fraction),
     densities=densities,
-    allocation=_one_of("prune.allocation", prune.allocation, ALLOCATIONS),
-    rule=_one_of("prune.rule", prune.rule, tuple(RULES)),
+    allocation=one_of("prune.allocation", prune.allocation, ALLOCATIONS),
+    rule=one_of("prune.rule", prune.rule, tuple(RULES)),
     exclude=exclude,
   )
 
 
 def _controls(controls, levels) -> ControlSettings:
   for level in controls.levels:
-    _in_range("controls.levels", level, 1, levels)
+    in_range("controls.levels", level, 1, levels)
   return ControlSettings(
     kinds=tuple(
-      _one_of("controls.kinds", kind, CONTROLS) for kind in controls.kinds
+      one_of("controls.kinds", kind, CONTROLS) for kind in controls.kinds
     ),
     levels=tuple(sorted(set(controls.levels))),
   )
 
 
-def _claims(claims, experiments) -> ClaimSettings:
-  rewinding = None
-  if claims.rewinding.treatments:
-    names = tuple(e.name for e in experiments)
-    treatments = tuple(claims.rewinding.treatments)
-    for name in (*treatments, claims.rewinding.baseline):
-      _one_of("claims.rewinding", name, names)
-    if claims.rewinding.baseline in treatments:
-      raise ValueError(
-        "claims.rewinding compares treatments with a baseline; "
-        f"{claims.rewinding.baseline!r} is both"
-      )
-    level = claims.rewinding.level
-    for e in experiments:
-      if e.name in (*treatments, claims.rewinding.baseline):
-        _in_range("claims.rewinding.level", level, 0, e.prune.levels)
-    rewinding = RewindingClaim(treatments, claims.rewinding.baseline, level)
-  for field in ("margin", "confidence"):
-    if not 0 < claims[field] < 1:
-      raise ValueError(f"claims.{field} must be in (0, 1), got {claims[field]}")
-  _at_least("claims.resamples", claims.resamples, 10_000)
-  return ClaimSettings(
-    rewinding, float(claims.margin), claims.resamples, float(claims.confidence)
-  )
-
-
 def _execution(execution) -> ExecutionSettings:
-  _one_of("execution.mode", execution.mode, EXECUTIONS)
-  _at_least("execution.replicates_at_once", execution.replicates_at_once, 0)
+  one_of("execution.mode", execution.mode, EXECUTIONS)
+  at_least("execution.replicates_at_once", execution.replicates_at_once, 0)
   for field in ("chunk_steps", "eval_batch_size"):
-    _in_range(f"execution.{field}", execution[field], 1, 100_000)
-  _at_least("execution.checkpoint_seconds", execution.checkpoint_seconds, 0)
+    in_range(f"execution.{field}", execution[field], 1, 100_000)
+  at_least("execution.checkpoint_seconds", execution.checkpoint_seconds, 0)
   return ExecutionSettings(**execution.to_dict())
 
 
@@ -340,7 +294,7 @@ def _with_delta(config, name, flat: Mapping[str, Any]):
   """A copy of the config with one experiment's fields set."""
   config = config.copy_and_resolve_references()
   shared = ("name", "seed", "replicates", "experiments", "claims", "execution")
-  known = sorted(_flat(config.to_dict()))
+  known = sorted(flatten(config.to_dict()))
   for path, value in flat.items():
     *groups, field = path.split(".")
     if path not in known:
@@ -363,41 +317,3 @@ def _with_delta(config, name, flat: Mapping[str, Any]):
     except TypeError as error:
       raise ValueError(f"experiment {name}, {path}: {error}") from error
   return config
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-  """{"a.b": value} of a mapping nested, dotted, or both."""
-  flat = {}
-  for key, value in tree.items():
-    if hasattr(value, "items"):
-      flat |= _flat(value, f"{prefix}{key}.")
-    else:
-      flat[f"{prefix}{key}"] = value
-  return flat
-
-
-def _one_of(field: str, value: str, known: Sequence[str]) -> str:
-  if value not in known:
-    near = difflib.get_close_matches(str(value), known, 1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise ValueError(
-      f"unknown {field} {value!r}; known: {', '.join(known)}{hint}"
-    )
-  return value
-
-
-def _at_least(field: str, value: Any, low: float) -> None:
-  if not (_is_number(value) and value >= low and math.isfinite(value)):
-    raise ValueError(f"{field} must be at least {low}, got {value}")
-
-
-def _in_range(field: str, value: Any, low: int, high: int) -> int:
-  if not isinstance(value, int) or not low <= value <= high:
-    raise ValueError(
-      f"{field} must be a whole number in {low}..{high}, got {value!r}"
-    )
-  return value
-
-
-def _is_number(value: Any) -> bool:
-  return isinstance(value, (int, float)) and not isinstance(value, bool)
