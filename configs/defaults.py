@@ -1,6 +1,8 @@
 """Every field of a config, with its unit and its default."""
 
-from ml_collections import ConfigDict
+from typing import Any
+
+from ml_collections import ConfigDict, config_dict
 
 RESNET_MEAN_OPENLTH = (0.485, 0.456, 0.406)  # ImageNet's
 RESNET_STD_OPENLTH = (0.229, 0.224, 0.225)
@@ -13,7 +15,7 @@ def get_defaults() -> ConfigDict:
   and accuracies are fractions, not percent. Nothing here is derived from
   another field, so that an override changes just what it names.
   """
-  return ConfigDict(
+  defaults = ConfigDict(
     {
       "name": "study",  # one name has one meaning in a workdir
       "seed": 0,
@@ -60,7 +62,34 @@ def get_defaults() -> ConfigDict:
       },
       "pretrain": {
         "steps": "0step",  # t_r
-        "subset": {"kind": "all"},
+        "subset": {
+          # none | all | random | easy | hard | ccs | keep_list
+          "kind": "all",
+          "size": 0,  # examples
+          "score": "el2n",  # orders the examples; see "scores"
+          "offset": 0,  # examples skipped at the easy or hard end
+          "balanced": False,  # size // classes of each class
+          "drop_hardest": 0.0,  # fraction, of ccs
+          "file": "",  # of keep_list: .npy or .csv, source positions
+        },
+        "noise": {  # on the labels that pre-training sees
+          "fraction": 0.0,  # of the training examples
+          "kind": "redrawn",  # over all classes | symmetric: over the others
+          "scoring": True,  # the scoring networks see it too
+        },
+      },
+      "scores": {  # how the training examples are scored
+        "compute": (),  # also these, for the report
+        "file": "",  # or scores from a .npy or .csv with its record beside it
+        "networks": 10,  # trained independently; the score is their mean
+        "steps": "300step",  # of their training, for scores that watch it
+        "at_steps": (),  # the others look here; () = at scores.steps
+        "bn_mode": "eval",  # eval | batch: BatchNorm in training mode, of el2n
+        "observe": "evaluation",  # streams: evaluation | presentation
+        "every": "1ep",  # between two evaluations of a stream
+        "never_learned": "inf",  # in forgetting: inf | max | zero
+        "window": 10,  # observations: of tdds and dual
+        "checkpoints": 10,  # of vog
       },
       "prune": {
         "levels": 12,  # level 0 is dense
@@ -102,6 +131,18 @@ def get_defaults() -> ConfigDict:
       },
     }
   )
+  # Unset fields are the experiment's own.
+  defaults.pretrain.optim = _unset(defaults.optim)
+  defaults.scores.optim = _unset(defaults.optim)
+  defaults.scores.model = _unset(defaults.model)
+  del defaults.pretrain.optim["steps"]
+  return defaults
+
+
+def _unset(group: ConfigDict) -> dict[str, Any]:
+  return {
+    name: config_dict.placeholder(type(value)) for name, value in group.items()
+  }
 
 
 def words(arg: str, known: tuple[str, ...]) -> set[str]:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -42,7 +42,7 @@ def check_same_meaning(store: Store, study: Study) -> None:
 
 
 def check_same_execution(
-  store: Store, study: Study, nodes: Sequence[Node]
+  store: Store, study: Study, nodes: Mapping[Node, int]
 ) -> None:
   """Refuses to go on with a study in another way of executing it.
 
@@ -55,8 +55,8 @@ def check_same_execution(
   mode = resolve_execution(study.execution.mode, backend)
   now = _rounding(mode, backend, study.execution.convolution)
   missing, others = 0, set()
-  for node in nodes:
-    for r in range(study.replicates):
+  for node, count in nodes.items():
+    for r in range(count):
       try:
         made = store.load_record(node.object_id(study.seed, r))["made_with"]
       except StoreError:

@@ -1,15 +1,55 @@
 """Nodes: a stage with its settings and inputs, and its identity."""
 
 import dataclasses
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from imp_jax.settings import ModelSettings, OptimSettings, StreamSettings
+from imp_jax.settings import (
+  ImportSettings,
+  ModelSettings,
+  NoiseSettings,
+  OptimSettings,
+  ScoreSettings,
+  StreamSettings,
+  SubsetSettings,
+)
 from imp_jax.store import content_id
 
 
 @dataclasses.dataclass(frozen=True)
+class Score:
+  """A score of every training example under one network. No inputs.
+
+  Its replicates are the networks. Scores of equal training are computed in one
+  training, whichever of them are wanted and missing.
+  """
+
+  VERSION = 1
+  score: ScoreSettings
+
+
+@dataclasses.dataclass(frozen=True)
+class Scores:
+  """A score averaged over networks 0, 1, ... of its input "networks"."""
+
+  VERSION = 1
+  networks: int
+
+
+@dataclasses.dataclass(frozen=True)
+class ImportedScores:
+  """A score from a file. No inputs."""
+
+  VERSION = 1
+  score: ImportSettings
+
+
+@dataclasses.dataclass(frozen=True)
 class Pretrain:
-  """W_r: a fresh network trained for t_r steps. No inputs.
+  """W_r: a fresh network trained for t_r steps.
+
+  Its input "scores" orders the examples of the subset, where the subset needs
+  it.
 
   Attributes:
     steps: t_r; 0 leaves the network as it was drawn.
@@ -18,13 +58,14 @@ class Pretrain:
     splits: evaluated at the end.
   """
 
-  VERSION = 1
+  VERSION = 2
   model: ModelSettings
   stream: StreamSettings
   optim: OptimSettings
   steps: int
   draw: int
-  subset: str
+  subset: SubsetSettings
+  noise: NoiseSettings
   splits: tuple[str, ...]
 
 
@@ -110,8 +151,31 @@ class Node:
     """Optimiser steps that one replicate of this node takes."""
     if isinstance(self.settings, Train):
       return self.settings.stop - self.settings.start
+    if isinstance(self.settings, Score):
+      return self.settings.score.last_step
     return getattr(self.settings, "steps", 0)
+
+  @property
+  def is_shared(self) -> bool:
+    """Whether there is one artefact for all replicates, number 0."""
+    return isinstance(self.settings, (Scores, ImportedScores))
+
+  def sources(self, replicate: int) -> Iterator[tuple[str, "Node", int]]:
+    """Yields (name, node, replicate) of every artefact this one is made of."""
+    for name, node in self.inputs:
+      if isinstance(self.settings, Scores):
+        yield from (
+          (f"{name}.{r}", node, r) for r in range(self.settings.networks)
+        )
+      else:
+        yield name, node, 0 if node.is_shared else replicate
 
   def object_id(self, seed: int, replicate: int) -> str:
     """Returns the identity of one replicate's artefact."""
     return content_id(self.key, seed, replicate)
+
+
+def checkpoint_id(nodes: Sequence[Node], seed: int, replicate: int) -> str:
+  """Returns the identity of what one replicate of nodes run together keeps."""
+  ids = sorted(node.object_id(seed, replicate) for node in nodes)
+  return ids[0] if len(ids) == 1 else content_id(ids)

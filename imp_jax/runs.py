@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -37,19 +37,40 @@ class Run:
     name: for messages, e.g. "all-20 level 3, replicate 1".
     state: the state, advanced in place of the old one.
     masks: kept weights.
+    keep_index: the training examples in use.
     order_words: the data-order key's words.
     checkpoint: its hook.
     history: rows of {"step", "split", "loss", "accuracy"} so far.
+    watched: what a `Watch` has gathered so far, nested dicts of arrays.
     failure: set when the loss or a weight is no longer finite.
   """
 
   name: str
   state: TrainState
   masks: PyTree
+  keep_index: np.ndarray
   order_words: tuple[int, ...]
   checkpoint: Checkpoint
   history: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+  watched: dict[str, Any] = dataclasses.field(default_factory=dict)
   failure: Failure | None = None
+
+
+@runtime_checkable
+class Watch(Protocol):
+  """What looks at runs while they train.
+
+  Attributes:
+    steps: absolute steps at which it is called, 0 included if need be.
+    presented: what looks at the examples that each step presents, or None; see
+      `training.train_steps`.
+  """
+
+  steps: tuple[int, ...]
+  presented: Any
+
+  def __call__(self, step: int, runs: Sequence[Run]) -> None:
+    """Puts what is to be kept into each run's `watched`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,22 +80,24 @@ class Trainer:
   Attributes:
     model, dataset: the network, and the data on the device.
     stream, optim: how examples come, and the optimiser's numbers.
-    keep_index: the training examples in use.
     splits: evaluated at the end and, "test" only, at curve steps.
     curve_steps: absolute steps after which "test" is evaluated.
     execution: mode (resolved), chunk and batch sizes.
     progress: called with the replicate-steps made.
+    labels: to train on instead of the data set's.
+    watch: looks at the runs on their way.
   """
 
   model: Model
   dataset: Dataset
   stream: StreamSettings
   optim: OptimSettings
-  keep_index: np.ndarray
   splits: tuple[str, ...]
   curve_steps: tuple[int, ...]
   execution: ExecutionSettings
   progress: Callable[[int], None]
+  labels: np.ndarray | None = None
+  watch: Watch | None = None
 
   def train(self, runs: Sequence[Run], stop: int) -> None:
     """Trains runs up to step `stop`, each from its checkpoint if it has one.
@@ -84,7 +107,8 @@ class Trainer:
     """
     for run in runs:
       start = int(run.state.step)
-      _restore(run)
+      if not _restore(run) and self.watch and start in self.watch.steps:
+        self.watch(start, [run])
       self.progress(int(run.state.step) - start)
     # Runs go in lockstep; a kill between two checkpoints may have set some
     # back, and those go by themselves.
@@ -102,10 +126,16 @@ class Trainer:
 
   def _train_together(self, runs: list[Run], step: int, stop: int) -> None:
     saved_at = time.monotonic()
-    program = _train_program(self.model, self._pipeline(), self.execution.mode)
+    program = _train_program(
+      self.model,
+      self._pipeline(runs[0]),
+      self.execution.mode,
+      self.watch.presented if self.watch else None,
+    )
     masks = stack_trees([run.masks for run in runs])
     state = stack_trees([run.state for run in runs])
     train, recipe = self.dataset.train, make_recipe(self.optim)
+    labels = train.labels if self.labels is None else jnp.asarray(self.labels)
     while step < stop:
       count = self._next_bound(step, stop) - step
       before = state
@@ -114,7 +144,7 @@ class Trainer:
         masks,
         self._plans(runs, step, count),
         train.inputs,
-        train.labels,
+        labels,
         recipe,
         jnp.int32(count),
       )
@@ -147,6 +177,8 @@ class Trainer:
         rows = self._evaluate(runs, "test")
         for i in alive:
           runs[i].history.append({"step": step, "split": "test", **rows[i]})
+      if self.watch and step in self.watch.steps:
+        self.watch(step, [runs[i] for i in alive])
       waited = time.monotonic() - saved_at
       if step < stop and waited >= self.execution.checkpoint_seconds:
         for i in alive:
@@ -188,7 +220,7 @@ class Trainer:
     )
     for plan, run in zip(plans, runs, strict=True):
       plan[:count] = batch_plan(
-        self.keep_index,
+        run.keep_index,
         run.order_words,
         start=step,
         stop=step + count,
@@ -199,10 +231,11 @@ class Trainer:
 
   def _next_bound(self, step: int, stop: int) -> int:
     chunk = self.execution.chunk_steps
-    curve = [s for s in self.curve_steps if step < s < stop]
-    return min([step - step % chunk + chunk, stop, *curve])
+    looks = (*self.curve_steps, *(self.watch.steps if self.watch else ()))
+    looks = [s for s in looks if step < s < stop]
+    return min([step - step % chunk + chunk, stop, *looks])
 
-  def _pipeline(self) -> Pipeline:
+  def _pipeline(self, run) -> Pipeline:
     stream = self.stream
     return Pipeline(
       mean=stream.mean,
@@ -214,7 +247,7 @@ class Trainer:
       decay_on=self.optim.decay_on,
       skip_overflow=self.optim.loss_scale > 1,
       padded=is_padded(
-        len(self.keep_index), stream.batch_size, stream.last_batch
+        len(run.keep_index), stream.batch_size, stream.last_batch
       ),
     )
 
@@ -234,23 +267,31 @@ def state_tree(state: TrainState) -> PyTree:
 
 def _save(run: Run) -> None:
   record = {"history": run.history}
-  run.checkpoint.save(
-    int(run.state.step), Artefact(record, state_tree(run.state))
-  )
+  tree = state_tree(run.state)
+  if run.watched:
+    tree["watched"] = jax.device_get(run.watched)
+  if run.state.watched:
+    tree["presented"] = jax.device_get(run.state.watched)
+  run.checkpoint.save(int(run.state.step), Artefact(record, tree))
 
 
-def _restore(run: Run) -> None:
+def _restore(run: Run) -> bool:
+  """Goes on from the run's checkpoint; False if it has none."""
   found = run.checkpoint.restore()
   if found:
     step, artefact = found
+    assert artefact.tree is not None  # a checkpoint, by construction
+    run.watched = artefact.tree.pop("watched", {})
     tree = jax.tree.map(jnp.asarray, artefact.tree)
     run.state = run.state.replace(
       step=jnp.int32(step),
       params=tree["params"],
       batch_stats=tree["batch_stats"],
       opt_state=init_opt_state(tree["params"], tree["momentum"]),
+      watched=tree.get("presented", run.state.watched),
     )
     run.history = list(artefact.record["history"])
+  return found is not None
 
 
 def make_recipe(optim: OptimSettings) -> Recipe:
@@ -272,8 +313,10 @@ def make_recipe(optim: OptimSettings) -> Recipe:
 
 
 @functools.lru_cache(maxsize=64)
-def _train_program(model: Model, pipeline: Pipeline, mode: str):
-  fn = functools.partial(train_steps, model=model, pipeline=pipeline)
+def _train_program(model: Model, pipeline: Pipeline, mode: str, watch=None):
+  fn = functools.partial(
+    train_steps, model=model, pipeline=pipeline, watch=watch
+  )
   return replicated(fn, mode, shared=4)
 
 

@@ -48,9 +48,101 @@ class OptimSettings:
 
 
 @dataclasses.dataclass(frozen=True)
+class NoiseSettings:
+  """Noise on the training labels; fraction 0 = none."""
+
+  kind: str
+  fraction: float
+
+
+NO_NOISE = NoiseSettings("", 0.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class SubsetSettings:
+  """Which examples to pre-train on; see `subsets.keep_indices`.
+
+  Attributes:
+    kind: one of `subsets.KINDS`.
+    size: examples.
+    score: name of the score that orders them, "" if none does.
+    offset, balanced, drop_hardest: of the selection.
+    content: hash of a given keep list, "" if there is none.
+  """
+
+  kind: str
+  size: int
+  score: str = ""
+  offset: int = 0
+  balanced: bool = False
+  drop_hardest: float = 0.0
+  content: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
 class PretrainSettings:
   steps: int  # t_r
-  subset: str
+  subset: SubsetSettings
+  noise: NoiseSettings
+  optim: OptimSettings
+
+
+@dataclasses.dataclass(frozen=True)
+class ScoreTraining:
+  """How the networks are trained that score the examples."""
+
+  model: ModelSettings
+  stream: StreamSettings
+  optim: OptimSettings
+  noise: NoiseSettings
+
+
+@dataclasses.dataclass(frozen=True)
+class ScoreSettings:
+  """One score, under one network.
+
+  Attributes:
+    name, formula: its name and the version of its formula.
+    steps: scores made from outputs or gradients are averaged over these steps,
+      those made from checkpoints take them together; streams: ().
+    every, stop: streams are observed every so many steps up to `stop`; 0 =
+      whenever an example is presented.
+    window, never_learned: of the streams that have them, else 0 and "".
+    batch_size: BatchNorm normalises by scored batches of this size; 0 = by its
+      running statistics.
+    training: None for a score that needs no network.
+  """
+
+  name: str
+  formula: int
+  steps: tuple[int, ...] = ()
+  every: int = 0
+  stop: int = 0
+  window: int = 0
+  never_learned: str = ""
+  batch_size: int = 0
+  training: ScoreTraining | None = None
+
+  @property
+  def last_step(self) -> int:
+    return max((*self.steps, self.stop))
+
+
+@dataclasses.dataclass(frozen=True)
+class ImportSettings:
+  """Scores from a file: their content's hash and what its record says."""
+
+  name: str
+  content: str
+  larger_is_harder: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class ScoringSettings:
+  """A score averaged over `networks` networks; 1 for one from a file."""
+
+  score: ScoreSettings | ImportSettings
+  networks: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,6 +185,7 @@ class Experiment:
   optim: OptimSettings
   steps: int  # T
   pretrain: PretrainSettings
+  scoring: ScoringSettings | None  # what orders the subset's examples
   prune: PruneSettings
   ticket: TicketSettings
   controls: ControlSettings
@@ -135,6 +228,7 @@ class Study:
   seed: int
   replicates: int
   experiments: tuple[Experiment, ...]
+  scores: tuple[ScoringSettings, ...]  # also wanted, whoever uses them
   claims: ClaimSettings
   execution: ExecutionSettings
 

@@ -123,10 +123,7 @@ class Store:
 
   def write_bytes(self, path: epath.Path, data: bytes) -> None:
     """Replaces a small file whole: a reader sees the old or the new."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.parent / f".{path.name}.{uuid.uuid4().hex}"
-    partial.write_bytes(data)
-    partial.replace(path)
+    replace_file(path, data)
 
   def _is_intact(self, folder: epath.Path) -> bool:
     if not folder.exists():
@@ -207,6 +204,14 @@ class Checkpoint:
     """Removes the checkpoints of a finished item."""
     if self._folder.exists():
       _remove(self._folder)
+
+
+def replace_file(path: epath.Path, data: bytes) -> None:
+  """Writes a small file whole, in place of what was there."""
+  path.parent.mkdir(parents=True, exist_ok=True)
+  partial = path.parent / f".{path.name}.{uuid.uuid4().hex}"
+  partial.write_bytes(data)
+  partial.replace(path)
 
 
 def content_id(*parts: Any) -> str:

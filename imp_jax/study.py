@@ -2,50 +2,70 @@
 
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
 
 from imp_jax.data.dataset import Dataset, on_device, with_valid_split
 from imp_jax.data.sources import load_dataset
+from imp_jax.exchange import Imports
 from imp_jax.meaning import (
   check_same_execution,
   check_same_meaning,
   meaning_of,
 )
-from imp_jax.nodes import Node, Pretrain, Prune, RandomMask, Train
+from imp_jax.nodes import Node, Score, checkpoint_id
 from imp_jax.replicates import chunks, resolve_execution
 from imp_jax.report.tables import Entry, write_report
 from imp_jax.resolve import check_before_loading, resolve
 from imp_jax.results import Results
 from imp_jax.runs import Failure
-from imp_jax.settings import Experiment, Study
-from imp_jax.stages import Context, run_node
+from imp_jax.settings import Study
+from imp_jax.stages import Context, run_nodes
 from imp_jax.store import Store
-
-
-@dataclasses.dataclass(frozen=True)
-class Ticket:
-  """Where a row of results comes from: nodes, for any replicate."""
-
-  experiment: str
-  kind: str
-  level: int
-  pretrain: Node
-  train: Node
-  masks: Node | None
+from imp_jax.tickets import (
+  Ticket,
+  experiment_tickets,
+  nodes_in_order,
+  score_nodes,
+)
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-  """A validated study, ready to run in a workdir."""
+  """A validated study, ready to run in a workdir.
+
+  Attributes:
+    tickets: what results.csv has rows of.
+    scores: of the training examples, by name.
+    nodes: each after its inputs, no two alike, with its number of replicates.
+    imports: what the config's files hold.
+  """
 
   study: Study
   dataset: Dataset
   store: Store
   tickets: tuple[Ticket, ...]
-  nodes: tuple[Node, ...]  # each after its inputs, no two alike
+  scores: Mapping[str, Node]
+  nodes: Mapping[Node, int]
+  imports: Imports
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+  """Nodes that are run together, and the replicates of each to run.
+
+  One node, or the scores that one training of their networks gives.
+  """
+
+  nodes: tuple[Node, ...]
+  replicates: list[int]
+
+  @property
+  def steps(self) -> int:
+    """Optimiser steps of one replicate."""
+    return max(node.steps for node in self.nodes)
 
 
 class Progress:
@@ -87,14 +107,16 @@ def prepare(config: Any, workdir: str) -> Plan:
     dataset = with_valid_split(
       dataset, data.valid_examples, jax.random.key(config.seed)
     )
-  study = resolve(config, dataset)
+  imports = Imports()
+  study = resolve(config, dataset, imports)
   tickets = tuple(t for e in study.experiments for t in experiment_tickets(e))
   store = Store(workdir)
   check_same_meaning(store, study)
-  nodes = _in_order(tickets)
+  scores = score_nodes(study)
+  nodes = nodes_in_order(tickets, tuple(scores.values()), study.replicates)
   if not study.execution.mix:
     check_same_execution(store, study, nodes)
-  return Plan(study, dataset, store, tickets, nodes)
+  return Plan(study, dataset, store, tickets, scores, nodes, imports)
 
 
 def execute(plan: Plan, progress: Progress) -> Results:
@@ -114,169 +136,89 @@ def execute(plan: Plan, progress: Progress) -> Results:
     seed=study.seed,
     execution=execution,
     progress=progress.steps,
+    imports=plan.imports.arrays,
   )
   missing = {
     node: [
       r
-      for r in range(study.replicates)
+      for r in range(count)
       if not store.is_finished(node.object_id(study.seed, r))
     ]
-    for node in plan.nodes
+    for node, count in plan.nodes.items()
   }
   for warning in store.take_warnings():
     progress.warn(warning)
-  for node in plan.nodes:  # of a run killed between the two
-    for r in set(range(study.replicates)) - set(missing[node]):
+  for node, count in plan.nodes.items():  # of a run killed between the two
+    for r in set(range(count)) - set(missing[node]):
       store.checkpoint(node.object_id(study.seed, r)).clear()
   _write_meaning(plan)  # claims are on record before their numbers
-  progress.begin(sum(len(rs) * node.steps for node, rs in missing.items()))
+  jobs = list(_jobs(missing))
+  progress.begin(sum(len(job.replicates) * job.steps for job in jobs))
   failures: dict[tuple[Node, int], str] = {}
   try:
-    for node, replicates in missing.items():
-      ready = [
-        r
-        for r in replicates
-        if not any((source, r) in failures for _, source in node.inputs)
-      ]
-      for r in set(replicates) - set(ready):
-        failures[node, r] = ""  # named where it began
-        progress.steps(node.steps)
-      _run_missing(context, node, ready, failures, progress)
+    for job in jobs:
+      ready = [r for r in job.replicates if not _lacks_input(job, r, failures)]
+      for r in set(job.replicates) - set(ready):
+        failures |= {(node, r): "" for node in job.nodes}  # named elsewhere
+        progress.steps(job.steps)
+      _run_job(context, job.nodes, ready, failures, progress)
   finally:
-    _write_study(plan, [m for m in failures.values() if m])
+    _write_study(plan, [m for m in dict.fromkeys(failures.values()) if m])
   return Results(store, study.name)
 
 
-def experiment_tickets(experiment: Experiment) -> Iterator[Ticket]:
-  """Yields the tickets of one experiment: IMP's levels, then the controls.
+def _jobs(missing: Mapping[Node, Sequence[int]]) -> Iterator[Job]:
+  """Yields what is to be run, in order.
 
-  It reads as the paper's algorithm: pre-train, then at each level train,
-  prune what was trained, and rewind.
+  Scores of equal training are one job for the networks that lack the same of
+  them, so that they cost one training.
   """
-  e = experiment
-  pretrain = _pretrain_node(e, e.pretrain.steps)
-  trained = _train_node(e, pretrain, None, level=0)
-  yield Ticket(e.name, "imp", 0, pretrain, trained, None)
-  masks = None
-  for level in range(1, e.prune.levels + 1):
-    masks = _prune_node(e, trained, masks, level)
-    weights = pretrain if e.ticket.kind == "weight_rewind" else trained
-    trained = _train_node(e, weights, masks, level=level, kind=e.ticket.kind)
-    yield Ticket(e.name, "imp", level, pretrain, trained, masks)
-    if level in e.controls.levels:
-      yield from _controls(e, pretrain, masks, level)
+  begun = set()
+  for node, replicates in missing.items():
+    settings = node.settings
+    if not isinstance(settings, Score) or not settings.score.training:
+      yield Job((node,), list(replicates))
+      continue
+    if settings.score.training in begun:
+      continue
+    begun.add(settings.score.training)
+    siblings = [
+      n
+      for n in missing
+      if isinstance(n.settings, Score)
+      and n.settings.score.training == settings.score.training
+    ]
+    groups: dict[tuple[Node, ...], list[int]] = {}
+    for r in sorted({r for n in siblings for r in missing[n]}):
+      lacking = tuple(n for n in siblings if r in missing[n])
+      groups.setdefault(lacking, []).append(r)
+    for nodes, networks in groups.items():
+      yield Job(nodes, networks)
 
 
-def _run_missing(context, node, replicates, failures, progress):
+def _lacks_input(job, replicate, failures) -> bool:
+  return any(
+    (source, r) in failures
+    for node in job.nodes
+    for _, source, r in node.sources(replicate)
+  )
+
+
+def _run_job(context, nodes, replicates, failures, progress):
   store, seed = context.store, context.seed
   size = context.execution.replicates_at_once or max(len(replicates), 1)
   for chunk in chunks(replicates, size):
-    progress.node(node.label)
-    for r, outcome in run_node(context, node, chunk).items():
+    progress.node(", ".join(node.label for node in nodes))
+    for (node, r), outcome in run_nodes(context, nodes, chunk).items():
       if isinstance(outcome, Failure):
+        if outcome.message not in failures.values():
+          progress.warn(outcome.message)
         failures[node, r] = outcome.message
-        progress.warn(outcome.message)
-        continue
-      object_id = node.object_id(seed, r)
-      store.save(object_id, outcome)
-      store.checkpoint(object_id).clear()
-
-
-def _pretrain_node(e, steps, *, draw=0) -> Node:
-  return Node(
-    Pretrain(
-      model=e.model,
-      stream=e.stream,
-      optim=_before(e.optim, steps),
-      steps=steps,
-      draw=draw,
-      subset=e.pretrain.subset,
-      splits=e.eval.splits,
-    ),
-    (),
-    f"{e.name} fresh weights" if draw else f"{e.name} pre-training",
-  )
-
-
-def _train_node(e, weights, masks, *, level, kind="weight_rewind") -> Node:
-  start, stop = e.pretrain.steps, e.steps
-  if kind == "finetune":
-    start, stop = e.steps, e.steps + e.ticket.finetune_steps
-  per_level = "level" in (e.stream.order, e.stream.augment_noise)
-  return Node(
-    Train(
-      model=e.model,
-      stream=e.stream,
-      optim=e.optim,
-      start=start,
-      stop=stop,
-      run=level + 1 if per_level else 0,
-      optimizer=e.ticket.optimizer,
-      splits=e.eval.splits,
-      curve_steps=tuple(s for s in e.eval.curve_steps if start < s < stop),
-    ),
-    (("weights", weights), *((("masks", masks),) if masks else ())),
-    f"{e.name} level {level}",
-  )
-
-
-def _prune_node(e, trained, masks, level) -> Node:
-  p = e.prune
-  return Node(
-    Prune(
-      model=e.model,
-      level=level,
-      criterion=p.criterion,
-      fraction=0.0 if p.densities else p.fraction,
-      density=p.densities[level - 1] if p.densities else None,
-      allocation=p.allocation,
-      rule=p.rule,
-      exclude=p.exclude,
-    ),
-    (("trained", trained), *((("masks", masks),) if masks else ())),
-    f"{e.name} masks of level {level}",
-  )
-
-
-def _controls(e, pretrain, masks, level) -> Iterator[Ticket]:
-  """Tickets that differ from weight rewinding's in the mask, or the weights.
-
-  They train from t_r to the end, whatever the experiment's own ticket kind.
-  """
-  if "random_mask" in e.controls.kinds:
-    random = Node(
-      RandomMask(e.model, level),
-      (("masks", masks),),
-      f"{e.name} random masks of level {level}",
-    )
-    trained = _train_node(e, pretrain, random, level=level)
-    yield Ticket(e.name, "random_mask", level, pretrain, trained, random)
-  if "reinit" in e.controls.kinds:
-    fresh = _pretrain_node(e, 0, draw=level)
-    trained = _train_node(e, fresh, masks, level=level)
-    yield Ticket(e.name, "reinit", level, pretrain, trained, masks)
-
-
-def _before(optim, steps):
-  """The optimiser's settings as far as the first `steps` steps can see them."""
-  return dataclasses.replace(
-    optim, milestones=tuple(m for m in optim.milestones if m < steps)
-  )
-
-
-def _in_order(tickets) -> tuple[Node, ...]:
-  """All nodes the tickets need, each once, each after its inputs."""
-  ordered: dict[Node, None] = {}
-
-  def visit(node):
-    if node not in ordered:
-      for _, source in node.inputs:
-        visit(source)
-      ordered[node] = None
-
-  for ticket in tickets:
-    visit(ticket.train)
-  return tuple(ordered)
+      else:
+        store.save(node.object_id(seed, r), outcome)
+    for r in chunk:
+      if not any((node, r) in failures for node in nodes):
+        store.checkpoint(checkpoint_id(nodes, seed, r)).clear()
 
 
 def _write_meaning(plan: Plan) -> None:

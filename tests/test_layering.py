@@ -13,10 +13,10 @@ ORDER = [
   {"keys", "masks"},
   {"data"},
   {"models", "pruning"},
-  {"training", "invariants", "statistics", "replicates"},
+  {"training", "scores", "subsets", "invariants", "statistics", "replicates"},
   {"settings", "store"},
-  {"runs", "resolve", "nodes"},
-  {"stages", "report", "meaning"},
+  {"runs", "exchange", "nodes"},
+  {"resolve", "tickets", "stages", "report", "meaning"},
   {"results"},
   {"study"},
 ]
@@ -26,6 +26,8 @@ PURE = {
   "models",
   "pruning",
   "training",
+  "scores",
+  "subsets",
   "invariants",
   "statistics",
 }

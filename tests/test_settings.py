@@ -99,8 +99,8 @@ BAD = [
     "pretrain.steps of a is 3, but the run has 3 steps",
   ),
   (
-    dict(pretrain__subset__kind="easy"),
-    "unknown pretrain.subset.kind 'easy'; known: all",
+    dict(pretrain__subset__kind="eazy"),
+    "unknown pretrain.subset.kind 'eazy'; known: none, all, .*'easy'",
   ),
   (
     dict(ticket__kind="weights"),

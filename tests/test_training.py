@@ -189,7 +189,7 @@ def test_a_masked_network_trains_as_one_whose_weights_are_zero(model, signals):
     tx=make_tx(make_recipe(), nesterov=False, decay_on="all"),
     learning_rate=jnp.float32(0.1),
   )
-  got, _ = jax.jit(step)(state.replace(params=zeroed), masks, batch)
+  got, _, _ = jax.jit(step)(state.replace(params=zeroed), masks, batch)
   chex.assert_trees_all_close(got.params, wanted, rtol=1e-5, atol=1e-6)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Int, UInt64
 
 LAST_BATCH = ("drop", "keep")
 
@@ -50,7 +50,7 @@ def batch_plan(
   plan = np.full((stop - start, batch_size), -1, np.int32)
   for epoch in range(start // per_epoch, -(-stop // per_epoch)):
     first = epoch * per_epoch
-    order = keep_index[_permutation(num, (*order_words, epoch))]
+    order = keep_index[permutation(num, (*order_words, epoch))]
     padded = np.full(per_epoch * batch_size, -1, np.int32)
     used = min(num, padded.size)
     padded[:used] = order[:used]
@@ -68,7 +68,16 @@ def is_padded(num_examples: int, batch_size: int, last_batch: str) -> bool:
   return last_batch == "keep" and num_examples % batch_size > 0
 
 
-def _permutation(num: int, words: Sequence[int]) -> np.ndarray:
-  """A uniform permutation; raw generator bits are stable across NumPy."""
-  raw = np.random.PCG64(np.random.SeedSequence(words)).random_raw(num)
-  return np.argsort(raw, kind="stable")
+def permutation(num: int, words: Sequence[int]) -> Int[np.ndarray, " n"]:
+  """Returns a uniform permutation of `num` numbers, the same for equal words.
+
+  Args:
+    num: how many.
+    words: a key's words, from `keys.key_words`, and any further numbers.
+  """
+  return np.argsort(random_bits(num, words), kind="stable")
+
+
+def random_bits(num: int, words: Sequence[int]) -> UInt64[np.ndarray, " n"]:
+  """Returns uniform 64-bit numbers; raw bits are stable across NumPy."""
+  return np.random.PCG64(np.random.SeedSequence(words)).random_raw(num)

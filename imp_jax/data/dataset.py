@@ -28,6 +28,15 @@ class Split:
   def __len__(self) -> int:
     return len(self.labels)
 
+  @property
+  def source_order(self) -> str:
+    """Hash of which example stands where in the source.
+
+    Equal fingerprints say that two sources hold the same examples; numbers
+    listed in source order fit both only if this is equal too.
+    """
+    return hashlib.sha256(self.source_index.tobytes()).hexdigest()[:32]
+
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:

@@ -7,9 +7,8 @@ from typing import Any
 
 import jax
 
-from imp_jax.data.augment import AUGMENT_ORDERS
-from imp_jax.data.batches import LAST_BATCH, steps_per_epoch
 from imp_jax.data.dataset import Dataset
+from imp_jax.exchange import Imports
 from imp_jax.pruning import ALLOCATIONS, CRITERIA, RULES, leaf_groups
 from imp_jax.replicates import EXECUTIONS
 from imp_jax.resolve.checks import (
@@ -18,28 +17,27 @@ from imp_jax.resolve.checks import (
   in_range,
   is_number,
   one_of,
-  steps_of,
 )
 from imp_jax.resolve.claims import resolve_claims
+from imp_jax.resolve.diet import (
+  resolve_noise,
+  resolve_pretrain,
+  resolve_scoring,
+)
+from imp_jax.resolve.training import resolve_training
 from imp_jax.settings import (
   ControlSettings,
   EvalSettings,
   ExecutionSettings,
   Experiment,
-  ModelSettings,
-  OptimSettings,
-  PretrainSettings,
   PruneSettings,
-  StreamSettings,
+  ScoringSettings,
   Study,
   TicketSettings,
   model_of,
 )
-from imp_jax.training.optimiser import DECAY_ON
 
 NAME = r"\w[\w.+=-]*"
-NOISE = ("fixed", "replicate", "level")
-SUBSETS = ("all",)
 # What experiments of one study may differ in of `data`; the rest is the data.
 STREAM_FIELDS = (
   "batch_size",
@@ -55,20 +53,24 @@ OPTIMIZERS = ("fresh", "rewound")
 CONTROLS = ("random_mask", "reinit")
 
 
-def resolve(config: Any, dataset: Dataset) -> Study:
+def resolve(config: Any, dataset: Dataset, imports: Imports) -> Study:
   """Returns the study that a config means on a data set, wholly validated.
 
   Args:
     config: an `ml_collections.ConfigDict` with the fields of
       `configs/defaults.py`.
     dataset: what `config.data` names, loaded.
+    imports: gathers what the config's files hold.
 
   Raises:
+    OSError: a file that the config names is not there.
     ValueError: any setting is out of its range or unknown; the message names
       the field, the rule and the value.
   """
   experiments, names = [], set()
-  for delta in config.experiments or ({"name": "default"},):
+  wanted = tuple(dict.fromkeys(config.scores.compute))
+  default = () if wanted else ({"name": "default"},)
+  for delta in config.experiments or default:
     if not hasattr(delta, "items"):
       raise ValueError(
         f'each of experiments is a dict like {{"name": "a"}}, got {delta!r}'
@@ -84,7 +86,7 @@ def resolve(config: Any, dataset: Dataset) -> Study:
       raise ValueError(f"two experiments are named {name!r}")
     names.add(name)
     experiments.append(
-      _experiment(name, _with_delta(config, name, flat), dataset)
+      _experiment(name, _with_delta(config, name, flat), dataset, imports)
     )
   if not re.fullmatch(NAME, config.name):
     raise ValueError(
@@ -96,6 +98,7 @@ def resolve(config: Any, dataset: Dataset) -> Study:
     seed=config.seed,
     replicates=config.replicates,
     experiments=tuple(experiments),
+    scores=tuple(_wanted_score(name, config, dataset) for name in wanted),
     claims=resolve_claims(config.claims, experiments),
     execution=_execution(config.execution),
   )
@@ -115,31 +118,19 @@ def check_before_loading(config: Any) -> None:
       )
 
 
-def _experiment(name, config, dataset) -> Experiment:
-  stream = _stream(config.data, dataset)
-  num_train = len(dataset.train)
-  per_epoch = steps_per_epoch(num_train, stream.batch_size, stream.last_batch)
-
-  def steps(duration, field):
-    return steps_of(duration, field, per_epoch, stream.batch_size)
-
-  total = steps(config.optim.steps, "optim.steps")
-  at_least("optim.steps", total, 1)
+def _experiment(name, config, dataset, imports) -> Experiment:
+  base = resolve_training(config, dataset)
+  steps = base.steps_of
   rewind_step = steps(config.pretrain.steps, "pretrain.steps")
-  if rewind_step >= total:
+  if rewind_step >= base.steps:
     raise ValueError(
       f"pretrain.steps of {name} is {rewind_step}, but the run has "
-      f"{total} steps: the rewind step must come before its end"
+      f"{base.steps} steps: the rewind step must come before its end"
     )
-  one_of("pretrain.subset.kind", config.pretrain.subset.kind, SUBSETS)
-  model = ModelSettings(
-    name=config.model.name,
-    num_classes=dataset.num_classes,
-    width=float(config.model.width),
-    bn_scale_init=config.model.bn_scale_init,
-    dtype=config.model.dtype,
+  pretrain, scoring = resolve_pretrain(
+    config, base, rewind_step, dataset, imports
   )
-  network = model_of(model, dataset, config.execution.convolution)
+  network = model_of(base.model, dataset, config.execution.convolution)
   prune = _prune(config.prune, network)
   ticket = TicketSettings(
     kind=one_of("ticket.kind", config.ticket.kind, TICKETS),
@@ -166,11 +157,12 @@ def _experiment(name, config, dataset) -> Experiment:
   curve = {steps(d, "eval.curve_steps") for d in config.eval.curve_steps}
   return Experiment(
     name=name,
-    model=model,
-    stream=stream,
-    optim=_optim(config.optim, steps, total),
-    steps=total,
-    pretrain=PretrainSettings(rewind_step, config.pretrain.subset.kind),
+    model=base.model,
+    stream=base.stream,
+    optim=base.optim,
+    steps=base.steps,
+    pretrain=pretrain,
+    scoring=scoring,
     prune=prune,
     ticket=ticket,
     controls=_controls(config.controls, prune.levels),
@@ -181,59 +173,11 @@ def _experiment(name, config, dataset) -> Experiment:
   )
 
 
-def _stream(data, dataset) -> StreamSettings:
-  num_train = len(dataset.train)
-  at_least("data.batch_size", data.batch_size, 1)
-  if data.batch_size > num_train:
-    raise ValueError(
-      f"data.batch_size must be at most the {num_train} training examples, "
-      f"got {data.batch_size}"
-    )
-  at_least("data.crop_pad", data.crop_pad, 0)
-  if (data.crop_pad or data.flip) and len(dataset.input_shape) != 3:
-    raise ValueError(
-      "data.crop_pad and data.flip are for images; inputs are "
-      f"{dataset.input_shape}"
-    )
-  return StreamSettings(
-    fingerprint=dataset.fingerprint,
-    batch_size=data.batch_size,
-    last_batch=one_of("data.last_batch", data.last_batch, LAST_BATCH),
-    order=one_of("data.order", data.order, NOISE),
-    augment_noise=one_of("data.augment_noise", data.augment_noise, NOISE),
-    crop_pad=data.crop_pad,
-    flip=data.flip,
-    augment_order=one_of(
-      "data.augment_order", data.augment_order, AUGMENT_ORDERS
-    ),
-    mean=dataset.mean,
-    std=dataset.std,
-  )
-
-
-def _optim(optim, steps, total) -> OptimSettings:
-  milestones = tuple(steps(d, "optim.milestones") for d in optim.milestones)
-  if list(milestones) != sorted(set(milestones)):
-    raise ValueError(f"optim.milestones must increase, got {milestones}")
-  one_of("optim.schedule", optim.schedule, ("milestones", "cosine"))
-  at_least("optim.loss_scale", optim.loss_scale, 1)
-  for field in ("learning_rate", "milestone_factor", "weight_decay"):
-    at_least(f"optim.{field}", optim[field], 0)
-  if not 0 <= optim.momentum < 1:
-    raise ValueError(f"optim.momentum must be in [0, 1), got {optim.momentum}")
-  cosine = optim.schedule == "cosine"
-  return OptimSettings(
-    learning_rate=float(optim.learning_rate),
-    milestones=() if cosine else milestones,
-    factor=float(optim.milestone_factor),
-    warmup=steps(optim.warmup, "optim.warmup"),
-    cosine_steps=total if cosine else 0,
-    momentum=float(optim.momentum),
-    nesterov=bool(optim.nesterov),
-    weight_decay=float(optim.weight_decay),
-    decay_on=one_of("optim.decay_on", optim.decay_on, DECAY_ON),
-    loss_scale=float(optim.loss_scale),
-  )
+def _wanted_score(name, config, dataset) -> ScoringSettings:
+  """A score that the study itself asks for, by its own settings."""
+  base = resolve_training(config, dataset)
+  noise = resolve_noise(config.pretrain.noise)
+  return resolve_scoring(name, "scores.compute", config, base, noise, dataset)
 
 
 def _prune(prune, network) -> PruneSettings:
@@ -293,7 +237,15 @@ def _execution(execution) -> ExecutionSettings:
 def _with_delta(config, name, flat: Mapping[str, Any]):
   """A copy of the config with one experiment's fields set."""
   config = config.copy_and_resolve_references()
-  shared = ("name", "seed", "replicates", "experiments", "claims", "execution")
+  shared = (
+    "name",
+    "seed",
+    "replicates",
+    "experiments",
+    "claims",
+    "execution",
+    "scores.compute",
+  )
   known = sorted(flatten(config.to_dict()))
   for path, value in flat.items():
     *groups, field = path.split(".")
@@ -301,8 +253,10 @@ def _with_delta(config, name, flat: Mapping[str, Any]):
       near = difflib.get_close_matches(path, known, 1)
       hint = f"; did you mean {near[0]!r}?" if near else ""
       raise ValueError(f"experiment {name} sets unknown field {path!r}{hint}")
-    if path.split(".")[0] in shared or (
-      groups == ["data"] and field not in STREAM_FIELDS
+    if (
+      path in shared
+      or path.split(".")[0] in shared
+      or (groups == ["data"] and field not in STREAM_FIELDS)
     ):
       raise ValueError(
         f"experiment {name} sets {path!r}, which a study's experiments share"

@@ -1,6 +1,7 @@
 """Many train steps in one compiled loop, fed by a batch plan."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -53,6 +54,7 @@ def train_steps(
   *,
   model: Model,
   pipeline: Pipeline,
+  watch: Callable[[PyTree, jax.Array, jax.Array], PyTree] | None = None,
 ) -> tuple[TrainState, Metrics]:
   """Trains one replicate for `count` steps; returns (state, metric sums).
 
@@ -66,6 +68,10 @@ def train_steps(
     count: how many steps to make, at most len(plan); traced.
     model: the network.
     pipeline: static choices.
+    watch: (carries, logits, labels) -> carries of a batch of examples; what
+      `state.watched` holds (per example, on its first axis) of the examples
+      that a step presents is put through it with the logits that the loss was
+      made from.
 
   Returns:
     The state after `count` steps, and sums over those steps: "loss",
@@ -78,6 +84,7 @@ def train_steps(
     state, sums = carry
     index = plan[i]
     weights = (index >= 0).astype(jnp.float32) if pipeline.padded else None
+    rows = jnp.where(index >= 0, index, len(labels))  # past the end: dropped
     index = jnp.maximum(index, 0)
     batch = {
       "inputs": _prepared(
@@ -86,7 +93,7 @@ def train_steps(
       "labels": labels[index],
       "weights": weights,
     }
-    state, new = train_step(
+    state, new, logits = train_step(
       state,
       masks,
       batch,
@@ -96,6 +103,16 @@ def train_steps(
       loss_scale=recipe.loss_scale,
       skip_overflow=pipeline.skip_overflow,
     )
+    if watch:
+      seen = jax.tree.map(lambda leaf: leaf[index], state.watched)
+      seen = watch(seen, logits, batch["labels"])
+      state = state.replace(
+        watched=jax.tree.map(
+          lambda old, new: old.at[rows].set(new, mode="drop"),
+          state.watched,
+          seen,
+        )
+      )
     return state, jax.tree.map(jnp.add, sums, new)
 
   zeros = {name: jnp.zeros(()) for name in ("loss", "correct", "count")}

@@ -17,3 +17,4 @@ class TrainState(struct.PyTreeNode):
   batch_stats: Any  # nested dict of f32
   opt_state: Any
   key: Any  # typed augmentation key; step s uses fold_in(key, s)
+  watched: Any = ()  # carries of what watches presented examples, if any

@@ -25,8 +25,8 @@ def train_step(
   learning_rate: jax.Array,
   loss_scale: jax.Array | float = 1.0,
   skip_overflow: bool = False,
-) -> tuple[TrainState, Metrics]:
-  """One step on one replicate; returns (state, metric sums).
+) -> tuple[TrainState, Metrics, Float[Array, "batch classes"]]:
+  """One step on one replicate; returns (state, metric sums, logits).
 
   Args:
     state: the state before the step.
@@ -43,7 +43,8 @@ def train_step(
 
   Returns:
     The state after the step and {"loss", "correct", "count"} summed over the
-    batch without padding: the loss before the update, in nats.
+    batch without padding: the loss before the update, in nats. The logits are
+    those that the loss was made from.
   """
 
   def scaled_loss(params):
@@ -54,9 +55,13 @@ def train_step(
       batch["weights"],
     )
     sums = metric_sums(logits, batch["labels"], batch["weights"])
-    return sums["loss"] / sums["count"] * loss_scale, (sums, batch_stats)
+    return sums["loss"] / sums["count"] * loss_scale, (
+      sums,
+      batch_stats,
+      logits,
+    )
 
-  (_, (sums, batch_stats)), grads = jax.value_and_grad(
+  (_, (sums, batch_stats, logits)), grads = jax.value_and_grad(
     scaled_loss, has_aux=True
   )(state.params)
   grads = jax.tree.map(lambda g: g / loss_scale, grads)
@@ -78,7 +83,7 @@ def train_step(
     batch_stats=batch_stats,
     opt_state=opt_state,
   )
-  return state, sums
+  return state, sums, logits
 
 
 def metric_sums(

@@ -1,0 +1,253 @@
+"""Scores and keep lists as files in source order, with a record beside them.
+
+FILE.npy   numbers in the order of the source's training examples
+FILE.csv   the same as columns source_index, label, score
+FILE.json  the record: at least {"score", "larger_is_harder", "fingerprint"}
+"""
+
+import hashlib
+import io
+import json
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from etils import epath
+
+from imp_jax.data.dataset import Dataset
+from imp_jax.settings import ImportSettings
+from imp_jax.store import replace_file
+
+SUFFIXES = (".npy", ".csv")
+
+
+class Imports:
+  """What files brought to a study: arrays in canonical order, by content."""
+
+  def __init__(self):
+    self.arrays: dict[str, np.ndarray] = {}
+
+  def scores(self, path: str, dataset: Dataset) -> ImportSettings:
+    """Reads scores for a data set.
+
+    Raises:
+      ValueError, OSError: as `load_scores`.
+    """
+    values, record = load_scores(path, dataset)
+    content = _content(values)
+    self.arrays[content] = values
+    return ImportSettings(
+      record["score"], content, bool(record["larger_is_harder"])
+    )
+
+  def keep_list(self, path: str, dataset: Dataset) -> tuple[str, int]:
+    """Reads the examples to keep; returns (hash of their content, how many).
+
+    Raises:
+      ValueError, OSError: as `load_keep_list`.
+    """
+    index = load_keep_list(path, dataset)
+    content = _content(index)
+    self.arrays[content] = index
+    return content, len(index)
+
+
+def save_scores(
+  path: str, values: np.ndarray, dataset: Dataset, record: dict[str, Any]
+) -> None:
+  """Writes scores in source order, and their record beside them.
+
+  Args:
+    path: ends in .npy or .csv; the record goes to the same name in .json.
+    values: float[examples] in canonical order.
+    dataset: whose training examples they score.
+    record: what they are; the data's fingerprint and order are put in.
+
+  Raises:
+    ValueError: no such suffix.
+  """
+  file = _checked_suffix(path)
+  train = dataset.train
+  order = np.argsort(train.source_index, kind="stable")
+  if file.suffix == ".npy":
+    buffer = io.BytesIO()
+    np.save(buffer, np.asarray(values)[order], allow_pickle=False)
+    data = buffer.getvalue()
+  else:
+    table = pd.DataFrame(
+      {
+        "source_index": train.source_index[order],
+        "label": np.asarray(train.labels)[order],
+        "score": np.asarray(values)[order],
+      }
+    )
+    data = table.to_csv(index=False).encode()
+  replace_file(file, data)
+  record = record | {
+    "fingerprint": dataset.fingerprint,
+    "source_order": train.source_order,
+    "examples": len(train),
+  }
+  replace_file(file.with_suffix(".json"), json.dumps(record, indent=1).encode())
+
+
+def load_scores(
+  path: str, dataset: Dataset
+) -> tuple[np.ndarray, dict[str, Any]]:
+  """Returns (float32 scores in canonical order, their record).
+
+  Args:
+    path: a .npy or .csv file in source order with its record beside it.
+    dataset: whose training examples they must score.
+
+  Raises:
+    FileNotFoundError: no such file, or no record beside it.
+    ValueError: the record's data are not these, the length differs, the values
+      are not numbers, or one of them is NaN.
+  """
+  what = f"scores.file {path}"
+  file = _checked_suffix(path)
+  values, positions = _read_numbers(file, what, "score")
+  record_file = file.with_suffix(".json")
+  if not record_file.exists():
+    raise FileNotFoundError(
+      f"{what} has no record {record_file.name} beside it; it must say at "
+      'least {"score": its name, "larger_is_harder": true or false, '
+      f'"fingerprint": "{dataset.fingerprint}"}} (these data\'s)'
+    )
+  record = _read_record(record_file, what)
+  for key, kind in (
+    ("score", str),
+    ("larger_is_harder", bool),
+    ("fingerprint", str),
+  ):
+    if not isinstance(record.get(key), kind):
+      raise ValueError(
+        f"{what}: its record must have {key!r}, a {kind.__name__}, got "
+        f"{record.get(key)!r}"
+      )
+  _check_same_data(record, dataset, what)
+  if len(values) != len(dataset.train):
+    raise ValueError(
+      f"{what}: {len(values)} scores for {len(dataset.train)} training examples"
+    )
+  if np.isnan(values).any():
+    raise ValueError(f"{what}: {int(np.isnan(values).sum())} scores are NaN")
+  return _canonical(values, positions, dataset, what), record
+
+
+def load_keep_list(path: str, dataset: Dataset) -> np.ndarray:
+  """Returns the examples to keep, ascending canonical indices, int32.
+
+  Args:
+    path: a .npy file, or a .csv file with a column "source_index", of
+      positions in the source's training examples, counted from 0. A record
+      beside it, if there is one, must name these data.
+    dataset: whose training examples they number.
+
+  Raises:
+    FileNotFoundError: no such file.
+    ValueError: not whole numbers, out of range, repeated or none; or the
+      record's data are not these.
+  """
+  what = f"pretrain.subset.file {path}"
+  file = _checked_suffix(path)
+  listed, _ = _read_numbers(file, what, "source_index")
+  record_file = file.with_suffix(".json")
+  if record_file.exists():
+    _check_same_data(_read_record(record_file, what), dataset, what)
+  if not len(listed) or (listed != np.round(listed)).any():
+    raise ValueError(f"{what}: must list whole numbers")
+  listed = listed.astype(np.int64)
+  place = {int(s): i for i, s in enumerate(dataset.train.source_index)}
+  unknown = [int(s) for s in listed if int(s) not in place]
+  if unknown:
+    raise ValueError(
+      f"{what}: {unknown[0]} is no training example; they are "
+      f"{len(place)} in {min(place)}..{max(place)}"
+    )
+  if len(set(listed.tolist())) < len(listed):
+    raise ValueError(f"{what}: lists an example twice")
+  return np.sort([place[int(s)] for s in listed]).astype(np.int32)
+
+
+def _read_numbers(file, what, column):
+  """A file's numbers, and a CSV's source positions, else None."""
+  if not file.exists():
+    raise FileNotFoundError(f"{what}: no such file")
+  data = io.BytesIO(file.read_bytes())
+  positions = None
+  try:
+    if file.suffix == ".npy":
+      values = np.load(data, allow_pickle=False)
+    else:
+      table = pd.read_csv(data)
+      if column not in table:
+        raise ValueError(
+          f"lacks the column {column!r}; has {', '.join(table.columns)}"
+        )
+      values = table[column].to_numpy()
+      if column != "source_index" and "source_index" in table:
+        positions = table["source_index"].to_numpy()
+  except (ValueError, EOFError) as error:
+    raise ValueError(f"{what}: {error}") from error
+  if values.ndim != 1 or values.dtype.kind not in "iuf":
+    raise ValueError(
+      f"{what}: must hold one column of numbers, got {values.dtype} of shape "
+      f"{values.shape}"
+    )
+  return values, positions
+
+
+def _canonical(values, positions, dataset, what):
+  """Values in source order, in canonical order."""
+  known = dataset.train.source_index
+  if positions is None:
+    positions = np.sort(known)
+  if not np.array_equal(np.sort(positions), np.sort(known)):
+    raise ValueError(f"{what}: source_index must name each example once")
+  by_source = np.empty(len(values), np.int64)
+  by_source[np.argsort(known, kind="stable")] = np.argsort(
+    positions, kind="stable"
+  )
+  return values[by_source].astype(np.float32)
+
+
+def _check_same_data(record, dataset, what):
+  for key, ours in (
+    ("fingerprint", dataset.fingerprint),
+    ("source_order", dataset.train.source_order),
+  ):
+    theirs = record.get(key, ours)
+    if theirs != ours:
+      meaning = {
+        "fingerprint": "it is of other data",
+        "source_order": "it lists the examples in another source's order",
+      }[key]
+      raise ValueError(
+        f"{what}: {meaning}: its record's {key} is {theirs}, these data's "
+        f"{ours}"
+      )
+
+
+def _read_record(file, what):
+  try:
+    record = json.loads(file.read_text())
+  except ValueError as error:
+    raise ValueError(f"{what}: {file.name} is no JSON ({error})") from error
+  if not isinstance(record, dict):
+    raise ValueError(f"{what}: {file.name} must hold one record, got {record}")
+  return record
+
+
+def _checked_suffix(path):
+  file = epath.Path(path).expanduser()
+  if file.suffix not in SUFFIXES:
+    raise ValueError(
+      f"scores and keep lists are {' or '.join(SUFFIXES)} files, got {path!r}"
+    )
+  return file
+
+
+def _content(array) -> str:
+  return hashlib.sha256(array.tobytes()).hexdigest()[:32]

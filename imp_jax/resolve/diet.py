@@ -1,0 +1,254 @@
+"""Resolving the data diet: subsets, label noise, scores."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import numpy as np
+
+from imp_jax.data.dataset import Dataset
+from imp_jax.exchange import Imports
+from imp_jax.keys import key_words, named_key
+from imp_jax.resolve.checks import at_least, in_range, is_number, one_of
+from imp_jax.resolve.training import Training, resolve_model, resolve_optim
+from imp_jax.scores import BATCH_MODE, NEVER_LEARNED, SCORES
+from imp_jax.settings import (
+  NO_NOISE,
+  NoiseSettings,
+  PretrainSettings,
+  ScoreSettings,
+  ScoreTraining,
+  ScoringSettings,
+  SubsetSettings,
+  model_of,
+)
+from imp_jax.subsets import KINDS, NOISES, SCORED, check_fits, noisy_labels
+
+
+def resolve_pretrain(
+  config: Any,
+  base: Training,
+  steps: int,
+  dataset: Dataset,
+  imports: Imports,
+) -> tuple[PretrainSettings, ScoringSettings | None]:
+  """Returns pre-training's settings, and the scores that its subset needs.
+
+  With t_r = 0 no example is seen: subset and noise are none, so that every
+  such experiment starts from the same artefact.
+
+  Raises:
+    OSError: a file is not there.
+    ValueError: a field is out of its range, or the subset does not fit.
+  """
+  subset, noise = config.pretrain.subset, resolve_noise(config.pretrain.noise)
+  kind = one_of("pretrain.subset.kind", subset.kind, KINDS)
+  if kind == "none" and steps:
+    raise ValueError(
+      "pretrain.subset.kind='none' means no pre-training: it goes with "
+      f"pretrain.steps='0step', not {steps} steps"
+    )
+  optim = resolve_optim(
+    _overlaid(config.optim, config.pretrain.optim), base.steps_of, base.steps
+  )
+  settings = _subset(config, noise, dataset, imports)
+  scoring = None
+  if kind in SCORED:
+    if config.scores.file:
+      scoring = ScoringSettings(imports.scores(config.scores.file, dataset), 1)
+    else:
+      scoring = resolve_scoring(
+        subset.score, "pretrain.subset.score", config, base, noise, dataset
+      )
+    _check_order(kind, subset.drop_hardest, scoring, imports)
+  if not steps:
+    return PretrainSettings(0, SubsetSettings("none", 0), NO_NOISE, optim), None
+  return PretrainSettings(steps, settings, noise, optim), scoring
+
+
+def resolve_noise(noise: Any) -> NoiseSettings:
+  """Returns the noise on labels; none of it is one and the same setting."""
+  one_of("pretrain.noise.kind", noise.kind, NOISES)
+  if not (is_number(noise.fraction) and 0 <= noise.fraction <= 1):
+    raise ValueError(
+      f"pretrain.noise.fraction must be in [0, 1], got {noise.fraction}"
+    )
+  if not noise.fraction:
+    return NO_NOISE
+  return NoiseSettings(noise.kind, float(noise.fraction))
+
+
+def resolve_scoring(
+  name: str,
+  field: str,
+  config: Any,
+  base: Training,
+  noise: NoiseSettings,
+  dataset: Dataset,
+) -> ScoringSettings:
+  """Returns one score's settings, with those of the networks that score.
+
+  Args:
+    name: of the score.
+    field: where the config names it, for messages.
+    config: the experiment's.
+    base: its main training, which the scoring networks' differs from where
+      `scores.model` and `scores.optim` say so.
+    noise: on the labels of pre-training.
+    dataset: the data.
+  """
+  scores = config.scores
+  definition = SCORES[one_of(field, name, tuple(SCORES))]
+  networks = in_range("scores.networks", scores.networks, 1, 10_000)
+  if not definition.needs_network:
+    return ScoringSettings(ScoreSettings(name, definition.version), 1)
+  optim = _overlaid(config.optim, scores.optim)
+  training = ScoreTraining(
+    model=resolve_model(_overlaid(config.model, scores.model), dataset),
+    stream=base.stream,
+    optim=resolve_optim(
+      optim, base.steps_of, base.steps_of(optim.steps, "scores.optim.steps")
+    ),
+    noise=noise if config.pretrain.noise.scoring else NO_NOISE,
+  )
+  model_of(training.model, dataset, "plain")
+  stop = base.steps_of(scores.steps, "scores.steps")
+  if one_of("scores.bn_mode", scores.bn_mode, ("eval", "batch")) == "batch":
+    if name not in BATCH_MODE:
+      raise ValueError(
+        f"scores.bn_mode='batch' is defined for {', '.join(BATCH_MODE)}, not "
+        f"for {name}"
+      )
+    batch_size = base.stream.batch_size
+  else:
+    batch_size = 0
+  settings = ScoreSettings(
+    name, definition.version, batch_size=batch_size, training=training
+  )
+  looks = _looks(name, definition.made_from, scores, base, stop)
+  return ScoringSettings(dataclasses.replace(settings, **looks), networks)
+
+
+def _looks(name, made_from, scores, base, stop) -> dict[str, Any]:
+  """When a score looks at its networks, and over what window."""
+  if made_from == "checkpoints":
+    count = in_range("scores.checkpoints", scores.checkpoints, 2, 1000)
+    if stop < count:
+      raise ValueError(
+        f"scores.checkpoints of {name} must be at most scores.steps, got "
+        f"{count} in {stop} steps"
+      )
+    return {"steps": tuple(stop * (i + 1) // count for i in range(count))}
+  if made_from != "stream":
+    steps = {base.steps_of(s, "scores.at_steps") for s in scores.at_steps}
+    return {"steps": tuple(sorted(steps)) or (stop,)}
+  every = base.steps_of(scores.every, "scores.every")
+  at_least("scores.every", every, 1)
+  one_of("scores.observe", scores.observe, ("evaluation", "presentation"))
+  if scores.observe == "presentation":
+    observations, every = stop // base.per_epoch, 0
+  else:
+    observations = stop // every
+  found: dict[str, Any] = {"every": every, "stop": stop}
+  needed = 1 if name == "aum" else 2
+  if name in ("tdds", "dual"):
+    # tdds looks at the spread of the window's differences: it needs two.
+    least = 3 if name == "tdds" else 2
+    needed = in_range("scores.window", scores.window, least, 10_000)
+    found["window"] = needed
+  if name == "forgetting":
+    found["never_learned"] = one_of(
+      "scores.never_learned", scores.never_learned, NEVER_LEARNED
+    )
+  if observations < needed:
+    raise ValueError(
+      f"{name} needs {needed} observations; scores.steps = {stop} steps make "
+      f"{observations} (scores.observe={scores.observe!r}, "
+      f"scores.every={scores.every!r})"
+    )
+  return found
+
+
+def _subset(config, noise, dataset, imports) -> SubsetSettings:
+  subset = config.pretrain.subset
+  num_train = len(dataset.train)
+  if subset.kind == "none":
+    return SubsetSettings("none", 0)
+  if subset.kind == "all":
+    return SubsetSettings("all", num_train)
+  if subset.kind == "keep_list":
+    if not subset.file:
+      raise ValueError(
+        "pretrain.subset.kind='keep_list' needs pretrain.subset.file"
+      )
+    content, size = imports.keep_list(subset.file, dataset)
+    return SubsetSettings("keep_list", size, content=content)
+  in_range("pretrain.subset.size", subset.size, 1, num_train)
+  in_range("pretrain.subset.offset", subset.offset, 0, num_train)
+  if subset.offset and subset.kind not in ("easy", "hard"):
+    raise ValueError(
+      "pretrain.subset.offset is for 'easy' and 'hard', not for "
+      f"{subset.kind!r}"
+    )
+  if not (is_number(subset.drop_hardest) and 0 <= subset.drop_hardest < 1):
+    raise ValueError(
+      "pretrain.subset.drop_hardest must be in [0, 1), got "
+      f"{subset.drop_hardest}"
+    )
+  if subset.drop_hardest and subset.kind != "ccs":
+    raise ValueError(
+      f"pretrain.subset.drop_hardest is for 'ccs', not for {subset.kind!r}"
+    )
+  labels = np.asarray(dataset.train.labels)
+  if noise.fraction:
+    key = named_key(jax.random.key(config.seed), "label_noise")
+    labels = noisy_labels(
+      labels,
+      kind=noise.kind,
+      fraction=noise.fraction,
+      num_classes=dataset.num_classes,
+      words=key_words(key),
+    )
+  check_fits(
+    subset.kind,
+    labels,
+    size=subset.size,
+    num_classes=dataset.num_classes,
+    offset=subset.offset,
+    balanced=bool(subset.balanced),
+    drop_hardest=float(subset.drop_hardest),
+  )
+  scored = subset.kind in SCORED
+  return SubsetSettings(
+    kind=subset.kind,
+    size=subset.size,
+    score=subset.score if scored and not config.scores.file else "",
+    offset=subset.offset,
+    balanced=bool(subset.balanced),
+    drop_hardest=float(subset.drop_hardest),
+  )
+
+
+def _check_order(kind, drop_hardest, scoring, imports):
+  """Refuses infinite scores where a range is cut into strata."""
+  if kind != "ccs":
+    return
+  score = scoring.score
+  if isinstance(score, ScoreSettings):
+    infinite = score.never_learned == "inf"
+  else:
+    infinite = bool(np.isinf(imports.arrays[score.content]).any())
+  if infinite:
+    raise ValueError(
+      "pretrain.subset.kind='ccs' needs finite scores; set "
+      "scores.never_learned='max' for forgetting, or another score"
+    )
+
+
+def _overlaid(base, over):
+  """The config group with the fields that `over` sets."""
+  merged = base.copy_and_resolve_references()
+  for name, value in over.items():
+    if value is not None:
+      merged[name] = value
+  return merged

@@ -1,0 +1,128 @@
+"""Resolving what every training of an experiment shares."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from imp_jax.data.augment import AUGMENT_ORDERS
+from imp_jax.data.batches import LAST_BATCH, steps_per_epoch
+from imp_jax.data.dataset import Dataset
+from imp_jax.resolve.checks import at_least, one_of, steps_of
+from imp_jax.settings import ModelSettings, OptimSettings, StreamSettings
+from imp_jax.training.optimiser import DECAY_ON
+
+NOISE = ("fixed", "replicate", "level")
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+  """The main training: W_r's, and every ticket's.
+
+  Attributes:
+    steps: T.
+    per_epoch: steps of one pass over the training examples.
+  """
+
+  model: ModelSettings
+  stream: StreamSettings
+  optim: OptimSettings
+  steps: int
+  per_epoch: int
+
+  def steps_of(self, duration: str, field: str) -> int:
+    """Returns a duration in steps, of epochs over all training examples."""
+    return steps_of(duration, field, self.per_epoch, self.stream.batch_size)
+
+
+def resolve_training(config: Any, dataset: Dataset) -> Training:
+  """Returns the main training of a config.
+
+  Raises:
+    ValueError: a field of data, model or optim is out of its range.
+  """
+  stream = _stream(config.data, dataset)
+  per_epoch = steps_per_epoch(
+    len(dataset.train), stream.batch_size, stream.last_batch
+  )
+
+  def steps(duration, field):
+    return steps_of(duration, field, per_epoch, stream.batch_size)
+
+  total = steps(config.optim.steps, "optim.steps")
+  at_least("optim.steps", total, 1)
+  return Training(
+    resolve_model(config.model, dataset),
+    stream,
+    resolve_optim(config.optim, steps, total),
+    total,
+    per_epoch,
+  )
+
+
+def resolve_model(model: Any, dataset: Dataset) -> ModelSettings:
+  """Returns a model's settings; `model_of` checks them."""
+  return ModelSettings(
+    name=model.name,
+    num_classes=dataset.num_classes,
+    width=float(model.width),
+    bn_scale_init=model.bn_scale_init,
+    dtype=model.dtype,
+  )
+
+
+def _stream(data, dataset) -> StreamSettings:
+  num_train = len(dataset.train)
+  at_least("data.batch_size", data.batch_size, 1)
+  if data.batch_size > num_train:
+    raise ValueError(
+      f"data.batch_size must be at most the {num_train} training examples, "
+      f"got {data.batch_size}"
+    )
+  at_least("data.crop_pad", data.crop_pad, 0)
+  if (data.crop_pad or data.flip) and len(dataset.input_shape) != 3:
+    raise ValueError(
+      "data.crop_pad and data.flip are for images; inputs are "
+      f"{dataset.input_shape}"
+    )
+  return StreamSettings(
+    fingerprint=dataset.fingerprint,
+    batch_size=data.batch_size,
+    last_batch=one_of("data.last_batch", data.last_batch, LAST_BATCH),
+    order=one_of("data.order", data.order, NOISE),
+    augment_noise=one_of("data.augment_noise", data.augment_noise, NOISE),
+    crop_pad=data.crop_pad,
+    flip=data.flip,
+    augment_order=one_of(
+      "data.augment_order", data.augment_order, AUGMENT_ORDERS
+    ),
+    mean=dataset.mean,
+    std=dataset.std,
+  )
+
+
+def resolve_optim(
+  optim: Any, steps: Callable[[str, str], int], total: int
+) -> OptimSettings:
+  """Returns the optimiser's numbers; a cosine ends after `total` steps."""
+  milestones = tuple(steps(d, "optim.milestones") for d in optim.milestones)
+  if list(milestones) != sorted(set(milestones)):
+    raise ValueError(f"optim.milestones must increase, got {milestones}")
+  one_of("optim.schedule", optim.schedule, ("milestones", "cosine"))
+  at_least("optim.loss_scale", optim.loss_scale, 1)
+  for field in ("learning_rate", "milestone_factor", "weight_decay"):
+    at_least(f"optim.{field}", optim[field], 0)
+  if not 0 <= optim.momentum < 1:
+    raise ValueError(f"optim.momentum must be in [0, 1), got {optim.momentum}")
+  cosine = optim.schedule == "cosine"
+  return OptimSettings(
+    learning_rate=float(optim.learning_rate),
+    milestones=() if cosine else milestones,
+    factor=float(optim.milestone_factor),
+    warmup=steps(optim.warmup, "optim.warmup"),
+    cosine_steps=total if cosine else 0,
+    momentum=float(optim.momentum),
+    nesterov=bool(optim.nesterov),
+    weight_decay=float(optim.weight_decay),
+    decay_on=one_of("optim.decay_on", optim.decay_on, DECAY_ON),
+    loss_scale=float(optim.loss_scale),
+  )

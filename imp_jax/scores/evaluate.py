@@ -1,0 +1,171 @@
+"""Scores of every training example under one network, in bounded memory."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from imp_jax.data.augment import normalise
+from imp_jax.models import Model
+from imp_jax.scores.gradients import standardised_by_class
+from imp_jax.scores.registry import SCORES
+from imp_jax.scores.streams import Streams
+
+PyTree = Any
+
+
+def output_scores(
+  params: PyTree,
+  batch_stats: PyTree,
+  inputs: jax.Array,
+  labels: Int[Array, " examples"],
+  *,
+  model: Model,
+  names: tuple[str, ...],
+  batch_mode: bool,
+  mean: Sequence[float],
+  std: Sequence[float],
+  batch_size: int,
+) -> tuple[Float[Array, " examples"], ...]:
+  """Returns one array per named score, in the examples' order.
+
+  Args:
+    params, batch_stats: one network.
+    inputs, labels: the training split; no augmentation.
+    model: the network.
+    names: of scores made from outputs.
+    batch_mode: BatchNorm normalises by the scored batch instead of by its
+      running statistics. Then, and only then, the scores depend on
+      `batch_size` and on which examples share a batch.
+    mean, std: normalisation constants.
+    batch_size: examples at a time.
+  """
+
+  def batch_scores(x, y):
+    logits = _logits(model, params, batch_stats, x, mean, std, batch_mode)
+    return tuple(jax.vmap(SCORES[name].fn)(logits, y) for name in names)
+
+  return map_batches(batch_scores, (inputs, labels), batch_size)
+
+
+def observed_streams(
+  params: PyTree,
+  batch_stats: PyTree,
+  carries: PyTree,
+  inputs: jax.Array,
+  labels: Int[Array, " examples"],
+  *,
+  model: Model,
+  streams: Streams,
+  mean: Sequence[float],
+  std: Sequence[float],
+  batch_size: int,
+) -> PyTree:
+  """Returns the streams' carries after every example was evaluated once more.
+
+  Arguments as of `output_scores`; evaluation mode.
+  """
+
+  def batch_carries(carries, x, y):
+    logits = _logits(model, params, batch_stats, x, mean, std, False)
+    return streams.update(carries, logits, y)
+
+  return map_batches(batch_carries, (carries, inputs, labels), batch_size)
+
+
+def gradient_scores(
+  params: PyTree,
+  batch_stats: PyTree,
+  inputs: jax.Array,
+  labels: Int[Array, " examples"],
+  *,
+  model: Model,
+  names: tuple[str, ...],
+  mean: Sequence[float],
+  std: Sequence[float],
+  batch_size: int,
+) -> tuple[Float[Array, " examples"], ...]:
+  """Returns one array per named score made from per-example gradients.
+
+  Arguments as of `output_scores`, with the plain convolution in `model`; for
+  "vog" params and batch_stats are stacked checkpoints. A batch holds
+  batch_size gradients of all parameters at once.
+  """
+
+  def batch_scores(x, y):
+    x = normalise(x, mean, std)
+
+    def score(name):
+      def one(x, y):
+        return SCORES[name].fn(params, batch_stats, x, y, apply_fn=model.apply)
+
+      return jax.vmap(one)(x, y)
+
+    return tuple(score(name) for name in names)
+
+  found = map_batches(batch_scores, (inputs, labels), batch_size)
+  classes = _num_classes(params)
+  return tuple(
+    standardised_by_class(values, labels, classes) if name == "vog" else values
+    for name, values in zip(names, found, strict=True)
+  )
+
+
+def input_norms(
+  inputs: jax.Array, *, mean: Sequence[float], std: Sequence[float]
+) -> Float[Array, " examples"]:
+  """Returns ||x||_2 of each normalised input, in [0, inf).
+
+  A baseline that ranks like GraNd at initialisation (arXiv 2303.14753).
+  """
+
+  def batch_norms(x):
+    flat = normalise(x, mean, std).reshape(len(x), -1)
+    return jnp.sqrt((flat**2).sum(axis=1))
+
+  return map_batches(batch_norms, (inputs,), 1000)
+
+
+def map_batches(
+  fn: Callable[..., PyTree], arrays: tuple[PyTree, ...], batch_size: int
+) -> PyTree:
+  """Returns fn of the arrays, batch by batch in one compiled loop.
+
+  Args:
+    fn: (batch of each array) -> a tree with the batch as its first axis.
+    arrays: trees with the examples as their first axis.
+    batch_size: examples at a time. The last batch is a whole one too: it goes
+      back over examples of the one before, which come out the same.
+  """
+  num = len(jax.tree.leaves(arrays)[0])
+  size = min(batch_size, num)
+
+  def batch(i):
+    start = jnp.minimum(i * size, num - size)
+    rows = jax.tree.map(
+      lambda a: jax.lax.dynamic_slice_in_dim(a, start, size), arrays
+    )
+    return start, fn(*rows)
+
+  def body(i, out):
+    start, new = batch(i)
+    return jax.tree.map(
+      lambda o, n: jax.lax.dynamic_update_slice_in_dim(o, n, start, 0), out, new
+    )
+
+  shapes = jax.eval_shape(lambda: batch(0)[1])
+  out = jax.tree.map(lambda s: jnp.zeros((num, *s.shape[1:]), s.dtype), shapes)
+  return jax.lax.fori_loop(0, -(-num // size), body, out)
+
+
+def _logits(model, params, batch_stats, x, mean, std, batch_mode):
+  x = normalise(x, mean, std)
+  if batch_mode:
+    return model.apply_train(params, batch_stats, x, None)[0]
+  return model.apply(params, batch_stats, x)
+
+
+def _num_classes(params) -> int:
+  return params["head"]["bias"].shape[-1]

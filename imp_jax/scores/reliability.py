@@ -1,0 +1,82 @@
+"""How far scores averaged over some networks agree with those over others."""
+
+import itertools
+from typing import Any
+
+import numpy as np
+import scipy.stats
+from jaxtyping import Float, Shaped
+
+# Which splits are drawn is part of a number's definition, so it is fixed.
+_SEED = 20220603
+
+
+def rank_correlation(
+  a: Shaped[np.ndarray, " examples"], b: Shaped[np.ndarray, " examples"]
+) -> float:
+  """Returns Spearman's rank correlation in [-1, 1], ties averaged.
+
+  Infinities rank last. NaN if either has no spread.
+  """
+  ranks = np.stack([scipy.stats.rankdata(a), scipy.stats.rankdata(b)])
+  if (np.ptp(ranks, axis=1) == 0).any():
+    return float("nan")
+  return float(np.corrcoef(ranks)[0, 1])
+
+
+def reliability(
+  scores: Float[np.ndarray, "networks examples"], *, splits: int = 20
+) -> list[dict[str, Any]]:
+  """Returns how stable the ranking is against the number of networks.
+
+  Args:
+    scores: one row per independently trained network.
+    splits: how many pairs of disjoint groups to draw per group size; all of
+      them where there are no more.
+
+  Returns:
+    A row per group size r = 1, 2, 4, ... and R // 2: {"networks": r,
+    "correlation", "low", "high", "splits"}: the mean, least and largest rank
+    correlation between the mean scores of two disjoint groups of r networks.
+    The last row is the split-half correlation. None for one network.
+  """
+  half = len(scores) // 2
+  sizes = [2**k for k in range(half.bit_length()) if 2**k < half] + [half]
+  rng = np.random.PCG64(_SEED)
+  rows = []
+  for size in sizes if half else ():
+    found = [
+      rank_correlation(scores[list(a)].mean(0), scores[list(b)].mean(0))
+      for a, b in _disjoint_groups(len(scores), size, splits, rng)
+    ]
+    rows.append(
+      {
+        "networks": size,
+        "correlation": float(np.mean(found)),
+        "low": float(np.min(found)),
+        "high": float(np.max(found)),
+        "splits": len(found),
+      }
+    )
+  return rows
+
+
+def _disjoint_groups(count, size, limit, rng):
+  """At most `limit` different pairs of disjoint groups of indices."""
+  if count <= 8:  # few enough to list
+    pairs = [
+      (a, b)
+      for a in itertools.combinations(range(count), size)
+      for b in itertools.combinations(sorted({*range(count)} - {*a}), size)
+      if a < b
+    ]
+    if len(pairs) <= limit:
+      return pairs
+    chosen = np.argsort(rng.random_raw(len(pairs)), kind="stable")[:limit]
+    return [pairs[i] for i in chosen]
+  found = {}
+  while len(found) < limit:
+    order = np.argsort(rng.random_raw(count), kind="stable").tolist()
+    a, b = sorted(order[:size]), sorted(order[size : 2 * size])
+    found[tuple(min(a, b)), tuple(max(a, b))] = None
+  return list(found)

@@ -1,0 +1,89 @@
+"""Stages: what is computed once per (settings, inputs, replicate)."""
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+import jax
+
+from imp_jax.nodes import (
+  ImportedScores,
+  Node,
+  Pretrain,
+  Prune,
+  RandomMask,
+  Score,
+  Scores,
+  Train,
+)
+from imp_jax.stages.context import Context as Context
+from imp_jax.stages.context import Outcome
+from imp_jax.stages.masking import run_prune, run_random_mask
+from imp_jax.stages.networks import run_pretrain, run_train
+from imp_jax.stages.scoring import run_imported, run_score, run_scores
+from imp_jax.store import Artefact
+
+# The scheduler's table: stage settings -> (context, node, replicates) ->
+# {replicate: outcome}.
+STAGES: Mapping[type, Callable[..., dict[int, Outcome]]] = {
+  Pretrain: run_pretrain,
+  Prune: run_prune,
+  RandomMask: run_random_mask,
+  Train: run_train,
+  Scores: run_scores,
+  ImportedScores: run_imported,
+}
+
+
+def run_nodes(
+  context: Context, nodes: Sequence[Node], replicates: Sequence[int]
+) -> dict[tuple[Node, int], Outcome]:
+  """Returns the outcome of each node and replicate, run together.
+
+  Args:
+    context: what stages run with.
+    nodes: one, or several `Score` nodes of equal training.
+    replicates: of every node.
+  """
+  started = time.monotonic()
+  if isinstance(nodes[0].settings, Score):
+    outcomes = run_score(context, nodes, replicates)
+  else:
+    (node,) = nodes
+    found = STAGES[type(node.settings)](context, node, replicates)
+    outcomes = {(node, r): outcome for r, outcome in found.items()}
+  seconds = time.monotonic() - started
+  for (node, replicate), outcome in outcomes.items():
+    if isinstance(outcome, Artefact):
+      header = {
+        "stage": node.stage,
+        "version": node.settings.VERSION,
+        "settings": dataclasses.asdict(node.settings),
+        "inputs": {
+          name: source.object_id(context.seed, r)
+          for name, source, r in node.sources(replicate)
+        },
+        "seed": context.seed,
+        "replicate": replicate,
+        "made_with": made_with(context, len(replicates), seconds),
+      }
+      outcomes[node, replicate] = dataclasses.replace(
+        outcome, record=header | outcome.record
+      )
+  return outcomes
+
+
+def made_with(context: Context, together: int, seconds: float) -> dict:
+  """Returns what is recorded beside a number but is no part of its identity."""
+  device = jax.devices()[0]
+  precision = jax.config.values["jax_default_matmul_precision"]
+  return {
+    "jax": jax.__version__,
+    "backend": device.platform,
+    "device": device.device_kind,
+    "matmul_precision": precision or "the backend's default",
+    "execution": context.execution.mode,
+    "convolution": context.execution.convolution,
+    "replicates_together": together,
+    "seconds_together": round(seconds, 3),
+  }

@@ -1,0 +1,83 @@
+"""What stages run with, and what they return."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from imp_jax.data.dataset import Dataset
+from imp_jax.keys import key_words, named_key
+from imp_jax.masks import init_masks, unpack_masks
+from imp_jax.models import Model
+from imp_jax.nodes import Node
+from imp_jax.runs import Failure
+from imp_jax.settings import (
+  ExecutionSettings,
+  ModelSettings,
+  NoiseSettings,
+  model_of,
+)
+from imp_jax.store import Artefact, Store
+from imp_jax.subsets import noisy_labels
+
+PyTree = Any
+Outcome = Artefact | Failure
+
+
+@dataclasses.dataclass(frozen=True)
+class Context:
+  """What stages run with: none of it changes which numbers are meant.
+
+  Attributes:
+    imports: arrays that came from files, by the hash of their content.
+  """
+
+  store: Store
+  dataset: Dataset  # on the device
+  seed: int
+  execution: ExecutionSettings  # mode resolved
+  progress: Callable[[int], None]
+  imports: Mapping[str, np.ndarray]
+
+  def model(self, settings: ModelSettings, conv: str | None = None) -> Model:
+    conv = conv or self.execution.convolution
+    return model_of(settings, self.dataset, conv)
+
+  def key(self, purpose: str, *numbers: int) -> jax.Array:
+    return named_key(jax.random.key(self.seed), purpose, *numbers)
+
+  def noise_key(
+    self, purpose: str, noise: str, replicate: int, run: int
+  ) -> jax.Array:
+    """The key of data order or augmentation: fixed, by replicate or by run."""
+    numbers = {"fixed": (), "replicate": (replicate,)}
+    return self.key(purpose, *numbers.get(noise, (replicate, run)))
+
+  def train_labels(self, noise: NoiseSettings) -> np.ndarray:
+    """The training labels with noise on them, the same for every replicate."""
+    labels = np.asarray(self.dataset.train.labels)
+    if not noise.fraction:
+      return labels
+    return noisy_labels(
+      labels,
+      kind=noise.kind,
+      fraction=noise.fraction,
+      num_classes=self.dataset.num_classes,
+      words=key_words(self.key("label_noise")),
+    )
+
+  def load(self, node: Node, name: str, replicate: int) -> Artefact | None:
+    """Reads one input artefact from storage; None if the node has none."""
+    for known, source, r in node.sources(replicate):
+      if known == name:
+        return self.store.load(source.object_id(self.seed, r))
+    return None
+
+  def load_masks(self, node: Node, replicate: int, params: PyTree) -> PyTree:
+    artefact = self.load(node, "masks", replicate)
+    if artefact is None:
+      return jax.device_get(init_masks(params))
+    assert artefact.arrays is not None  # a mask artefact, by construction
+    return unpack_masks(artefact.arrays, params)

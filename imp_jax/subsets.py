@@ -1,0 +1,212 @@
+"""Subsets of the training examples to pre-train on, and noise on labels."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from imp_jax.data.batches import permutation, random_bits
+
+# "none": no pre-training; "all": every example; "random"; "easy" and "hard":
+# a window from that end of the difficulty order; "ccs": coverage-centric
+# strata; "keep_list": given.
+KINDS = ("none", "all", "random", "easy", "hard", "ccs", "keep_list")
+SCORED = ("easy", "hard", "ccs")
+NOISES = ("redrawn", "symmetric")
+
+STRATA = 50  # Zheng et al. 2023, section 4
+
+
+def keep_indices(
+  kind: str,
+  labels: Int[np.ndarray, " examples"],
+  *,
+  size: int,
+  num_classes: int,
+  tie_words: Sequence[int],
+  draw_words: Sequence[int],
+  difficulty: Float[np.ndarray, " examples"] | None = None,
+  offset: int = 0,
+  balanced: bool = False,
+  drop_hardest: float = 0.0,
+) -> Int[np.ndarray, " size"]:
+  """Returns the examples of a subset, ascending indices into the training set.
+
+  Paul et al. 2022, section 3; CCS: Zheng et al. 2023 (arXiv 2210.15809),
+  algorithm 1.
+
+  Args:
+    kind: "random", "easy", "hard" or "ccs".
+    labels: the classes that pre-training will see.
+    size: examples to keep.
+    num_classes: classes, also those without an example.
+    tie_words: words of the key that orders examples of equal difficulty. The
+      training set is in canonical order, so ties depend on the examples'
+      content and never on the order of their source.
+    draw_words: words of the key that draws "random" and within "ccs" strata.
+    difficulty: of every example, larger = harder; infinities are hardest.
+      For "easy", "hard" and "ccs".
+    offset: "easy" and "hard" skip this many at their end of the order.
+    balanced: keep size // num_classes of each class, one more of the first
+      size % num_classes classes, by the same rule within each class; an offset
+      is shared out likewise.
+    drop_hardest: fraction of the examples that "ccs" first drops.
+
+  Returns:
+    int32 indices, each once.
+
+  Raises:
+    ValueError: the subset does not fit, in the data or in a class.
+  """
+  shares = _shares(labels, size, num_classes, offset, balanced)
+  check_fits(
+    kind,
+    labels,
+    size=size,
+    num_classes=num_classes,
+    offset=offset,
+    balanced=balanced,
+    drop_hardest=drop_hardest,
+  )
+  kept = []
+  for c, (pool, count, skip) in enumerate(shares):
+    if kind == "random":
+      order = permutation(len(pool), (*draw_words, c))
+    elif difficulty is None:
+      raise ValueError(f"subset {kind!r} needs scores")
+    elif kind == "ccs":
+      order = _strata_order(
+        difficulty[pool],
+        count,
+        _dropped(drop_hardest, pool),
+        tie_words,
+        (*draw_words, c),
+      )
+    else:
+      harder = difficulty[pool]
+      order = difficulty_order(-harder if kind == "hard" else harder, tie_words)
+    kept.append(pool[order[skip : skip + count]])
+  return np.sort(np.concatenate(kept)).astype(np.int32)
+
+
+def check_fits(
+  kind: str,
+  labels: Int[np.ndarray, " examples"],
+  *,
+  size: int,
+  num_classes: int,
+  offset: int = 0,
+  balanced: bool = False,
+  drop_hardest: float = 0.0,
+) -> None:
+  """Refuses a subset that the data, or a class, is too small for.
+
+  Arguments as of `keep_indices`.
+
+  Raises:
+    ValueError: says of what there are too few.
+  """
+  shares = _shares(labels, size, num_classes, offset, balanced)
+  for c, (pool, count, skip) in enumerate(shares):
+    have = len(pool)
+    if kind == "ccs":
+      have -= _dropped(drop_hardest, pool)
+    if skip + count > have:
+      where = f"class {c}" if balanced else "the training set"
+      skipping = f" after skipping {skip}" if skip else ""
+      raise ValueError(
+        f"subset {kind!r} asks for {count} examples{skipping} of {where}, "
+        f"which has {have}"
+      )
+
+
+def class_sizes(size: int, num_classes: int) -> list[int]:
+  """Returns how many of each class: the remainder goes to the first ones."""
+  each, rest = divmod(size, num_classes)
+  return [each + (c < rest) for c in range(num_classes)]
+
+
+def difficulty_order(
+  values: Float[np.ndarray, " n"], tie_words: Sequence[int]
+) -> Int[np.ndarray, " n"]:
+  """Returns the positions by ascending value, ties by a keyed permutation."""
+  return np.lexsort((permutation(len(values), tie_words), values))
+
+
+def noisy_labels(
+  labels: Int[np.ndarray, " examples"],
+  *,
+  kind: str,
+  fraction: float,
+  num_classes: int,
+  words: Sequence[int],
+) -> Int[np.ndarray, " examples"]:
+  """Returns the labels with noise on exactly round(fraction * n) of them.
+
+  Args:
+    labels: the true classes.
+    kind: "redrawn": uniform over all classes, so that on average one in
+      num_classes keeps its label (the paper's random labels); "symmetric":
+      uniform over the other classes, so that every one changes.
+    fraction: of the examples, in [0, 1].
+    num_classes: classes.
+    words: the key's words. The noise of a smaller fraction is part of that of
+      a larger one.
+  """
+  count = round(fraction * len(labels))
+  chosen = permutation(len(labels), words)[:count]
+  bits = random_bits(len(labels), (*words, 1))[chosen]
+  noisy = labels.copy()
+  if kind == "symmetric":
+    shift = 1 + (bits % np.uint64(num_classes - 1)).astype(labels.dtype)
+    noisy[chosen] = (labels[chosen] + shift) % num_classes
+  else:
+    noisy[chosen] = (bits % np.uint64(num_classes)).astype(labels.dtype)
+  return noisy
+
+
+def _strata_order(difficulty, count, dropped, tie_words, draw_words):
+  """Positions whose first `count` are coverage-centric: every stratum's share.
+
+  The strata cut the range of what is left into equal widths; the budget is
+  spent on the smallest first, evenly over those that remain.
+  """
+  order = difficulty_order(difficulty, tie_words)
+  left = order[: len(order) - dropped]
+  values = difficulty[left].astype(np.float64)
+  low, high = values.min(), values.max()
+  if not np.isfinite(high):
+    raise ValueError(
+      "pretrain.subset.kind='ccs' needs finite scores; infinite ones are left "
+      f"after dropping the {dropped} hardest of {len(order)}"
+    )
+  width = (high - low) / STRATA or 1.0
+  stratum = np.minimum((values - low) // width, STRATA - 1)
+  strata = [left[stratum == k] for k in range(STRATA)]
+  strata.sort(key=len)  # stable: equal ones by ascending difficulty
+  kept = []
+  for k, members in enumerate(strata):
+    budget = min(len(members), (count - len(kept)) // (STRATA - k))
+    drawn = permutation(len(members), (*draw_words, k))[:budget]
+    kept.extend(members[drawn].tolist())
+  return np.asarray(kept, np.int64)
+
+
+def _shares(labels, size, num_classes, offset, balanced):
+  """(pool of examples, how many of them, after how many) per class, or once."""
+  if not balanced:
+    return [(np.arange(len(labels)), size, offset)]
+  return [
+    (np.flatnonzero(labels == c), count, skip)
+    for c, (count, skip) in enumerate(
+      zip(
+        class_sizes(size, num_classes),
+        class_sizes(offset, num_classes),
+        strict=True,
+      )
+    )
+  ]
+
+
+def _dropped(fraction, pool) -> int:
+  return round(fraction * len(pool))

@@ -1,0 +1,213 @@
+"""Tickets: the nodes that a study's experiments and scores are made of."""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+
+from imp_jax.nodes import (
+  ImportedScores,
+  Node,
+  Pretrain,
+  Prune,
+  RandomMask,
+  Score,
+  Scores,
+  Train,
+)
+from imp_jax.settings import (
+  NO_NOISE,
+  Experiment,
+  ImportSettings,
+  ScoringSettings,
+  Study,
+  SubsetSettings,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Ticket:
+  """Where a row of results comes from: nodes, for any replicate."""
+
+  experiment: str
+  kind: str
+  level: int
+  pretrain: Node
+  train: Node
+  masks: Node | None
+
+
+def experiment_tickets(experiment: Experiment) -> Iterator[Ticket]:
+  """Yields the tickets of one experiment: IMP's levels, then the controls.
+
+  It reads as the paper's algorithm: pre-train, then at each level train,
+  prune what was trained, and rewind.
+  """
+  e = experiment
+  pretrain = _pretrain_node(e)
+  trained = _train_node(e, pretrain, None, level=0)
+  yield Ticket(e.name, "imp", 0, pretrain, trained, None)
+  masks = None
+  for level in range(1, e.prune.levels + 1):
+    masks = _prune_node(e, trained, masks, level)
+    weights = pretrain if e.ticket.kind == "weight_rewind" else trained
+    trained = _train_node(e, weights, masks, level=level, kind=e.ticket.kind)
+    yield Ticket(e.name, "imp", level, pretrain, trained, masks)
+    if level in e.controls.levels:
+      yield from _controls(e, pretrain, masks, level)
+
+
+def scoring_node(scoring: ScoringSettings) -> Node:
+  """Returns the node of one score, averaged over its networks or imported."""
+  score = scoring.score
+  if isinstance(score, ImportSettings):
+    return Node(ImportedScores(score), (), f"{score.name} from a file")
+  network = Node(Score(score), (), f"{score.name} per network")
+  return Node(
+    Scores(scoring.networks),
+    (("networks", network),),
+    f"{score.name} over {scoring.networks} networks",
+  )
+
+
+def score_nodes(study: Study) -> dict[str, Node]:
+  """Returns every score of a study by name, each once.
+
+  A second score of one name (another recipe) has its key's head beside it.
+  """
+  wanted = [e.scoring for e in study.experiments if e.scoring]
+  found: dict[str, Node] = {}
+  for scoring in (*wanted, *study.scores):
+    node, name = scoring_node(scoring), scoring.score.name
+    if node in found.values():
+      continue
+    found[name if name not in found else f"{name}-{node.key[:6]}"] = node
+  return found
+
+
+def nodes_in_order(
+  tickets: Sequence[Ticket], scores: Sequence[Node], replicates: int
+) -> dict[Node, int]:
+  """Returns every node that is needed, each once, after its inputs.
+
+  The values say how many replicates of it: the study's, one of a shared node,
+  the networks of a score.
+  """
+  counts: dict[Node, int] = {}
+
+  def visit(node, count):
+    if counts.get(node, 0) >= count:
+      return
+    for _, source in node.inputs:
+      if isinstance(node.settings, Scores):
+        visit(source, node.settings.networks)
+      else:
+        visit(source, 1 if source.is_shared else count)
+    counts[node] = count
+
+  for node in scores:
+    visit(node, 1)
+  for ticket in tickets:
+    visit(ticket.train, replicates)
+  return counts
+
+
+def _pretrain_node(e) -> Node:
+  p = e.pretrain
+  inputs = (("scores", scoring_node(e.scoring)),) if e.scoring else ()
+  return Node(
+    Pretrain(
+      model=e.model,
+      stream=e.stream,
+      optim=_before(p.optim, p.steps),
+      steps=p.steps,
+      draw=0,
+      subset=p.subset,
+      noise=p.noise,
+      splits=e.eval.splits,
+    ),
+    inputs,
+    f"{e.name} pre-training",
+  )
+
+
+def _fresh_node(e, draw) -> Node:
+  """Weights drawn anew, and not trained."""
+  return Node(
+    Pretrain(
+      model=e.model,
+      stream=e.stream,
+      optim=_before(e.optim, 0),
+      steps=0,
+      draw=draw,
+      subset=SubsetSettings("none", 0),
+      noise=NO_NOISE,
+      splits=e.eval.splits,
+    ),
+    (),
+    f"{e.name} fresh weights",
+  )
+
+
+def _train_node(e, weights, masks, *, level, kind="weight_rewind") -> Node:
+  start, stop = e.pretrain.steps, e.steps
+  if kind == "finetune":
+    start, stop = e.steps, e.steps + e.ticket.finetune_steps
+  per_level = "level" in (e.stream.order, e.stream.augment_noise)
+  return Node(
+    Train(
+      model=e.model,
+      stream=e.stream,
+      optim=e.optim,
+      start=start,
+      stop=stop,
+      run=level + 1 if per_level else 0,
+      optimizer=e.ticket.optimizer,
+      splits=e.eval.splits,
+      curve_steps=tuple(s for s in e.eval.curve_steps if start < s < stop),
+    ),
+    (("weights", weights), *((("masks", masks),) if masks else ())),
+    f"{e.name} level {level}",
+  )
+
+
+def _prune_node(e, trained, masks, level) -> Node:
+  p = e.prune
+  return Node(
+    Prune(
+      model=e.model,
+      level=level,
+      criterion=p.criterion,
+      fraction=0.0 if p.densities else p.fraction,
+      density=p.densities[level - 1] if p.densities else None,
+      allocation=p.allocation,
+      rule=p.rule,
+      exclude=p.exclude,
+    ),
+    (("trained", trained), *((("masks", masks),) if masks else ())),
+    f"{e.name} masks of level {level}",
+  )
+
+
+def _controls(e, pretrain, masks, level) -> Iterator[Ticket]:
+  """Tickets that differ from weight rewinding's in the mask, or the weights.
+
+  They train from t_r to the end, whatever the experiment's own ticket kind.
+  """
+  if "random_mask" in e.controls.kinds:
+    random = Node(
+      RandomMask(e.model, level),
+      (("masks", masks),),
+      f"{e.name} random masks of level {level}",
+    )
+    trained = _train_node(e, pretrain, random, level=level)
+    yield Ticket(e.name, "random_mask", level, pretrain, trained, random)
+  if "reinit" in e.controls.kinds:
+    fresh = _fresh_node(e, level)
+    trained = _train_node(e, fresh, masks, level=level)
+    yield Ticket(e.name, "reinit", level, pretrain, trained, masks)
+
+
+def _before(optim, steps):
+  """The optimiser's settings as far as the first `steps` steps can see them."""
+  return dataclasses.replace(
+    optim, milestones=tuple(m for m in optim.milestones if m < steps)
+  )
