@@ -11,66 +11,38 @@ code bases behind the paper's figures).
 An .npz instead: --config.data.source=npz --config.data.path=FILE.
 """
 
-from configs.defaults import get_defaults, set_preset, words
+from configs.defaults import words
+from configs.recipes import (
+  PRESETS,
+  REDUCTIONS,
+  everything,
+  get_recipe,
+  study_name,
+)
 
 
 def get_config(arg: str = ""):
-  variants = words(arg, ("quick", "smoke", "composer", "openlth"))
-  if {"composer", "openlth"} <= variants:
-    raise ValueError("composer and openlth are two presets: choose one")
-  config = get_defaults()
-  config.name = "-".join(["cifar10-resnet20", *sorted(variants)])
-  config.data.update(
-    source="tfds",
-    name="cifar10",
-    crop_pad=4,
-    flip=True,
-    # Given, so that every source of the images is normalised alike.
-    mean=(0.4914, 0.4822, 0.4465),
-    std=(0.2470, 0.2435, 0.2616),
-  )
-  config.model.name = "resnet20"
-  # 160 epochs of 390 steps (batch 128, last partial batch dropped).
-  config.optim.update(steps="62400step", milestones=("31200step", "46800step"))
-  config.prune.levels = 20
-  config.claims.margin = 0.005
+  variants = words(arg, (*REDUCTIONS, *PRESETS))
+  config = get_recipe("cifar10", variants)
+  config.name = study_name("cifar10-resnet20", variants)
   config.experiments = (
-    {"name": "none", "pretrain.steps": "0step"},
-    {"name": "all-200", "pretrain.steps": "200step"},
-    {"name": "all-400", "pretrain.steps": "400step"},
+    everything("none", "0step"),
+    everything("all-200", "200step"),
+    everything("all-400", "400step"),
   )
   config.claims.rewinding = {
     "treatments": ("all-200", "all-400"),
     "baseline": "none",
     "level": 10,
   }
-  for preset in variants & {"composer", "openlth"}:
-    set_preset(config, preset)
-  if "quick" in variants:
-    config.replicates = 2
-    config.model.width = 0.5
-    config.optim.update(steps="80step", milestones=("40step", "60step"))
-    config.prune.levels = 2
-    config.execution.chunk_steps = 20
-    _two_experiments(config, "10step")
-  if "smoke" in variants:
-    config.replicates = 2
-    config.model.update(name="resnet8", width=0.25)  # compiles in seconds
-    config.data.batch_size = 4
-    config.optim.update(steps="3step", milestones=("2step",))
-    config.prune.levels = 2
-    config.execution.chunk_steps = 2
-    _two_experiments(config, "1step")
+  if variants & set(REDUCTIONS):
+    config.experiments = (
+      everything("none", "0step"),
+      everything("all", "1step" if "smoke" in variants else "10step"),
+    )
+    config.claims.rewinding = {
+      "treatments": ("all",),
+      "baseline": "none",
+      "level": 2,
+    }
   return config
-
-
-def _two_experiments(config, rewind_step):
-  config.experiments = (
-    {"name": "none", "pretrain.steps": "0step"},
-    {"name": "all", "pretrain.steps": rewind_step},
-  )
-  config.claims.rewinding = {
-    "treatments": ("all",),
-    "baseline": "none",
-    "level": 2,
-  }

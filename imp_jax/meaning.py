@@ -85,6 +85,7 @@ def meaning_of(study: Study) -> dict[str, Any]:
     "seed": study.seed,
     "claims": dataclasses.asdict(study.claims),
     "experiments": experiments,
+    "scores": {s.score.name: dataclasses.asdict(s) for s in study.scores},
   }
   return json.loads(json.dumps(meaning))
 

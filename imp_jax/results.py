@@ -8,12 +8,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pandas as pd
 
 from imp_jax.data.augment import normalise
 from imp_jax.masks import apply_masks, init_masks, unpack_masks
 from imp_jax.models import make_model
-from imp_jax.report.tables import load_entries
+from imp_jax.report.scores import load_score_ids
+from imp_jax.report.tables import Entry, load_entries
 from imp_jax.store import Store
 
 PyTree = Any
@@ -44,6 +46,19 @@ class LoadedTicket:
   apply: Callable[[PyTree, PyTree, jax.Array], jax.Array]
 
 
+@dataclasses.dataclass(frozen=True)
+class LoadedScores:
+  """A score of every training example, and what it is.
+
+  Attributes:
+    values: float32[examples] in canonical order, that of `load_dataset`.
+    record: definition, networks, fingerprint, reliability, ...
+  """
+
+  values: np.ndarray
+  record: dict[str, Any]
+
+
 class Results:
   """One study of a workdir, read from storage."""
 
@@ -57,16 +72,56 @@ class Results:
     return self.read_table("results")
 
   def read_table(self, name: str) -> pd.DataFrame:
-    """Returns "results", "experiments", "layers" or "curves" as a DataFrame."""
+    """Returns "results", "experiments", "layers", "curves",
+    "matching" or "reliability" as a DataFrame."""
     file = self._store.study_dir(self.study) / f"{name}.csv"
     # Names are text, whatever they look like: "20", "null".
-    names: Any = dict.fromkeys(("study", "experiment", "layer"), str)
+    names: Any = dict.fromkeys(("study", "experiment", "layer", "score"), str)
     return pd.read_csv(
       io.StringIO(file.read_text()),
       dtype=names,
       keep_default_na=False,
       na_values=[""],
     )
+
+  def scores(self, name: str) -> LoadedScores:
+    """Returns one of the study's scores.
+
+    Raises:
+      KeyError: the study has no such score; the message says what it has.
+      StoreError: it is planned but not finished, or damaged.
+    """
+    ids = load_score_ids(self._store, self.study)
+    if name not in ids:
+      raise KeyError(
+        f"no score {name!r} in study {self.study}; it has: "
+        f"{', '.join(ids) or 'none'}"
+      )
+    artefact = self._store.load(ids[name])
+    assert artefact.arrays is not None  # scores, by construction
+    return LoadedScores(artefact.arrays["scores"], artefact.record)
+
+  def keep_index(self, experiment: str, *, replicate: int = 0) -> np.ndarray:
+    """Returns the examples that one replicate was pre-trained on.
+
+    Args:
+      experiment: its name.
+      replicate: from 0.
+
+    Returns:
+      Ascending indices into the training examples in canonical order; none
+      where there was no pre-training.
+
+    Raises:
+      KeyError: the study has no such experiment or replicate.
+      StoreError: its pre-training is not finished, or damaged.
+    """
+    entry = self._entry(experiment, "imp", 0, replicate)
+    artefact = self._store.load(entry.pretrain)
+    if artefact.arrays:
+      return artefact.arrays["keep_index"]
+    subset = artefact.record["settings"]["subset"]
+    return np.arange(subset["size"], dtype=np.int32)
 
   def ticket(
     self,
@@ -88,13 +143,7 @@ class Results:
       KeyError: the study has no such ticket; the message says what it has.
       StoreError: it is planned but not finished, or damaged.
     """
-    entry = self._entries.get((experiment, kind, level, replicate))
-    if entry is None:
-      known = sorted({(e, k) for e, k, _, _ in self._entries})
-      raise KeyError(
-        f"no ticket {(experiment, kind, level, replicate)} in study "
-        f"{self.study}; (experiment, kind) are {known}"
-      )
+    entry = self._entry(experiment, kind, level, replicate)
     trained = self._store.load(entry.train)
     record, tree = trained.record, trained.tree
     assert tree is not None  # a trained network, by construction
@@ -131,6 +180,16 @@ class Results:
       record=record,
       apply=apply,
     )
+
+  def _entry(self, experiment, kind, level, replicate) -> Entry:
+    entry = self._entries.get((experiment, kind, level, replicate))
+    if entry is None:
+      known = sorted({(e, k) for e, k, _, _ in self._entries})
+      raise KeyError(
+        f"no ticket {(experiment, kind, level, replicate)} in study "
+        f"{self.study}; (experiment, kind) are {known}"
+      )
+    return entry
 
 
 def load(workdir: str, study: str | None = None) -> Results:

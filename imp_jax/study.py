@@ -17,6 +17,7 @@ from imp_jax.meaning import (
 )
 from imp_jax.nodes import Node, Score, checkpoint_id
 from imp_jax.replicates import chunks, resolve_execution
+from imp_jax.report.scores import write_scores
 from imp_jax.report.tables import Entry, write_report
 from imp_jax.resolve import check_before_loading, resolve
 from imp_jax.results import Results
@@ -226,8 +227,9 @@ def _write_meaning(plan: Plan) -> None:
   config = plan.store.study_dir(plan.study.name) / "config.json"
   meaning = meaning_of(plan.study)
   if config.exists():
-    old = json.loads(config.read_text())["experiments"]
-    meaning["experiments"] = old | meaning["experiments"]
+    old = json.loads(config.read_text())
+    for part in ("experiments", "scores"):
+      meaning[part] = old.get(part, {}) | meaning[part]
   plan.store.write_text(config, json.dumps(meaning, indent=1))
 
 
@@ -249,3 +251,7 @@ def _write_study(plan: Plan, failures: list[str]) -> None:
     for r in range(study.replicates)
   ]
   write_report(store, study.name, entries, failures)
+  ids = {
+    name: node.object_id(study.seed, 0) for name, node in plan.scores.items()
+  }
+  write_scores(store, study.name, ids, plan.dataset)

@@ -16,6 +16,7 @@ from rich.progress import (
   Progress as RichProgress,
 )
 
+from imp_jax.report.scores import reliability_lines
 from imp_jax.report.summary import accuracy_table, summary_lines
 from imp_jax.study import Progress, execute, prepare
 
@@ -90,9 +91,12 @@ def main(argv) -> int:
     results = execute(plan, bar)
   table = results.table
   console = Console(width=None if sys.stdout.isatty() else 120)
-  console.print(accuracy_table(table))
-  layers = results.read_table("layers")
-  for line in summary_lines(table, layers, plan.study.claims):
+  if len(table):
+    console.print(accuracy_table(table))
+  lines = summary_lines(table, results.read_table("layers"), plan.study.claims)
+  if plan.scores:
+    lines += reliability_lines(results.read_table("reliability"))
+  for line in lines:
     console.print(line, highlight=False)
   folder = plan.store.study_dir(plan.study.name)
   console.print(f"results and figure (accuracy.png, .svg): {folder}")

@@ -1,0 +1,17 @@
+"""Which data does pre-training need? The paper's CINIC-10 / ResNet-56 study.
+
+  python -m launch.main --config=configs/data_diet_cinic10.py \\
+    --workdir=runs/cinic10 --config.data.path=~/tensorflow_datasets
+
+None, all, and 3,200 random, easy or hard examples (EL2N) at t_r = 200;
+all-400; 16 levels, 4 replicates: a GPU's work, not run yet. Variants, joined by
+commas: `:sizes` (the paper's eight subset sizes), `:quick` (minutes on two CPU
+cores), `:smoke` (seconds), `:composer` and `:openlth`.
+An .npz instead: --config.data.source=npz --config.data.path=FILE.
+"""
+
+from configs.diets import get_diet
+
+
+def get_config(arg: str = ""):
+  return get_diet("cinic10", arg)

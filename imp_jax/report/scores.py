@@ -1,0 +1,95 @@
+"""A study's scores as files: source order, records, how reliable they are."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from imp_jax.data.dataset import Dataset
+from imp_jax.exchange import save_scores
+from imp_jax.store import Artefact, Store, StoreError
+
+RELIABILITY_COLUMNS = (
+  "study",
+  "score",
+  "networks",
+  "correlation",
+  "low",
+  "high",
+  "splits",
+)
+
+
+def write_scores(
+  store: Store, study: str, ids: Mapping[str, str], dataset: Dataset
+) -> None:
+  """Writes the scores of these and earlier runs that are finished.
+
+  scores.json (where they are stored), reliability.csv, and for each score
+  scores/NAME.npy, .csv and .json as `exchange` reads them.
+
+  Args:
+    store: of the workdir.
+    study: its name.
+    ids: artefact by the score's name.
+    dataset: the training examples they are of.
+  """
+  folder = store.study_dir(study)
+  known = load_score_ids(store, study) | dict(ids)
+  if not known:
+    return
+  store.write_text(folder / "scores.json", json.dumps(known, indent=1))
+  found: dict[str, Artefact] = {}
+  for name, object_id in known.items():
+    try:
+      found[name] = store.load(object_id)
+    except StoreError:
+      continue  # not computed yet, or a network failed
+  for name, artefact in found.items():
+    assert artefact.arrays is not None  # scores, by construction
+    for suffix in ("npy", "csv"):
+      save_scores(
+        str(folder / "scores" / f"{name}.{suffix}"),
+        artefact.arrays["scores"],
+        dataset,
+        {k: v for k, v in artefact.record.items() if k != "checksums"},
+      )
+  table = reliability_table(
+    study, {name: artefact.record for name, artefact in found.items()}
+  )
+  store.write_text(folder / "reliability.csv", table.to_csv(index=False))
+
+
+def load_score_ids(store: Store, study: str) -> dict[str, str]:
+  """Returns where the study's scores are stored, by name."""
+  file = store.study_dir(study) / "scores.json"
+  return json.loads(file.read_text()) if file.exists() else {}
+
+
+def reliability_table(
+  study: str, records: Mapping[str, dict[str, Any]]
+) -> pd.DataFrame:
+  """Returns a row per score and size of two disjoint groups of networks.
+
+  "correlation" is the mean rank correlation between the groups' mean scores,
+  "low" and "high" its range over the splits. A score of one network has none.
+  """
+  rows = [
+    (study, name, *(row[c] for c in RELIABILITY_COLUMNS[2:]))
+    for name, record in records.items()
+    for row in record["reliability"]
+  ]
+  return pd.DataFrame(rows, columns=list(RELIABILITY_COLUMNS))
+
+
+def reliability_lines(table: pd.DataFrame) -> list[str]:
+  """Returns one line per score: how far two groups of networks agree."""
+  lines = []
+  for name, rows in table.groupby("score", sort=False):
+    found = ", ".join(
+      f"{correlation:.3f} ({r} and {r})"
+      for r, correlation in zip(rows.networks, rows.correlation, strict=True)
+    )
+    lines.append(f"rank correlation of {name} over disjoint networks: {found}")
+  return lines
