@@ -9,13 +9,15 @@ per-example gradients and curvature. The two agree by test.
 """
 
 import functools
+import itertools
+import math
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-CONVOLUTIONS = ("fast", "plain")
+CONVOLUTIONS = ("fast", "plain", "patches")
 _NHWC = ("NHWC", "HWIO", "NHWC")
 
 
@@ -40,7 +42,7 @@ def convolve(
   window = kernel.shape[:-2]
   if kind == "plain":
     return _plain(inputs, kernel, stride, padding)
-  if len(window) == 1:
+  if len(window) == 1 or kind == "patches":
     return _shifted_slices(inputs, kernel, stride, padding)
   if window == (1, 1) and not padding:
     return inputs[:, ::stride, ::stride] @ kernel[0, 0]
@@ -60,24 +62,33 @@ def _plain(inputs, kernel, stride, padding):
 
 
 def _shifted_slices(inputs, kernel, stride, padding):
-  """One matrix product over the window's shifted slices; any derivative.
-
-  For narrow 1-D networks on a CPU, where XLA's own convolution is slow.
-  """
-  window, channels, features = kernel.shape
-  padded = jnp.pad(inputs, ((0, 0), (padding, padding), (0, 0)))
-  length = (padded.shape[1] - window) // stride + 1
-  last = (length - 1) * stride + 1
+  """One matrix product over the window's shifted slices; any derivative."""
+  *window, channels, features = kernel.shape
+  pads = [(padding, padding)] * len(window)
+  padded = jnp.pad(inputs, [(0, 0), *pads, (0, 0)])
+  out = [
+    (size - w) // stride + 1
+    for size, w in zip(padded.shape[1:-1], window, strict=True)
+  ]
   columns = jnp.concatenate(
     [
-      lax.slice_in_dim(padded, i, i + last, stride, axis=1)
-      for i in range(window)
+      lax.slice(
+        padded,
+        (0, *shift, 0),
+        (
+          len(inputs),
+          *(s + (o - 1) * stride + 1 for s, o in zip(shift, out, strict=True)),
+          channels,
+        ),
+        (1, *[stride] * len(window), 1),
+      )
+      for shift in itertools.product(*map(range, window))
     ],
     axis=-1,
   )
-  rows = columns.reshape(-1, window * channels)
-  product = rows @ kernel.reshape(window * channels, features)
-  return product.reshape(len(inputs), length, features)
+  rows = columns.reshape(-1, math.prod(window) * channels)
+  product = rows @ kernel.reshape(-1, features)
+  return product.reshape(len(inputs), *out, features)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))

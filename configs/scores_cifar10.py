@@ -1,0 +1,32 @@
+"""How hard is each CIFAR-10 image? EL2N, GraNd and forgetting, nothing else.
+
+  python -m launch.main --config=configs/scores_cifar10.py \
+    --workdir=runs/scores --config.data.path=~/tensorflow_datasets
+
+16 ResNet-18s for 20 epochs, as the paper scored: a GPU's work, not run yet.
+`:quick` trains 6 ResNet-8s for 3 epochs and looks for forgetting every fifth of
+an epoch (about 15 minutes on two CPU cores), `:smoke` takes seconds. Writes the
+scores in source order, how reliable each is against the number of networks,
+and pictures of the easiest and hardest images of each class.
+An .npz instead: --config.data.source=npz --config.data.path=FILE.
+"""
+
+from configs.defaults import words
+from configs.recipes import REDUCTIONS, get_recipe, study_name
+
+
+def get_config(arg: str = ""):
+  variants = words(arg, REDUCTIONS)
+  config = get_recipe("cifar10", variants)
+  config.name = study_name("scores-cifar10", variants)
+  config.experiments = ()
+  config.scores.compute = ("el2n", "grand", "forgetting")
+  config.scores.update(observe="presentation", never_learned="max")
+  if "quick" in variants:
+    config.scores.model.update(name="resnet8", width=1.0)
+    config.scores.update(
+      networks=6, steps="3ep", observe="evaluation", every="78step"
+    )
+  if "smoke" in variants:
+    config.scores.update(steps="8step", observe="evaluation", every="2step")
+  return config
