@@ -306,4 +306,4 @@ def _write_study(plan: Plan, failures: list[str]) -> None:
     for t in plan.tickets
     for r in range(study.replicates)
   ]
-  write_report(store, study.name, entries, failures)
+  write_report(store, study.name, entries, failures, study.claims)

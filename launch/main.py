@@ -91,8 +91,8 @@ def main(argv) -> int:
   table = results.table
   console = Console(width=None if sys.stdout.isatty() else 120)
   console.print(accuracy_table(table))
-  layers = results.read_table("layers")
-  for line in summary_lines(table, layers, plan.study.claims):
+  layers, matching = map(results.read_table, ("layers", "matching"))
+  for line in summary_lines(table, layers, matching, plan.study.claims):
     console.print(line, highlight=False)
   folder = plan.store.study_dir(plan.study.name)
   console.print(f"results and figure (accuracy.png, .svg): {folder}")

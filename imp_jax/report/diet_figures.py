@@ -227,7 +227,7 @@ def _band(axes: Axes, group: pd.DataFrame) -> None:
 
 
 def _colour(group: pd.DataFrame) -> str:
-  return KIND_COLOURS[group["kind"].iloc[0]]
+  return KIND_COLOURS.get(group["kind"].iloc[0], "0.5")
 
 
 def _kinds_in(published, rows) -> list[str]:

@@ -91,17 +91,18 @@ def _telling_columns(group: pd.DataFrame) -> list[str]:
 
 
 def _kinds(experiments) -> pd.Series:
+  """Kinds of subset; experiments of before there were any saw all the data."""
   column = "pretrain.subset.kind"
   if column not in experiments:
     return pd.Series("all", index=experiments.index)
-  return experiments[column].astype(str)
+  return experiments[column].fillna("all").astype(str)
 
 
 def _sizes(experiments) -> pd.Series:
   column = "pretrain.subset.size"
   if column not in experiments:
     return pd.Series(0, index=experiments.index)
-  return experiments[column].astype(int)
+  return experiments[column].fillna(0).astype(int)
 
 
 def _with_size(kinds, sizes, diet) -> pd.Series:
