@@ -72,9 +72,9 @@ def test_the_diet_figure_has_a_panel_per_step_and_size():
     "none",
     "all",
     "random",
-    "dense",
     "easy",
     "hard",
+    "dense",
   ]
 
 
