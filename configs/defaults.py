@@ -125,6 +125,11 @@ def get_defaults() -> ConfigDict:
       "claims": {
         # Claim 0: accuracy of each treatment less the baseline's at one level.
         "rewinding": {"treatments": (), "baseline": "", "level": 0},
+        # Claim 1: ((treatment, baseline), ...), e.g. (("random-20", "all-20"),)
+        # is not inferior, by a margin set by what the baseline gains over none.
+        "little_data": {"comparisons": (), "none": "", "level": 0},
+        # Claim 2: ((easy, random, all), ...); easy gains over both.
+        "easy_data": {"comparisons": (), "level": 0},
         "margin": 0.01,  # matching the dense network; equivalence
         "resamples": 10_000,
         "confidence": 0.95,

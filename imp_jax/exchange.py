@@ -103,7 +103,7 @@ def load_scores(
   Raises:
     FileNotFoundError: no such file, or no record beside it.
     ValueError: the record's data are not these, the length differs, the values
-      are not numbers, or one of them is NaN.
+      are not numbers, or one of them is NaN or -inf.
   """
   what = f"scores.file {path}"
   file = _checked_suffix(path)
@@ -131,8 +131,11 @@ def load_scores(
     raise ValueError(
       f"{what}: {len(values)} scores for {len(dataset.train)} training examples"
     )
-  if np.isnan(values).any():
-    raise ValueError(f"{what}: {int(np.isnan(values).sum())} scores are NaN")
+  wrong = int((~(values > -np.inf)).sum())
+  if wrong:
+    raise ValueError(
+      f"{what}: scores must be numbers or +inf; {wrong} are NaN or -inf"
+    )
   return _canonical(values, positions, dataset, what), record
 
 

@@ -72,14 +72,20 @@ class Results:
     return self.read_table("results")
 
   def read_table(self, name: str) -> pd.DataFrame:
-    """Returns "results", "experiments", "layers", "curves",
-    "matching" or "reliability" as a DataFrame."""
+    """Returns a table of the study as a DataFrame.
+
+    Args:
+      name: "results", "experiments", "layers", "curves", "matching" or
+        "reliability".
+    """
     file = self._store.study_dir(self.study) / f"{name}.csv"
     # Names are text, whatever they look like: "20", "null".
-    names: Any = dict.fromkeys(("study", "experiment", "layer", "score"), str)
+    texts = ("study", "experiment", "layer", "score", "variant", "steps_tried")
+    types: Any = dict.fromkeys(texts, str)
+    types["smallest_matching_step"] = "Int64"  # missing where none matches
     return pd.read_csv(
       io.StringIO(file.read_text()),
-      dtype=names,
+      dtype=types,
       keep_default_na=False,
       na_values=[""],
     )

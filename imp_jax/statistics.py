@@ -10,6 +10,9 @@ from jaxtyping import Float
 
 # Bootstrap draws are part of a number's definition, so they are fixed.
 _SEED = 20220603
+# Claim 1's margin: a quarter of what rewinding gains, at least 0.25 points.
+MARGIN_SHARE = 0.25
+LEAST_MARGIN = 0.0025
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,15 +76,25 @@ def mean_interval(
 def holm_intervals(
   samples: Mapping[str, np.ndarray],
   *,
+  thresholds: Mapping[str, float] | None = None,
   confidence: float = 0.95,
   resamples: int = 10_000,
 ) -> dict[str, Interval]:
   """Returns one interval per comparison, with Holm's step-down correction.
 
-  While m comparisons remain, each is held against 0 at level 1 - alpha / m;
-  those whose interval excludes 0 are decided at that level, and the rest go
-  on with a smaller m (Holm 1979, in the form of intervals).
+  While m comparisons remain, each is held against its threshold at level
+  1 - alpha / m; those whose interval excludes it are decided at that level,
+  and the rest go on with a smaller m (Holm 1979, in the form of intervals).
+
+  Args:
+    samples: one number per replicate, e.g. paired differences, by comparison.
+      One without values counts among the m and stays undecided: what was
+      declared is corrected for, whether or not it could be measured.
+    thresholds: the value each comparison's test is against, in the data's
+      unit: -margin for non-inferiority; 0 where there is none.
+    confidence, resamples: of the bootstrap.
   """
+  thresholds = thresholds or {}
   decided: dict[str, Interval] = {}
   remaining = dict(samples)
   while remaining:
@@ -90,7 +103,11 @@ def holm_intervals(
       name: mean_interval(v, confidence=level, resamples=resamples)
       for name, v in remaining.items()
     }
-    away = {n: i for n, i in intervals.items() if i.low > 0 or i.high < 0}
+    away = {
+      name: i
+      for name, i in intervals.items()
+      if i.low > (bar := thresholds.get(name, 0.0)) or i.high < bar
+    }
     decided |= away or intervals
     remaining = {n: v for n, v in remaining.items() if n not in decided}
   return {name: decided[name] for name in samples}
@@ -112,6 +129,62 @@ def rewinding_verdict(interval: Interval, margin: float) -> str:
   if interval.high < 0 or (-margin <= interval.low and interval.high <= margin):
     return "does not hold"
   return "undecided"
+
+
+def little_data_margin(effect: float) -> float:
+  """Returns claim 1's margin, as a fraction of accuracy.
+
+  Args:
+    effect: claim 0's, the mean of acc(all, t_r) - acc(none). A negative one
+      gives the least margin.
+  """
+  return max(LEAST_MARGIN, MARGIN_SHARE * effect)
+
+
+def little_data_verdict(interval: Interval, margin: float) -> str:
+  """Returns claim 1's verdict on acc(random, t_r) - acc(all, t_r).
+
+  Args:
+    interval: of the paired differences, accuracy as a fraction.
+    margin: the loss that counts as none (non-inferiority).
+
+  Returns:
+    "holds" (lower bound > -margin), "does not hold" (upper bound < -margin) or
+    "undecided".
+  """
+  if interval.low > -margin:
+    return "holds"
+  return "does not hold" if interval.high < -margin else "undecided"
+
+
+def easy_data_verdict(over_random: Interval, over_all: Interval) -> str:
+  """Returns claim 2's verdict on acc(easy) - acc(random) and - acc(all).
+
+  Args:
+    over_random, over_all: of the paired differences, after Holm's correction.
+
+  Returns:
+    "holds" (both lower bounds > 0), "does not hold" (an upper bound < 0) or
+    "undecided".
+  """
+  both = (over_random, over_all)
+  if all(i.low > 0 for i in both):
+    return "holds"
+  return "does not hold" if any(i.high < 0 for i in both) else "undecided"
+
+
+def rank_correlation(
+  a: Float[np.ndarray, " n"], b: Float[np.ndarray, " n"]
+) -> float:
+  """Returns Spearman's rank correlation, in [-1, 1].
+
+  Ties share their mean rank and infinities rank last, as never-learned
+  examples do in forgetting scores. NaN where one side is constant.
+  """
+  ranks = [scipy.stats.rankdata(x) for x in (a, b)]
+  if any(np.ptp(r) == 0 for r in ranks):
+    return float("nan")
+  return float(np.corrcoef(*ranks)[0, 1])
 
 
 def is_matching(interval: Interval, margin: float) -> bool:

@@ -250,7 +250,7 @@ def _write_study(plan: Plan, failures: list[str]) -> None:
     for t in plan.tickets
     for r in range(study.replicates)
   ]
-  write_report(store, study.name, entries, failures)
+  write_report(store, study.name, entries, failures, study.claims)
   ids = {
     name: node.object_id(study.seed, 0) for name, node in plan.scores.items()
   }

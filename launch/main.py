@@ -93,7 +93,8 @@ def main(argv) -> int:
   console = Console(width=None if sys.stdout.isatty() else 120)
   if len(table):
     console.print(accuracy_table(table))
-  lines = summary_lines(table, results.read_table("layers"), plan.study.claims)
+  layers, matching = map(results.read_table, ("layers", "matching"))
+  lines = summary_lines(table, layers, matching, plan.study.claims)
   if plan.scores:
     lines += reliability_lines(results.read_table("reliability"))
   for line in lines:

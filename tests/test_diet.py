@@ -12,7 +12,8 @@ import imp_jax
 from imp_jax.data.sources import load_dataset
 from imp_jax.exchange import save_scores
 from imp_jax.keys import key_words, named_key
-from imp_jax.scores import SCORES, rank_correlation
+from imp_jax.scores import SCORES
+from imp_jax.statistics import rank_correlation
 from imp_jax.store import Checkpoint, Store
 from imp_jax.study import execute, prepare
 from imp_jax.subsets import noisy_labels

@@ -10,10 +10,10 @@ PACKAGE = sorted((ROOT / "imp_jax").rglob("*.py"))
 
 # Rooms from the ground up; each may import those before it and itself.
 ORDER = [
-  {"keys", "masks"},
+  {"keys", "masks", "statistics"},
   {"data"},
   {"models", "pruning"},
-  {"training", "scores", "subsets", "invariants", "statistics", "replicates"},
+  {"training", "scores", "subsets", "invariants", "replicates"},
   {"settings", "store"},
   {"runs", "exchange", "nodes"},
   {"resolve", "tickets", "stages", "report", "meaning"},

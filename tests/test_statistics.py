@@ -6,10 +6,14 @@ import scipy.stats
 
 from imp_jax.statistics import (
   Interval,
+  easy_data_verdict,
   holm_intervals,
   is_matching,
+  little_data_margin,
+  little_data_verdict,
   matching_levels,
   mean_interval,
+  rank_correlation,
   rewinding_verdict,
   smallest_matching_level,
 )
@@ -117,3 +121,98 @@ def test_matching_levels_by_hand():
   assert alone == [1, 2, 2]
   failed = np.array([[0.9, 0.9], [np.nan, 0.9]])
   assert matching_levels(failed, margin=0.01)[1] == [1, None]
+
+
+def test_holm_steps_down_on_the_test_that_is_made():
+  """A difference of 0 is surely above -1: it frees the other's level."""
+  rng = np.random.default_rng(0)
+  noise = rng.normal(0.0, 1.0, 40)
+  samples = {
+    "small loss": noise - noise.mean(),
+    "unclear": rng.normal(-1.0, 1.0, 40),
+  }
+  bars = {"small loss": -1.0, "unclear": -1.0}
+  against_0 = holm_intervals(samples)
+  against_bars = holm_intervals(samples, thresholds=bars)
+  levels = [
+    {name: i.confidence for name, i in found.items()}
+    for found in (against_0, against_bars)
+  ]
+  # Against 0 the second is decided first; against -1 the first is.
+  assert levels[0] == pytest.approx({"small loss": 0.95, "unclear": 0.975})
+  assert levels[1] == pytest.approx({"small loss": 0.975, "unclear": 0.95})
+  assert holm_intervals(samples, thresholds={"other": 3.0}) == against_0
+  assert holm_intervals(
+    {name: values - bars[name] for name, values in samples.items()}
+  )["unclear"].low == pytest.approx(against_bars["unclear"].low + 1.0)
+
+
+def test_holm_counts_what_could_not_be_measured():
+  values = np.random.default_rng(0).normal(0, 1, 8)
+  found = holm_intervals({"a": values - values.mean(), "b": np.zeros(0)})
+  assert found["a"].confidence == pytest.approx(0.975)
+  assert (found["b"].count, found["b"].low) == (0, -np.inf)
+  unknown = holm_intervals(
+    {"a": values + 9, "b": values + 9}, thresholds={"a": np.nan}
+  )
+  assert unknown["a"].confidence == pytest.approx(0.95)  # not decided before b
+
+
+@pytest.mark.parametrize(
+  "effect,margin",
+  [
+    (0.04, 0.01),
+    (0.0104, 0.0026),
+    (0.01, 0.0025),
+    (0.0099, 0.0025),
+    (0.0, 0.0025),
+    (-0.5, 0.0025),
+  ],
+)
+def test_the_margin_is_a_quarter_of_the_effect_or_a_quarter_point(
+  effect, margin
+):
+  assert little_data_margin(effect) == pytest.approx(margin, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+  "low,high,verdict",
+  [
+    (-0.0099, 0.03, "holds"),
+    (0.001, 0.03, "holds"),
+    (-0.01, 0.03, "undecided"),  # the bound itself is not above -margin
+    (-0.05, -0.01, "undecided"),
+    (-0.05, -0.0101, "does not hold"),
+    (-0.0099, -0.001, "holds"),  # a loss, but within the margin
+    (-np.inf, np.inf, "undecided"),
+  ],
+)
+def test_little_data_verdicts(low, high, verdict):
+  assert little_data_verdict(Interval(0, low, high, 4, 0.95), 0.01) == verdict
+
+
+@pytest.mark.parametrize(
+  "over_random,over_all,verdict",
+  [
+    ((0.001, 0.02), (0.001, 0.02), "holds"),
+    ((0.001, 0.02), (0.0, 0.02), "undecided"),
+    ((0.0, 0.02), (0.001, 0.02), "undecided"),
+    ((0.001, 0.02), (-0.02, -0.001), "does not hold"),
+    ((-0.02, -0.001), (0.001, 0.02), "does not hold"),
+    ((-0.02, 0.0), (-0.02, 0.0), "undecided"),
+    ((0.001, 0.02), (-np.inf, np.inf), "undecided"),
+  ],
+)
+def test_easy_data_verdicts(over_random, over_all, verdict):
+  both = [Interval(0, *bounds, 4, 0.95) for bounds in (over_random, over_all)]
+  assert easy_data_verdict(*both) == verdict
+
+
+def test_rank_correlation_by_hand():
+  a = np.array([1.0, 2.0, 2.0, np.inf])  # ranks 1, 2.5, 2.5, 4
+  b = np.array([10.0, 5.0, 7.0, np.inf])  # ranks 3, 1, 2, 4
+  # Deviations (-1.5, 0, 0, 1.5) and (0.5, -1.5, -0.5, 1.5): 1.5 over
+  # sqrt(4.5 * 5).
+  assert rank_correlation(a, b) == pytest.approx(1.5 / np.sqrt(22.5))
+  assert rank_correlation(a, np.exp(a)) == pytest.approx(1.0)
+  assert np.isnan(rank_correlation(np.ones(4), b))

@@ -49,6 +49,7 @@ def test_it_computes_each_node_once_and_writes_the_tidy_files(finished):
     "experiments.csv",
     "layers.csv",
     "curves.csv",
+    "matching.csv",
     "metrics.jsonl",
     "accuracy.png",
     "accuracy.svg",
@@ -91,6 +92,11 @@ def test_it_computes_each_node_once_and_writes_the_tidy_files(finished):
   }
   experiments = results.read_table("experiments")
   assert experiments["pretrain.steps"].tolist() == [0, 1]
+  matching = results.read_table("matching")
+  assert matching["variant"].tolist() == ["all", "all"]
+  assert matching["level"].tolist() == [1, 2]
+  assert matching["steps_tried"].tolist() == ["0 1", "0 1"]
+  assert matching["smallest_matching_step"].dtype == "Int64"
 
 
 def test_every_record_says_how_it_was_made(finished):

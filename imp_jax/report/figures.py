@@ -1,8 +1,15 @@
 """Figures: accuracy against density."""
 
+import io
+
 import numpy as np
 import pandas as pd
+from etils import epath
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+from imp_jax.report.accuracy import test_accuracy
+from imp_jax.store import Store
 
 # Okabe and Ito's colours, which stay apart for colour-blind readers.
 COLOURS = (
@@ -14,11 +21,6 @@ COLOURS = (
   "#56B4E9",
   "#000000",
 )
-
-
-def test_accuracy(results: pd.DataFrame) -> pd.DataFrame:
-  """Returns the rows of results.csv with test accuracies after training."""
-  return results.query("metric == 'accuracy' and split == 'test'")
 
 
 def accuracy_figure(results: pd.DataFrame) -> Figure:
@@ -72,16 +74,7 @@ def accuracy_figure(results: pd.DataFrame) -> Figure:
   dense = float(np.mean(rows.query("level == 0")["value"]))
   if np.isfinite(dense):
     axes.axhline(dense, color="grey", linestyle="--", label="dense")
-  axes.set_xscale("log")
-  ticks = [
-    d
-    for d in (1, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002)
-    if d >= rows.density.min() * 0.95
-  ]
-  axes.set_xticks(ticks, [f"{100 * d:g}" for d in ticks])
-  axes.minorticks_off()
-  axes.invert_xaxis()
-  axes.set_xlabel("weights left (%)")
+  set_density_axis(axes, float(rows.density.min()))
   axes.set_ylabel("test accuracy")
   replicates = rows.replicate.nunique()
   axes.set_title(
@@ -90,3 +83,25 @@ def accuracy_figure(results: pd.DataFrame) -> Figure:
   axes.grid(alpha=0.3)
   axes.legend(fontsize=8)
   return figure
+
+
+def set_density_axis(axes: Axes, least: float) -> None:
+  """Makes x the density: logarithmic, from all weights down to the least."""
+  axes.set_xscale("log")
+  ticks = [
+    d
+    for d in (1, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002)
+    if d >= least * 0.95
+  ]
+  axes.set_xticks(ticks, [f"{100 * d:g}" for d in ticks])
+  axes.minorticks_off()
+  axes.invert_xaxis()
+  axes.set_xlabel("weights left (%)")
+
+
+def save_figure(store: Store, path: epath.Path, figure: Figure) -> None:
+  """Writes a figure as PATH.png and PATH.svg."""
+  for kind in ("png", "svg"):
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=kind, dpi=150)
+    store.write_bytes(path.parent / f"{path.name}.{kind}", buffer.getvalue())

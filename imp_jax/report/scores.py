@@ -8,6 +8,13 @@ import pandas as pd
 
 from imp_jax.data.dataset import Dataset
 from imp_jax.exchange import save_scores
+from imp_jax.report.example_figures import example_grid_figure
+from imp_jax.report.figures import save_figure
+from imp_jax.report.score_figures import (
+  histogram_figure,
+  reliability_figure,
+  scatter_figure,
+)
 from imp_jax.store import Artefact, Store, StoreError
 
 RELIABILITY_COLUMNS = (
@@ -26,8 +33,10 @@ def write_scores(
 ) -> None:
   """Writes the scores of these and earlier runs that are finished.
 
-  scores.json (where they are stored), reliability.csv, and for each score
-  scores/NAME.npy, .csv and .json as `exchange` reads them.
+  scores.json (where they are stored), reliability.csv, for each score
+  scores/NAME.npy, .csv and .json as `exchange` reads them, and as .png and
+  .svg: histograms, scatter (of several scores), reliability and
+  scores/NAME_examples.
 
   Args:
     store: of the workdir.
@@ -55,10 +64,13 @@ def write_scores(
         dataset,
         {k: v for k, v in artefact.record.items() if k != "checksums"},
       )
+  _draw(store, folder, found, dataset)
   table = reliability_table(
     study, {name: artefact.record for name, artefact in found.items()}
   )
   store.write_text(folder / "reliability.csv", table.to_csv(index=False))
+  if len(table):
+    save_figure(store, folder / "reliability", reliability_figure(table))
 
 
 def load_score_ids(store: Store, study: str) -> dict[str, str]:
@@ -93,3 +105,18 @@ def reliability_lines(table: pd.DataFrame) -> list[str]:
     )
     lines.append(f"rank correlation of {name} over disjoint networks: {found}")
   return lines
+
+
+def _draw(store, folder, found, dataset):
+  values = {name: artefact.arrays["scores"] for name, artefact in found.items()}
+  if values:
+    save_figure(store, folder / "histograms", histogram_figure(values))
+  if len(values) > 1:
+    save_figure(store, folder / "scatter", scatter_figure(values))
+  train = dataset.train
+  for name, artefact in found.items():
+    sign = 1 if artefact.record["larger_is_harder"] else -1
+    figure = example_grid_figure(
+      train.inputs, train.labels, sign * values[name], dataset.class_names
+    )
+    save_figure(store, folder / "scores" / f"{name}_examples", figure)

@@ -1,22 +1,13 @@
 """The summary a run prints: accuracy per level, and the verdicts."""
 
-import numpy as np
 import pandas as pd
 from rich.table import Table
 
-from imp_jax.report.figures import test_accuracy
+from imp_jax.report.accuracy import accuracy_matrix, test_accuracy
+from imp_jax.report.matching import matching_step_lines
+from imp_jax.report.verdicts import verdict_lines
 from imp_jax.settings import ClaimSettings
-from imp_jax.statistics import (
-  holm_intervals,
-  matching_levels,
-  rewinding_verdict,
-)
-
-
-def accuracy_matrix(results: pd.DataFrame, experiment: str) -> pd.DataFrame:
-  """Returns test accuracy, replicates by levels; NaN where there is none."""
-  rows = test_accuracy(results).query("experiment == @experiment")
-  return rows.pivot(index="replicate", columns="level", values="value")
+from imp_jax.statistics import matching_levels
 
 
 def accuracy_table(results: pd.DataFrame) -> Table:
@@ -46,11 +37,20 @@ def accuracy_table(results: pd.DataFrame) -> Table:
 
 
 def summary_lines(
-  results: pd.DataFrame, layers: pd.DataFrame, claims: ClaimSettings
+  results: pd.DataFrame,
+  layers: pd.DataFrame,
+  matching: pd.DataFrame,
+  claims: ClaimSettings,
 ) -> list[str]:
-  """Returns the lines below the table: verdicts, matching, warnings."""
+  """Returns the lines below the table: verdicts, matching, warnings.
+
+  Args:
+    results, layers, matching: rows of results.csv, layers.csv, matching.csv.
+    claims: what the study declared.
+  """
   return [
-    *rewinding_lines(results, claims),
+    *verdict_lines(results, claims),
+    *matching_step_lines(matching, claims),
     *matching_lines(results, claims),
     *emptied_lines(layers),
   ]
@@ -74,45 +74,6 @@ def emptied_lines(layers: pd.DataFrame) -> list[str]:
         for layer, level in zip(first["layer"], first["level"], strict=True)
       )
       lines.append(f"warning: {name}: {what}: {named}")
-  return lines
-
-
-def rewinding_lines(results: pd.DataFrame, claims: ClaimSettings) -> list[str]:
-  """Returns one line per comparison of claim 0, with its verdict."""
-  claim = claims.rewinding
-  if claim is None:
-    return []
-  baseline = accuracy_matrix(results, claim.baseline)
-  samples, lines = {}, []
-  for name in claim.treatments:
-    treated = accuracy_matrix(results, name)
-    paired = []
-    if claim.level in treated and claim.level in baseline:
-      paired = (treated[claim.level] - baseline[claim.level]).dropna()
-    if len(paired):
-      samples[name] = np.asarray(paired)
-    else:
-      lines.append(
-        f"claim 0, rewinding matters, at level {claim.level}: {name} - "
-        f"{claim.baseline}: no replicate has both: undecided"
-      )
-  intervals = holm_intervals(
-    samples, confidence=claims.confidence, resamples=claims.resamples
-  )
-  for name, interval in intervals.items():
-    verdict = rewinding_verdict(interval, claims.margin)
-    compared = results[
-      results.experiment.isin([name, claim.baseline])
-      & (results.level == claim.level)
-    ]
-    lines.append(
-      f"claim 0, rewinding matters, at level {claim.level} "
-      f"({100 * compared.density.mean():.1f} % of weights): "
-      f"{name} - {claim.baseline} = {100 * interval.mean:+.2f} points, "
-      f"{100 * interval.confidence:g} % interval "
-      f"[{100 * interval.low:+.2f}, {100 * interval.high:+.2f}], "
-      f"{interval.count} replicates: {verdict}"
-    )
   return lines
 
 

@@ -1,14 +1,18 @@
 """Tidy tables of one study, made from its artefacts' records."""
 
 import dataclasses
-import io
 import json
 from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
+from matplotlib.figure import Figure
 
-from imp_jax.report.figures import accuracy_figure
+from imp_jax.report.diet_figures import diet_figure, size_figure
+from imp_jax.report.figures import accuracy_figure, save_figure
+from imp_jax.report.matching import matching_table
+from imp_jax.report.published import published_curves
+from imp_jax.settings import ClaimSettings
 from imp_jax.store import Store, StoreError
 
 RESULT_COLUMNS = (
@@ -78,12 +82,17 @@ def load_entries(store: Store, study: str) -> list[Entry]:
 
 
 def write_report(
-  store: Store, study: str, entries: Sequence[Entry], failures: Sequence[str]
+  store: Store,
+  study: str,
+  entries: Sequence[Entry],
+  failures: Sequence[str],
+  claims: ClaimSettings,
 ) -> None:
-  """Writes the study's tables and figure, of these and earlier entries.
+  """Writes the study's tables and figures, of these and earlier entries.
 
   tickets.json, results.csv, experiments.csv, layers.csv, curves.csv,
-  metrics.jsonl, failures.txt (while there are any), accuracy.png/.svg.
+  matching.csv, metrics.jsonl, failures.txt (while there are any), and as .png
+  and .svg: accuracy, and of studies with subsets diet and sizes.
   """
   known = {e.key: e for e in load_entries(store, study)}
   known |= {e.key: e for e in entries}
@@ -92,13 +101,15 @@ def write_report(
   store.write_text(folder / "tickets.json", json.dumps(rows, indent=0))
   records = _records(store, known.values())
   results = results_table(study, records)
+  experiments = experiments_table(
+    json.loads((folder / "config.json").read_text())
+  )
   tables = {
     "results.csv": results,
     "layers.csv": layers_table(study, records),
     "curves.csv": history_table(study, records, "test"),
-    "experiments.csv": experiments_table(
-      json.loads((folder / "config.json").read_text())
-    ),
+    "matching.csv": matching_table(results, experiments, claims),
+    "experiments.csv": experiments,
   }
   for name, table in tables.items():
     store.write_text(folder / name, table.to_csv(index=False))
@@ -113,10 +124,8 @@ def write_report(
   elif failed.exists():
     failed.unlink()
   if len(results):
-    for kind in ("png", "svg"):
-      buffer = io.BytesIO()
-      accuracy_figure(results).savefig(buffer, format=kind, dpi=150)
-      store.write_bytes(folder / f"accuracy.{kind}", buffer.getvalue())
+    for name, figure in _figures(results, experiments, claims).items():
+      save_figure(store, folder / name, figure)
 
 
 def results_table(study: str, records: Sequence[tuple]) -> pd.DataFrame:
@@ -200,6 +209,20 @@ def experiments_table(meaning: dict[str, Any]) -> pd.DataFrame:
     flat = pd.json_normalize(settings).iloc[0].to_dict()
     rows.append({"experiment": name, "seed": meaning["seed"]} | flat)
   return pd.DataFrame(rows)
+
+
+def _figures(results, experiments, claims) -> dict[str, Figure]:
+  """The figures that apply to a study, by file name."""
+  level = claims.primary_level
+  if level is None:
+    level = int(results["level"].max())
+  published = published_curves(experiments)
+  figures = {
+    "accuracy": accuracy_figure(results),
+    "diet": diet_figure(results, experiments, published),
+    "sizes": size_figure(results, experiments, level, published),
+  }
+  return {n: figure for n, figure in figures.items() if figure is not None}
 
 
 def _where(study, entry):

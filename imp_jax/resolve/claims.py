@@ -4,33 +4,102 @@ from collections.abc import Sequence
 from typing import Any
 
 from imp_jax.resolve.checks import at_least, in_range, one_of
-from imp_jax.settings import ClaimSettings, Experiment, RewindingClaim
+from imp_jax.settings import (
+  ClaimSettings,
+  EasyDataClaim,
+  Experiment,
+  LittleDataClaim,
+  RewindingClaim,
+)
 
 
 def resolve_claims(
   claims: Any, experiments: Sequence[Experiment]
 ) -> ClaimSettings:
-  """Returns the declared claims, every name and level checked."""
-  rewinding = None
-  if claims.rewinding.treatments:
-    names = tuple(e.name for e in experiments)
-    treatments = tuple(claims.rewinding.treatments)
-    for name in (*treatments, claims.rewinding.baseline):
-      one_of("claims.rewinding", name, names)
-    if claims.rewinding.baseline in treatments:
-      raise ValueError(
-        "claims.rewinding compares treatments with a baseline; "
-        f"{claims.rewinding.baseline!r} is both"
-      )
-    level = claims.rewinding.level
-    for e in experiments:
-      if e.name in (*treatments, claims.rewinding.baseline):
-        in_range("claims.rewinding.level", level, 0, e.prune.levels)
-    rewinding = RewindingClaim(treatments, claims.rewinding.baseline, level)
+  """Returns the declared claims, every name and level checked.
+
+  Raises:
+    ValueError: a claim names an unknown experiment, compares one with itself,
+      is no tuple of comparisons or asks for a level that is not run; or a
+      number is out of its range.
+  """
   for field in ("margin", "confidence"):
     if not 0 < claims[field] < 1:
       raise ValueError(f"claims.{field} must be in (0, 1), got {claims[field]}")
   at_least("claims.resamples", claims.resamples, 10_000)
   return ClaimSettings(
-    rewinding, float(claims.margin), claims.resamples, float(claims.confidence)
+    rewinding=_rewinding(claims.rewinding, experiments),
+    little_data=_little_data(claims.little_data, experiments),
+    easy_data=_easy_data(claims.easy_data, experiments),
+    margin=float(claims.margin),
+    resamples=claims.resamples,
+    confidence=float(claims.confidence),
   )
+
+
+def _rewinding(claim, experiments) -> RewindingClaim | None:
+  if not claim.treatments:
+    return None
+  treatments = tuple(claim.treatments)
+  compared = (*treatments, claim.baseline)
+  _check_names("claims.rewinding", compared, experiments)
+  if claim.baseline in treatments:
+    raise ValueError(
+      "claims.rewinding compares treatments with a baseline; "
+      f"{claim.baseline!r} is both"
+    )
+  _check_level("claims.rewinding", claim.level, compared, experiments)
+  return RewindingClaim(treatments, claim.baseline, claim.level)
+
+
+def _little_data(claim, experiments) -> LittleDataClaim | None:
+  field = "claims.little_data"
+  found = _comparisons(field, claim, ("treatment", "baseline"), experiments)
+  if not found:
+    return None
+  _check_names(f"{field}.none", (claim.none,), experiments)
+  for pair in found:
+    _check_apart(field, (*pair, claim.none))
+  _check_level(field, claim.level, (claim.none,), experiments)
+  return LittleDataClaim(found, claim.none, claim.level)
+
+
+def _easy_data(claim, experiments) -> EasyDataClaim | None:
+  field = "claims.easy_data"
+  found = _comparisons(field, claim, ("easy", "random", "all"), experiments)
+  return EasyDataClaim(found, claim.level) if found else None
+
+
+def _comparisons(field, claim, roles, experiments) -> tuple[tuple, ...]:
+  """A claim's comparisons: tuples of experiments, one for each role."""
+  given = claim.comparisons
+  found = []
+  for names in (given,) if isinstance(given, str) else given:
+    if not isinstance(names, (tuple, list)) or len(names) != len(roles):
+      raise ValueError(
+        f"each of {field}.comparisons is ({', '.join(roles)}), got {names!r}"
+      )
+    _check_names(f"{field}.comparisons", names, experiments)
+    _check_apart(field, names)
+    _check_level(field, claim.level, names, experiments)
+    if tuple(names) in found:
+      raise ValueError(f"{field}.comparisons has {tuple(names)} twice")
+    found.append(tuple(names))
+  return tuple(found)
+
+
+def _check_names(field, names, experiments) -> None:
+  for name in names:
+    one_of(field, name, tuple(e.name for e in experiments))
+
+
+def _check_apart(field, names) -> None:
+  for name in names:
+    if list(names).count(name) > 1:
+      raise ValueError(f"{field} compares {name!r} with itself")
+
+
+def _check_level(field, level, names, experiments) -> None:
+  for e in experiments:
+    if e.name in names:
+      in_range(f"{field}.level", level, 0, e.prune.levels)

@@ -7,7 +7,6 @@ from imp_jax.scores.evaluate import output_scores as output_scores
 from imp_jax.scores.registry import BATCH_MODE as BATCH_MODE
 from imp_jax.scores.registry import SCORES as SCORES
 from imp_jax.scores.registry import Definition as Definition
-from imp_jax.scores.reliability import rank_correlation as rank_correlation
 from imp_jax.scores.reliability import reliability as reliability
 from imp_jax.scores.streams import NEVER_LEARNED as NEVER_LEARNED
 from imp_jax.scores.streams import Streams as Streams

@@ -4,24 +4,12 @@ import itertools
 from typing import Any
 
 import numpy as np
-import scipy.stats
-from jaxtyping import Float, Shaped
+from jaxtyping import Float
+
+from imp_jax.statistics import rank_correlation
 
 # Which splits are drawn is part of a number's definition, so it is fixed.
 _SEED = 20220603
-
-
-def rank_correlation(
-  a: Shaped[np.ndarray, " examples"], b: Shaped[np.ndarray, " examples"]
-) -> float:
-  """Returns Spearman's rank correlation in [-1, 1], ties averaged.
-
-  Infinities rank last. NaN if either has no spread.
-  """
-  ranks = np.stack([scipy.stats.rankdata(a), scipy.stats.rankdata(b)])
-  if (np.ptp(ranks, axis=1) == 0).any():
-    return float("nan")
-  return float(np.corrcoef(ranks)[0, 1])
 
 
 def reliability(

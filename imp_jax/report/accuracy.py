@@ -1,0 +1,48 @@
+"""Test accuracies out of results.csv: rows, matrices, paired differences."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+
+
+def test_accuracy(results: pd.DataFrame) -> pd.DataFrame:
+  """Returns the rows of results.csv with test accuracies after training."""
+  return results.query("metric == 'accuracy' and split == 'test'")
+
+
+def accuracy_matrix(results: pd.DataFrame, experiment: str) -> pd.DataFrame:
+  """Returns test accuracy, replicates by levels; NaN where there is none."""
+  rows = test_accuracy(results).query("experiment == @experiment")
+  return rows.pivot(index="replicate", columns="level", values="value")
+
+
+def paired_differences(
+  results: pd.DataFrame, treatment: str, baseline: str, level: int
+) -> Float[np.ndarray, " replicates"]:
+  """Returns treatment - baseline in test accuracy at one level.
+
+  Args:
+    results: rows of results.csv.
+    treatment, baseline: experiments.
+    level: of both.
+
+  Returns:
+    One fraction per replicate that has both, in the replicates' order; empty
+    where none has.
+  """
+  one, other = (accuracy_matrix(results, n) for n in (treatment, baseline))
+  if level not in one or level not in other:
+    return np.zeros(0)
+  return np.asarray((one[level] - other[level]).dropna(), np.float64)
+
+
+def mean_density(
+  results: pd.DataFrame, experiments: Sequence[str], level: int
+) -> float:
+  """Returns the experiments' mean density at one level, a fraction."""
+  rows = results[
+    results.experiment.isin(experiments) & (results.level == level)
+  ]
+  return float(rows.density.mean())

@@ -1,0 +1,190 @@
+"""Variants, and the smallest t_r at which each matches its dense network."""
+
+import numpy as np
+import pytest
+
+from imp_jax.report.matching import (
+  MATCHING_COLUMNS,
+  matching_step_lines,
+  matching_table,
+)
+from imp_jax.report.variants import has_diets, variants
+from imp_jax.settings import EasyDataClaim, RewindingClaim
+from tests.tables import make_claims, make_experiments, make_results
+
+EXPERIMENTS = [
+  ("none", 0, "none", 0, {}),
+  ("all-20", 20, "all", 4000, {"controls.kinds": ["random_mask"]}),
+  ("all-100", 100, "all", 4000, {"prune.levels": 3}),
+  ("easy-100", 100, "easy", 500, {}),
+  ("easy-20", 20, "easy", 500, {}),
+  ("hard-20", 20, "hard", 500, {}),
+]
+
+
+def accuracy(*losses):
+  """Three replicates whose level k loses losses[k - 1], ± 0.1 points."""
+  wobble = np.array([[-0.001], [0.0], [0.001]])
+  return (
+    0.9
+    + 3 * wobble
+    - np.array([[0.0, *losses]])
+    + wobble * [[0.0, *np.ones(len(losses))]]
+  )
+
+
+RESULTS = make_results(
+  {
+    "none": accuracy(0.0, 0.05),
+    "all-20": accuracy(0.0, 0.03),
+    "all-100": accuracy(0.0, 0.0, 0.03),
+    "all-20:random_mask": accuracy(0.0, 0.0),
+    "easy-100": accuracy(0.02, 0.0),
+    "easy-20": accuracy(0.02, 0.0),
+    "hard-20": accuracy(0.02, 0.02),
+  }
+)
+
+
+def test_variants_differ_in_more_than_steps():
+  table = variants(make_experiments(EXPERIMENTS))
+  assert table["variant"].tolist() == [
+    "none",
+    "all",
+    "all",
+    "easy 500",
+    "easy 500",
+    "hard 500",
+  ]
+  assert table["size"].tolist() == [0, 4000, 4000, 500, 500, 500]
+  assert set(table["base"]) == {0}
+
+
+def test_variants_are_named_by_what_tells_them_apart():
+  forgetting = {"pretrain.subset.score": "forgetting", "scores.epochs": 200}
+  table = variants(
+    make_experiments(
+      [
+        ("a", 20, "easy", 500, {"scores.epochs": 20}),
+        ("b", 20, "easy", 500, forgetting),
+        ("c", 20, "easy", 100, forgetting),
+        ("d", 20, "all", 4000, {}),
+        ("e", 20, "all", 4000, {"pretrain.noise.fraction": 0.1}),
+        ("f", 20, "hard", 100, {"prune.rule": "exact"}),
+        ("g", 20, "hard", 100, {"prune.rule": "threshold"}),
+        ("h", 0, "all", 4000, {}),
+      ],
+      scores__epochs=0,
+    )
+  )
+  assert table["variant"].tolist() == [
+    "easy 500 el2n",  # the epochs would add nothing
+    "easy 500 forgetting",
+    "easy 100 forgetting",
+    "all",
+    "all 10 % noise",
+    "hard 100 prune.rule=exact",
+    "hard 100 prune.rule=threshold",
+    "none",
+  ]
+  assert table["diet"].tolist()[:3] == [
+    "easy el2n",
+    "easy forgetting",
+    "easy forgetting",
+  ]
+  assert table["kind"].iloc[-1] == "none" and table["size"].iloc[-1] == 0
+
+
+def test_the_smallest_matching_step_by_hand():
+  """Margin 1 point. none (t_r = 0) matches at level 1 only, all-100 at 2."""
+  found = matching_table(RESULTS, make_experiments(EXPERIMENTS), make_claims())
+  assert tuple(found.columns) == MATCHING_COLUMNS
+  assert found["smallest_matching_step"].dtype == "Int64"
+  rows = found.drop(columns=["study", "density"])
+  assert rows.fillna({"smallest_matching_step": -1}).to_numpy().tolist() == [
+    ["all", 1, 0, "0 20 100"],
+    ["all", 2, 100, "0 20 100"],
+    ["all", 3, -1, "100"],  # no other went there
+    ["easy 500", 1, 0, "0 20 100"],
+    ["easy 500", 2, 20, "0 20 100"],
+    ["hard 500", 1, 0, "0 20"],
+    ["hard 500", 2, -1, "0 20"],
+  ]
+  assert found["density"].tolist() == pytest.approx(
+    [0.8, 0.64, 0.512, 0.8, 0.64, 0.8, 0.64]
+  )
+  assert set(found["study"]) == {"hand"}
+
+
+def test_the_margin_itself_does_not_match():
+  experiments = make_experiments(EXPERIMENTS[1:2])
+  for loss, steps in ((0.0099, [20]), (0.0101, [])):
+    results = make_results({"all-20": [[0.9, 0.9 - loss]] * 3})
+    found = matching_table(results, experiments, make_claims())
+    assert found["smallest_matching_step"].dropna().tolist() == steps
+
+
+def test_no_pretraining_counts_only_for_experiments_like_it():
+  """A none with other pruning is the t_r = 0 of another base."""
+  experiments = make_experiments(
+    [
+      ("none", 0, "none", 0, {"prune.rule": "exact"}),
+      ("all-20", 20, "all", 4000, {"prune.rule": "threshold"}),
+    ]
+  )
+  found = matching_table(RESULTS, experiments, make_claims())
+  assert found["steps_tried"].tolist() == ["20", "20"]
+
+
+def test_failed_replicates_and_lone_ones():
+  """Differences are paired; one alone has no interval, so does not match."""
+  matrix = accuracy(0.0, 0.0)
+  matrix[1, 0] = np.nan  # no dense level to compare with
+  matrix[2, 2] = np.nan
+  experiments = make_experiments(EXPERIMENTS[1:2])
+  results = make_results({"all-20": matrix})
+  found = matching_table(results, experiments, make_claims())
+  assert [str(x) for x in found["smallest_matching_step"]] == ["20", "<NA>"]
+  assert found["steps_tried"].tolist() == ["20", "20"]
+  without = make_results({"all-20": matrix[1:2]})
+  assert matching_table(without, experiments, make_claims()).empty
+
+
+def test_tables_of_before_there_were_subsets_still_match():
+  old = make_experiments(EXPERIMENTS[:3]).drop(
+    columns=[
+      "pretrain.subset.kind",
+      "pretrain.subset.size",
+      "pretrain.subset.score",
+      "pretrain.noise.fraction",
+    ]
+  )
+  old["pretrain.subset"] = "all"
+  assert not has_diets(old) and has_diets(make_experiments(EXPERIMENTS))
+  found = matching_table(RESULTS, old, make_claims())
+  assert found["variant"].unique().tolist() == ["all"]
+  assert [str(x) for x in found["smallest_matching_step"]] == [
+    "0",
+    "100",
+    "<NA>",
+  ]
+
+
+def test_lines_are_of_the_first_declared_claims_level():
+  found = matching_table(RESULTS, make_experiments(EXPERIMENTS), make_claims())
+  easy = EasyDataClaim((("easy-20", "all-20", "all-100"),), 2)
+  assert matching_step_lines(found, make_claims(easy_data=easy)) == [
+    f"smallest matching t_r of {variant} at level 2 (64.0 % of weights, margin "
+    f"1 points): {step} (tried: {tried})"
+    for variant, step, tried in (
+      ("all", 100, "0 20 100"),
+      ("easy 500", 20, "0 20 100"),
+      ("hard 500", "none", "0 20"),
+    )
+  ]
+  rewinding = RewindingClaim(("all-100",), "none", 3)
+  (line,) = matching_step_lines(
+    found, make_claims(rewinding=rewinding, easy_data=easy)
+  )
+  assert "at level 3" in line and line.endswith("none (tried: 100)")
+  assert matching_step_lines(found, make_claims()) == []

@@ -1,0 +1,192 @@
+"""Verdicts: what the lines of claims say, from accuracies typed by hand."""
+
+import numpy as np
+import pytest
+
+from imp_jax.report.accuracy import paired_differences
+from imp_jax.report.verdicts import (
+  easy_data_lines,
+  little_data_lines,
+  rewinding_lines,
+  verdict_lines,
+)
+from imp_jax.settings import EasyDataClaim, LittleDataClaim, RewindingClaim
+from imp_jax.statistics import mean_interval
+from tests.tables import make_claims, make_results
+
+# Test accuracy at level 1 of four replicates; level 0 is 0.95 throughout.
+# all - none = 4, 5, 4, 5 points: effect 4.5, margin 1.125 points.
+LEVEL_1 = {
+  "none": [0.80, 0.80, 0.82, 0.82],
+  "all": [0.84, 0.85, 0.86, 0.87],
+  "as-all": [0.8352, 0.8521, 0.861, 0.8677],  # -0.48, 0.21, 0.1, -0.23
+  "worse": [0.82, 0.82, 0.84, 0.84],  # -2, -3, -2, -3
+  "unclear": [0.81, 0.87, 0.83, 0.89],  # -3, +2, -3, +2
+  "better": [0.87, 0.87, 0.89, 0.90],  # +3, +2, +3, +3
+  "as-better": [0.86, 0.88, 0.88, 0.91],
+}
+
+
+def results_of(**changes):
+  return make_results(
+    {
+      name: [[0.95, value] for value in values]
+      for name, values in (LEVEL_1 | changes).items()
+    }
+  )
+
+
+def little(*comparisons, none="none", level=1):
+  return make_claims(little_data=LittleDataClaim(comparisons, none, level))
+
+
+def easy(*comparisons, level=1):
+  return make_claims(easy_data=EasyDataClaim(comparisons, level))
+
+
+def bounds(treatment, baseline, confidence=0.95):
+  """The interval of a difference in points, as the lines print it."""
+  differences = np.subtract(LEVEL_1[treatment], LEVEL_1[baseline])
+  found = mean_interval(differences, confidence=confidence)
+  return f"[{100 * found.low:+.2f}, {100 * found.high:+.2f}]"
+
+
+def test_differences_pair_the_replicates_that_both_have():
+  results = results_of(none=[0.80, np.nan, 0.82, 0.82])
+  found = paired_differences(results, "all", "none", 1)
+  np.testing.assert_allclose(found, [0.04, 0.04, 0.05])
+  assert len(paired_differences(results, "all", "none", 2)) == 0
+  assert len(paired_differences(results, "all", "absent", 1)) == 0
+
+
+def test_nothing_is_said_of_claims_not_declared():
+  assert verdict_lines(results_of(), make_claims()) == []
+
+
+def test_claim_1_says_the_difference_its_margin_and_the_verdict():
+  (line,) = little_data_lines(results_of(), little(("as-all", "all")))
+  assert line == (
+    "claim 1, little data suffices, at level 1 (80.0 % of weights): "
+    "as-all - all = -0.10 points, 95 % interval "
+    f"{bounds('as-all', 'all')}, 4 replicates; margin 1.12 points, a "
+    "quarter of all - none = +4.50: holds"
+  )
+
+
+@pytest.mark.parametrize(
+  "treatment,verdict",
+  [
+    ("as-all", "holds"),
+    ("better", "holds"),
+    ("worse", "does not hold"),
+    ("unclear", "undecided"),
+    ("none", "does not hold"),
+  ],
+)
+def test_claim_1_by_hand(treatment, verdict):
+  results = results_of(no=LEVEL_1["none"])
+  claims = little((treatment, "all"), none="no")
+  (line,) = little_data_lines(results, claims)
+  assert line.endswith(f": {verdict}")
+
+
+def test_claim_1_margin_is_at_least_a_quarter_point():
+  """Rewinding lost: a negative effect does not shrink the margin."""
+  results = results_of(none=[0.9, 0.9, 0.9, 0.9])
+  (line,) = little_data_lines(results, little(("as-all", "all")))
+  assert (
+    "margin 0.25 points, the least, as a quarter of all - none = -4" in line
+  )
+  assert line.endswith(": undecided")  # -0.3 or less is in the interval
+
+
+def test_claim_1_corrects_for_all_of_its_comparisons_against_the_margin():
+  """Surely above -margin at 1 - 0.05 / 2, "as-all" frees the other's level.
+
+  Against 0 it would not: its interval holds 0.
+  """
+  lines = little_data_lines(
+    results_of(), little(("unclear", "all"), ("as-all", "all"))
+  )
+  assert "95 % interval" in lines[0] and lines[0].endswith("undecided")
+  assert f"97.5 % interval {bounds('as-all', 'all', 0.975)}" in lines[1]
+  assert lines[1].endswith("holds")
+
+
+def test_claim_1_is_undecided_where_a_replicate_or_a_level_is_missing():
+  nothing = [np.nan] * 4
+  (line,) = little_data_lines(
+    results_of(all=nothing), little(("as-all", "all"))
+  )
+  assert line.endswith("no replicate has both as-all and all: undecided")
+  (line,) = little_data_lines(
+    results_of(none=nothing), little(("better", "all"))
+  )
+  assert line.endswith(
+    "4 replicates; no margin, as no replicate has both all and none: undecided"
+  )
+  (line,) = little_data_lines(results_of(), little(("better", "all"), level=7))
+  assert line == (
+    "claim 1, little data suffices, at level 7: no replicate has both better "
+    "and all: undecided"
+  )
+  one = [0.9, np.nan, np.nan, np.nan]
+  (line,) = little_data_lines(results_of(one=one), little(("one", "all")))
+  assert "[-inf, +inf], 1 replicates" in line and line.endswith("undecided")
+
+
+def test_claim_2_says_both_differences_and_corrects_for_both():
+  (line,) = easy_data_lines(results_of(), easy(("better", "as-all", "all")))
+  over_random = bounds("better", "as-all", 0.975)
+  over_all = bounds("better", "all", 0.975)
+  assert line == (
+    "claim 2, easy data needs fewer steps, at level 1 (80.0 % of weights): "
+    f"better - as-all = +2.85 points, 97.5 % interval {over_random}, 4 "
+    f"replicates; better - all = +2.75 points, 97.5 % interval {over_all}, 4 "
+    "replicates: holds"
+  )
+
+
+@pytest.mark.parametrize(
+  "comparison,verdict",
+  [
+    (("better", "worse", "all"), "holds"),
+    (("better", "as-better", "all"), "undecided"),
+    (("better", "worse", "as-better"), "undecided"),
+    (("as-all", "worse", "all"), "undecided"),
+    (("all", "worse", "better"), "does not hold"),
+    (("worse", "better", "none"), "does not hold"),
+  ],
+)
+def test_claim_2_by_hand(comparison, verdict):
+  (line,) = easy_data_lines(results_of(), easy(comparison))
+  assert line.endswith(f": {verdict}")
+
+
+def test_claim_2_corrects_for_each_difference_once():
+  """Two comparisons that share "better - all" make three differences."""
+  lines = easy_data_lines(
+    results_of(), easy(("better", "worse", "all"), ("better", "none", "all"))
+  )
+  assert all(line.count("98.3333 % interval") == 2 for line in lines)
+
+
+def test_claim_2_is_undecided_where_a_difference_is_missing():
+  """The one that is there is not decided alone, and is corrected for both."""
+  results = results_of(all=[np.nan] * 4)
+  (line,) = easy_data_lines(results, easy(("better", "worse", "all")))
+  assert "better - worse = +5.25 points, 97.5 % interval" in line
+  assert line.endswith("; no replicate has both better and all: undecided")
+
+
+def test_claim_0_lines():
+  claims = make_claims(
+    rewinding=RewindingClaim(("better", "absent"), "none", 1)
+  )
+  better, absent = rewinding_lines(results_of(), claims)
+  assert better == (
+    "claim 0, rewinding matters, at level 1 (80.0 % of weights): better - none "
+    f"= +7.25 points, 97.5 % interval {bounds('better', 'none', 0.975)}, 4 "
+    "replicates: holds"
+  )
+  assert absent.endswith("no replicate has both absent and none: undecided")
