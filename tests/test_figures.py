@@ -293,7 +293,7 @@ def test_example_grids_show_each_classs_easiest_and_hardest(rng, channels):
     drawn = axes.images[6 * row : 6 * row + 6]
     boxes = [image.get_extent() for image in drawn]
     assert boxes == sorted(boxes)  # from left to right
-    assert len({box[2:] for box in boxes}) == 1  # in one row
+    assert len({tuple(box[2:]) for box in boxes}) == 1  # in one row
     for image, example in zip(drawn, ends, strict=True):
       shown = np.asarray(image.get_array())
       np.testing.assert_array_equal(
@@ -306,7 +306,7 @@ def test_example_grids_show_each_classs_easiest_and_hardest(rng, channels):
 
 
 def test_signals_are_drawn_as_lines_on_one_scale(rng):
-  signals = rng.normal(size=(300, 5)).astype("float32")
+  signals = rng.normal(size=(300, 5))
   labels, names = np.arange(300) % 100, [str(c) for c in range(100)]
   figure = example_grid_figure(
     signals, labels, np.arange(300.0), names, count=1
@@ -327,7 +327,7 @@ def test_signals_are_drawn_as_lines_on_one_scale(rng):
   chosen = example_grid_figure(
     signals, labels, np.arange(300.0), names, count=1, classes=[99]
   )
-  assert [t.get_text() for t in chosen.axes[0].texts][0] == "99"
+  assert chosen.axes[0].texts[0].get_text() == "99"
 
 
 @pytest.mark.parametrize(
