@@ -80,14 +80,6 @@ class SubsetSettings:
 
 
 @dataclasses.dataclass(frozen=True)
-class PretrainSettings:
-  steps: int  # t_r
-  subset: SubsetSettings
-  noise: NoiseSettings
-  optim: OptimSettings
-
-
-@dataclasses.dataclass(frozen=True)
 class ScoreTraining:
   """How the networks are trained that score the examples."""
 
@@ -146,6 +138,15 @@ class ScoringSettings:
 
 
 @dataclasses.dataclass(frozen=True)
+class PretrainSettings:
+  steps: int  # t_r
+  subset: SubsetSettings
+  noise: NoiseSettings
+  optim: OptimSettings
+  scoring: ScoringSettings | None  # what orders the subset's examples
+
+
+@dataclasses.dataclass(frozen=True)
 class PruneSettings:
   levels: int
   criterion: str
@@ -185,7 +186,6 @@ class Experiment:
   optim: OptimSettings
   steps: int  # T
   pretrain: PretrainSettings
-  scoring: ScoringSettings | None  # what orders the subset's examples
   prune: PruneSettings
   ticket: TicketSettings
   controls: ControlSettings

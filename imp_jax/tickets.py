@@ -73,9 +73,9 @@ def score_nodes(study: Study) -> dict[str, Node]:
 
   A second score of one name (another recipe) has its key's head beside it.
   """
-  wanted = [e.scoring for e in study.experiments if e.scoring]
+  wanted = [e.pretrain.scoring for e in study.experiments]
   found: dict[str, Node] = {}
-  for scoring in (*wanted, *study.scores):
+  for scoring in (*filter(None, wanted), *study.scores):
     node, name = scoring_node(scoring), scoring.score.name
     if node in found.values():
       continue
@@ -112,7 +112,7 @@ def nodes_in_order(
 
 def _pretrain_node(e) -> Node:
   p = e.pretrain
-  inputs = (("scores", scoring_node(e.scoring)),) if e.scoring else ()
+  inputs = (("scores", scoring_node(p.scoring)),) if p.scoring else ()
   return Node(
     Pretrain(
       model=e.model,

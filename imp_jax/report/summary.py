@@ -1,5 +1,7 @@
 """The summary a run prints: accuracy per level, and the verdicts."""
 
+import collections
+
 import pandas as pd
 from rich.table import Table
 
@@ -11,29 +13,49 @@ from imp_jax.statistics import matching_levels
 
 
 def accuracy_table(results: pd.DataFrame) -> Table:
-  """Returns the table experiment x level: mean ± std of test accuracy in %."""
+  """Returns the table experiment x level: mean ± std of test accuracy in %.
+
+  Whichever there are more of, experiments or levels, stand below each other.
+  """
   rows = test_accuracy(results)
   names = list(dict.fromkeys(rows.experiment))
+  levels = sorted(set(rows.level))
   replicates = rows.replicate.nunique()
   table = Table(title="test accuracy (%), mean ± std over replicates")
-  table.add_column("level", justify="right")
-  table.add_column("density", justify="right")
-  for name in names:
-    table.add_column(name, justify="right")
-  for level, group in rows.groupby("level"):
-    cells = []
+
+  def cell(name, level):
+    values = rows.query("experiment == @name and level == @level")["value"]
+    return _mean_and_std(100 * values, replicates)
+
+  if len(names) > len(levels):
+    table.add_column("experiment")
+    for level in levels:
+      density = _densities(rows.query("level == @level"))
+      table.add_column(f"level {level}\n{density}", justify="right")
     for name in names:
-      values = 100 * group.loc[group.experiment == name, "value"]
-      spread = f" ± {values.std(ddof=1):.1f}" if len(values) > 1 else ""
-      if len(values) < replicates:
-        spread += f" (n={len(values)})"
-      cells.append(f"{values.mean():.1f}{spread}" if len(values) else "")
-    low, high = 100 * group.density.min(), 100 * group.density.max()
-    density = f"{100 * group.density.mean():.1f} %"
-    if high - low > 1:  # experiments with schedules of their own
-      density = f"{low:.1f}-{high:.1f} %"
-    table.add_row(str(level), density, *cells)
+      table.add_row(name, *(cell(name, level) for level in levels))
+    return table
+  for title in ("level", "density", *names):
+    table.add_column(title, justify="right")
+  for level in levels:
+    density = _densities(rows.query("level == @level"))
+    table.add_row(str(level), density, *(cell(n, level) for n in names))
   return table
+
+
+def _mean_and_std(values, replicates) -> str:
+  if not len(values):
+    return ""
+  spread = f" ± {values.std(ddof=1):.1f}" if len(values) > 1 else ""
+  missing = f" (n={len(values)})" if len(values) < replicates else ""
+  return f"{values.mean():.1f}{spread}{missing}"
+
+
+def _densities(rows) -> str:
+  low, high = 100 * rows.density.min(), 100 * rows.density.max()
+  if high - low > 1:  # experiments with schedules of their own
+    return f"{low:.1f}-{high:.1f} %"
+  return f"{100 * rows.density.mean():.1f} %"
 
 
 def summary_lines(
@@ -93,13 +115,21 @@ def matching_lines(results: pd.DataFrame, claims: ClaimSettings) -> list[str]:
       confidence=claims.confidence,
       resamples=claims.resamples,
     )
-    each = ", ".join(
-      "failed" if level is None else f"{100 * densities[level]:.1f}"
-      for level in alone
-    )
     lines.append(
       f"smallest matching density of {name} (margin "
       f"{100 * claims.margin:g} points): {100 * densities[together]:.1f} %; "
-      f"per replicate {each} %"
+      f"{_per_replicate(alone, 100 * densities)}"
     )
   return lines
+
+
+def _per_replicate(levels, percents) -> str:
+  """Each replicate's smallest matching density, or of many their counts."""
+  found = [
+    "failed" if level is None else f"{percents[level]:.1f} %"
+    for level in levels
+  ]
+  if len(found) <= 8:
+    return f"per replicate {', '.join(found)}"
+  counts = collections.Counter(found).most_common()
+  return "replicates: " + ", ".join(f"{n} at {value}" for value, n in counts)

@@ -31,8 +31,8 @@ def resolve_pretrain(
   steps: int,
   dataset: Dataset,
   imports: Imports,
-) -> tuple[PretrainSettings, ScoringSettings | None]:
-  """Returns pre-training's settings, and the scores that its subset needs.
+) -> PretrainSettings:
+  """Returns pre-training's settings, with the scores that its subset needs.
 
   With t_r = 0 no example is seen: subset and noise are none, so that every
   such experiment starts from the same artefact.
@@ -62,8 +62,8 @@ def resolve_pretrain(
       )
     _check_order(kind, subset.drop_hardest, scoring, imports)
   if not steps:
-    return PretrainSettings(0, SubsetSettings("none", 0), NO_NOISE, optim), None
-  return PretrainSettings(steps, settings, noise, optim), scoring
+    settings, noise, scoring = SubsetSettings("none", 0), NO_NOISE, None
+  return PretrainSettings(steps, settings, noise, optim, scoring)
 
 
 def resolve_noise(noise: Any) -> NoiseSettings:

@@ -127,9 +127,7 @@ def _experiment(name, config, dataset, imports) -> Experiment:
       f"pretrain.steps of {name} is {rewind_step}, but the run has "
       f"{base.steps} steps: the rewind step must come before its end"
     )
-  pretrain, scoring = resolve_pretrain(
-    config, base, rewind_step, dataset, imports
-  )
+  pretrain = resolve_pretrain(config, base, rewind_step, dataset, imports)
   network = model_of(base.model, dataset, config.execution.convolution)
   prune = _prune(config.prune, network)
   ticket = TicketSettings(
@@ -162,7 +160,6 @@ def _experiment(name, config, dataset, imports) -> Experiment:
     optim=base.optim,
     steps=base.steps,
     pretrain=pretrain,
-    scoring=scoring,
     prune=prune,
     ticket=ticket,
     controls=_controls(config.controls, prune.levels),
