@@ -53,6 +53,9 @@ def mean_interval(
   mean = float(values.mean()) if len(values) else float("nan")
   if len(values) < 2:
     return Interval(mean, -np.inf, np.inf, len(values), confidence)
+  # In steps of 2^-40 sums are exact, so that resamples which are permutations
+  # of each other tie, whatever order they are added in: BCa counts ties.
+  values = np.round(values * 2.0**40) / 2.0**40
   if np.ptp(values) == 0:
     return Interval(mean, mean, mean, len(values), confidence)
   for method in ("BCa", "percentile"):

@@ -67,7 +67,7 @@ def test_bad_models_are_refused(options, message):
     (2, 1, 2, 5, 2, 3),
   ],
 )
-def test_fast_and_plain_convolution_agree(
+def test_all_kinds_of_convolution_agree(
   axes, window, stride, size, channels, features, dtype
 ):
   """Forward and both gradients, alone and batched over replicates."""
@@ -89,13 +89,15 @@ def test_fast_and_plain_convolution_agree(
   def all_ways(x, kernel):
     fast = jax.vmap(functools.partial(both, "fast"))(x, kernel)
     plain = jax.vmap(functools.partial(both, "plain"))(x, kernel)
-    return fast, plain, both("fast", x[1], kernel[1])
+    patches = jax.vmap(functools.partial(both, "patches"))(x, kernel)
+    return fast, plain, patches, both("fast", x[1], kernel[1])
 
-  fast, plain, alone = all_ways(x, kernel)
+  fast, plain, patches, alone = all_ways(x, kernel)
   # float32: sums of at most ~1e3 products of order 1, so 1e-5 of their scale.
   # bfloat16 has 8 bits: sums of order 10 round by up to 0.06, several times.
   rtol, atol = (1e-5, 1e-4) if dtype == "float32" else (2e-2, 0.3)
   chex.assert_trees_all_close(fast, plain, rtol=rtol, atol=atol)
+  chex.assert_trees_all_close(patches, plain, rtol=rtol, atol=atol)
   one = jax.tree.map(lambda t: t[1], fast)
   chex.assert_trees_all_close(one, alone, rtol=rtol, atol=atol)
 

@@ -37,6 +37,17 @@ def bca_by_numpy(values, confidence, draws):
   return bounds
 
 
+def test_rounding_moves_no_bound():
+  """Differences that are equal but for rounding have one interval."""
+  exact = np.array([0.013, 0.021, 0.008, 0.034])
+  rounded = np.array([0.913, 0.921, 0.908, 0.934]) - 0.9
+  assert not np.array_equal(exact, rounded)
+  one, two = mean_interval(exact), mean_interval(rounded)
+  assert (one.low, one.high) == (two.low, two.high)
+  equal = mean_interval(np.array([0.93 - 0.9, 0.03, 0.83 - 0.8]))
+  assert equal.low == equal.high
+
+
 def test_intervals_agree_with_a_bca_written_out():
   rng = np.random.default_rng(1)
   values = rng.exponential(size=12)

@@ -124,7 +124,7 @@ def make_model(
     num_classes: units of the head.
     input_shape: of one example: (length,) or (height, width, channels).
     width: multiplies the channels of every hidden layer.
-    conv: "fast" or "plain".
+    conv: "fast", "plain" or "patches".
     bn_scale_init: "uniform" or "ones".
     dtype: of activations: "float32", "bfloat16" or "float16".
 

@@ -111,7 +111,7 @@ def resolve_scoring(
     ),
     noise=noise if config.pretrain.noise.scoring else NO_NOISE,
   )
-  model_of(training.model, dataset, "plain")
+  model_of(training.model, dataset, config.execution.convolution)
   stop = base.steps_of(scores.steps, "scores.steps")
   if one_of("scores.bn_mode", scores.bn_mode, ("eval", "batch")) == "batch":
     if name not in BATCH_MODE:

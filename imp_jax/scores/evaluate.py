@@ -89,8 +89,8 @@ def gradient_scores(
 ) -> tuple[Float[Array, " examples"], ...]:
   """Returns one array per named score made from per-example gradients.
 
-  Arguments as of `output_scores`, with the plain convolution in `model`; for
-  "vog" params and batch_stats are stacked checkpoints. A batch holds
+  Arguments as of `output_scores`, the convolution of `model` best by patches;
+  for "vog" params and batch_stats are stacked checkpoints. A batch holds
   batch_size gradients of all parameters at once.
   """
 

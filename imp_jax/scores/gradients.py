@@ -1,7 +1,7 @@
 """Scores of one example from gradients: GraNd, its last layer's, VoG.
 
-They need a model with the plain convolution: per-example gradients of the fast
-one would go through its rule for every example.
+They want a model whose convolution is by patches: per-example gradients of
+another kind become grouped convolutions.
 """
 
 from collections.abc import Callable

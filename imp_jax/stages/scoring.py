@@ -148,7 +148,7 @@ class ScoreWatch:
     training = nodes[0].settings.score.training
     self._stream = training.stream
     self._model = context.model(training.model)
-    self._plain = context.model(training.model, "plain")
+    self._by_patches = context.model(training.model, "patches")
     on_sight = [n for n in nodes if _is_stream(n) and not _every(n)]
     self._on_sight = {node.key: i for i, node in enumerate(on_sight)}
     self.presented = Streams(tuple(map(_rule, on_sight))) if on_sight else None
@@ -258,7 +258,7 @@ class ScoreWatch:
     numbers = sum(leaf[0].size for leaf in jax.tree.leaves(networks["params"]))
     size = max(_GRADIENT_BUDGET // numbers, 1)
     return _gradient_program(
-      self._plain,
+      self._by_patches,
       names,
       self._stream.mean,
       self._stream.std,
