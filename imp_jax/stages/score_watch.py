@@ -1,0 +1,236 @@
+"""What looks at scoring networks while they train."""
+
+import functools
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from imp_jax.nodes import Node
+from imp_jax.replicates import replicated, stack_trees
+from imp_jax.runs import Run, network_tree
+from imp_jax.scores import (
+  SCORES,
+  Streams,
+  gradient_scores,
+  observed_streams,
+  output_scores,
+)
+from imp_jax.settings import ScoreSettings
+from imp_jax.stages.context import Context
+
+PyTree = Any
+
+# Gradients held at once, in numbers: 256 MB of them.
+_GRADIENT_BUDGET = 2**26
+
+
+class ScoreWatch:
+  """Gathers what scores need while their networks train; see `runs.Watch`.
+
+  A run's `watched` holds, by node: "sums" over the steps of a score made from
+  outputs or gradients, "streams" observed by evaluation (the carries), those
+  "presented" as they were at their last step, and "checkpoints".
+  """
+
+  def __init__(
+    self, context: Context, nodes: tuple[Node, ...], labels: np.ndarray
+  ):
+    self._context, self._nodes = context, nodes
+    self._labels = jnp.asarray(labels)
+    training = nodes[0].settings.score.training
+    self._stream = training.stream
+    self._model = context.model(training.model)
+    self._by_patches = context.model(training.model, "patches")
+    on_sight = [n for n in nodes if _is_stream(n) and not _every(n)]
+    self._on_sight = {node.key: i for i, node in enumerate(on_sight)}
+    self.presented = Streams(tuple(map(_rule, on_sight))) if on_sight else None
+    self.steps = tuple(sorted({s for node in nodes for s in _looks(node)}))
+
+  def init_presented(self) -> PyTree:
+    """Returns the carries of the streams that watch presentations."""
+    if not self.presented:
+      return ()
+    classes = self._context.dataset.num_classes
+    return self.presented.init(len(self._labels), classes)
+
+  def __call__(self, step: int, runs: Sequence[Run]) -> None:
+    due = [node for node in self._nodes if step in _looks(node)]
+    groups = defaultdict(list)
+    for node in due:
+      score = node.settings.score
+      kind = SCORES[score.name].made_from
+      groups[kind, score.batch_size, score.every, score.stop].append(node)
+    for (kind, batch_size, every, _), group in groups.items():
+      if kind == "checkpoints":
+        for run in runs:
+          kept = run.watched.setdefault("checkpoints", {})
+          kept[f"{step:09d}"] = network_tree(run.state)
+      elif kind == "stream" and not every:
+        for run in runs:
+          for node in group:
+            place = str(self._on_sight[node.key])
+            kept = run.watched.setdefault("presented", {})
+            kept[node.key] = jax.device_get(run.state.watched[place])
+      elif kind == "stream":
+        self._observe(group, runs)
+      else:
+        self._add(group, kind, batch_size, runs)
+
+  def finished(self, node: Node, run: Run) -> np.ndarray:
+    """Returns float32[examples]: a node's score under a run's network."""
+    score = node.settings.score
+    kind = SCORES[score.name].made_from
+    if kind == "stream":
+      place = "streams" if score.every else "presented"
+      carry = jax.tree.map(jnp.asarray, run.watched[place][node.key])
+      return np.asarray(jax.vmap(_rule(node).finish)(carry))
+    if kind == "checkpoints":
+      kept = run.watched["checkpoints"]
+      networks = stack_trees([kept[f"{s:09d}"] for s in score.steps])
+      (values,) = self._gradient_scores(("vog",), stack_trees([networks]))
+      return np.asarray(values[0])
+    return np.asarray(run.watched["sums"][node.key]) / len(score.steps)
+
+  def _add(self, group, kind, batch_size, runs):
+    """Adds scores of the present networks to the runs' sums."""
+    names = tuple(node.settings.score.name for node in group)
+    networks = _stacked(runs)
+    if kind == "gradients":
+      found = self._gradient_scores(names, networks)
+    else:
+      size = batch_size or self._context.execution.eval_batch_size
+      found = _output_program(
+        self._model,
+        names,
+        batch_size > 0,
+        self._stream.mean,
+        self._stream.std,
+        size,
+        self._context.execution.mode,
+      )(networks["params"], networks["batch_stats"], *self._examples())
+    for node, values in zip(group, jax.device_get(found), strict=True):
+      for run, new in zip(runs, values, strict=True):
+        sums = run.watched.setdefault("sums", {})
+        sums[node.key] = sums.get(node.key, 0) + new
+
+  def _observe(self, group, runs):
+    """Lets streams observe one evaluation of every example."""
+    streams = Streams(tuple(map(_rule, group)))
+    fresh = streams.init(len(self._labels), self._context.dataset.num_classes)
+    carries = [
+      {
+        str(i): jax.tree.map(jnp.asarray, kept[node.key])
+        if node.key in (kept := run.watched.setdefault("streams", {}))
+        else fresh[str(i)]
+        for i, node in enumerate(group)
+      }
+      for run in runs
+    ]
+    networks = _stacked(runs)
+    found = _stream_program(
+      self._model,
+      streams,
+      self._stream.mean,
+      self._stream.std,
+      self._context.execution.eval_batch_size,
+      self._context.execution.mode,
+    )(
+      networks["params"],
+      networks["batch_stats"],
+      stack_trees(carries),
+      *self._examples(),
+    )
+    for r, run in enumerate(runs):
+      for i, node in enumerate(group):
+        run.watched["streams"][node.key] = jax.tree.map(
+          lambda leaf, r=r: np.asarray(leaf[r]), found[str(i)]
+        )
+
+  def _gradient_scores(self, names, networks):
+    numbers = sum(leaf[0].size for leaf in jax.tree.leaves(networks["params"]))
+    size = max(_GRADIENT_BUDGET // numbers, 1)
+    return _gradient_program(
+      self._by_patches,
+      names,
+      self._stream.mean,
+      self._stream.std,
+      min(size, self._context.execution.eval_batch_size),
+      self._context.execution.mode,
+    )(networks["params"], networks["batch_stats"], *self._examples())
+
+  def _examples(self):
+    return self._context.dataset.train.inputs, self._labels
+
+
+def _is_stream(node) -> bool:
+  return SCORES[node.settings.score.name].made_from == "stream"
+
+
+def _every(node) -> int:
+  return node.settings.score.every
+
+
+def _rule(node):
+  score: ScoreSettings = node.settings.score
+  return SCORES[score.name].fn(score.window, score.never_learned)
+
+
+def _looks(node) -> Sequence[int]:
+  """The steps at which a score looks at its networks."""
+  score: ScoreSettings = node.settings.score
+  if not _is_stream(node):
+    return score.steps
+  if score.every:
+    return range(score.every, score.stop + 1, score.every)
+  return (score.stop,)
+
+
+def _stacked(runs) -> dict[str, PyTree]:
+  return {
+    "params": stack_trees([run.state.params for run in runs]),
+    "batch_stats": stack_trees([run.state.batch_stats for run in runs]),
+  }
+
+
+@functools.lru_cache(maxsize=64)
+def _output_program(model, names, batch_mode, mean, std, batch_size, mode):
+  fn = functools.partial(
+    output_scores,
+    model=model,
+    names=names,
+    batch_mode=batch_mode,
+    mean=mean,
+    std=std,
+    batch_size=batch_size,
+  )
+  return replicated(fn, mode, shared=2)
+
+
+@functools.lru_cache(maxsize=64)
+def _stream_program(model, streams, mean, std, batch_size, mode):
+  fn = functools.partial(
+    observed_streams,
+    model=model,
+    streams=streams,
+    mean=mean,
+    std=std,
+    batch_size=batch_size,
+  )
+  return replicated(fn, mode, shared=2)
+
+
+@functools.lru_cache(maxsize=64)
+def _gradient_program(model, names, mean, std, batch_size, mode):
+  fn = functools.partial(
+    gradient_scores,
+    model=model,
+    names=names,
+    mean=mean,
+    std=std,
+    batch_size=batch_size,
+  )
+  return replicated(fn, mode, shared=2)
