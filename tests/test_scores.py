@@ -200,10 +200,14 @@ def dual_loop(logits, label, window):
   return float(np.mean(found))
 
 
+@functools.lru_cache
+def compiled_update(rule):
+  return quick_jit(rule.update)
+
+
 def streamed(rule, logits, label):
   """One example's score; logits [observations, classes]."""
-  carry = rule.init(logits.shape[1])
-  update = quick_jit(rule.update)
+  carry, update = rule.init(logits.shape[1]), compiled_update(rule)
   for z in logits:
     carry = update(carry, jnp.asarray(z, jnp.float32), jnp.int32(label))
   return float(rule.finish(carry))
