@@ -8,6 +8,7 @@ FILE.json  the record: at least {"score", "larger_is_harder", "fingerprint"}
 import hashlib
 import io
 import json
+import zipfile
 from typing import Any
 
 import numpy as np
@@ -64,10 +65,23 @@ def save_scores(
     record: what they are; the data's fingerprint and order are put in.
 
   Raises:
-    ValueError: no such suffix.
+    ValueError, TypeError: no such suffix, not one value per training example,
+      or a record that is no JSON; nothing is written.
   """
   file = _checked_suffix(path)
   train = dataset.train
+  if np.shape(values) != (len(train),):
+    raise ValueError(
+      f"scores must be one number for each of {len(train)} training examples, "
+      f"got shape {np.shape(values)}"
+    )
+  record = record | {
+    "fingerprint": dataset.fingerprint,
+    "source_order": train.source_order,
+    "examples": len(train),
+  }
+  # Before anything is written.
+  text = json.dumps(record, indent=1, allow_nan=False)
   order = np.argsort(train.source_index, kind="stable")
   if file.suffix == ".npy":
     buffer = io.BytesIO()
@@ -82,13 +96,8 @@ def save_scores(
       }
     )
     data = table.to_csv(index=False).encode()
+  replace_file(file.with_suffix(".json"), text.encode())
   replace_file(file, data)
-  record = record | {
-    "fingerprint": dataset.fingerprint,
-    "source_order": train.source_order,
-    "examples": len(train),
-  }
-  replace_file(file.with_suffix(".json"), json.dumps(record, indent=1).encode())
 
 
 def load_scores(
@@ -103,7 +112,7 @@ def load_scores(
   Raises:
     FileNotFoundError: no such file, or no record beside it.
     ValueError: the record's data are not these, the length differs, the values
-      are not numbers, or one of them is NaN or -inf.
+      are not numbers, or one of them is NaN, -inf or larger than float32 holds.
   """
   what = f"scores.file {path}"
   file = _checked_suffix(path)
@@ -131,10 +140,12 @@ def load_scores(
     raise ValueError(
       f"{what}: {len(values)} scores for {len(dataset.train)} training examples"
     )
-  wrong = int((~(values > -np.inf)).sum())
+  largest = np.finfo(np.float32).max
+  wrong = int((~((abs(values) <= largest) | (values == np.inf))).sum())
   if wrong:
     raise ValueError(
-      f"{what}: scores must be numbers or +inf; {wrong} are NaN or -inf"
+      f"{what}: scores must be float32 numbers or +inf; {wrong} are NaN, -inf "
+      "or larger"
     )
   return _canonical(values, positions, dataset, what), record
 
@@ -159,7 +170,9 @@ def load_keep_list(path: str, dataset: Dataset) -> np.ndarray:
   record_file = file.with_suffix(".json")
   if record_file.exists():
     _check_same_data(_read_record(record_file, what), dataset, what)
-  if not len(listed) or (listed != np.round(listed)).any():
+  if not len(listed):
+    raise ValueError(f"{what}: lists no example")
+  if not np.isfinite(listed).all() or (listed != np.round(listed)).any():
     raise ValueError(f"{what}: must list whole numbers")
   listed = listed.astype(np.int64)
   place = {int(s): i for i, s in enumerate(dataset.train.source_index)}
@@ -192,8 +205,10 @@ def _read_numbers(file, what, column):
       values = table[column].to_numpy()
       if column != "source_index" and "source_index" in table:
         positions = table["source_index"].to_numpy()
-  except (ValueError, EOFError) as error:
-    raise ValueError(f"{what}: {error}") from error
+  except (ValueError, EOFError, zipfile.BadZipFile) as error:
+    raise ValueError(f"{what}: {' '.join(str(error).split())}") from error
+  if not isinstance(values, np.ndarray):
+    raise ValueError(f"{what}: is an archive, not one array of numbers")
   if values.ndim != 1 or values.dtype.kind not in "iuf":
     raise ValueError(
       f"{what}: must hold one column of numbers, got {values.dtype} of shape "
@@ -207,7 +222,9 @@ def _canonical(values, positions, dataset, what):
   known = dataset.train.source_index
   if positions is None:
     positions = np.sort(known)
-  if not np.array_equal(np.sort(positions), np.sort(known)):
+  if positions.dtype.kind not in "iuf" or not np.array_equal(
+    np.sort(positions), np.sort(known)
+  ):
     raise ValueError(f"{what}: source_index must name each example once")
   by_source = np.empty(len(values), np.int64)
   by_source[np.argsort(known, kind="stable")] = np.argsort(

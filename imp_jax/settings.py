@@ -119,6 +119,11 @@ class ScoreSettings:
   def last_step(self) -> int:
     return max((*self.steps, self.stop))
 
+  @property
+  def observations(self) -> int:
+    """The fewest that a stream makes a score of: J, two for an event, one."""
+    return self.window or (2 if self.never_learned else 1)
+
 
 @dataclasses.dataclass(frozen=True)
 class ImportSettings:

@@ -12,6 +12,7 @@ from imp_jax.data.batches import permutation, random_bits
 # strata; "keep_list": given.
 KINDS = ("none", "all", "random", "easy", "hard", "ccs", "keep_list")
 SCORED = ("easy", "hard", "ccs")
+DRAWN = ("random", *SCORED)
 NOISES = ("redrawn", "symmetric")
 
 STRATA = 50  # Zheng et al. 2023, section 4
@@ -56,8 +57,13 @@ def keep_indices(
     int32 indices, each once.
 
   Raises:
-    ValueError: the subset does not fit, in the data or in a class.
+    ValueError: an unknown kind, the subset does not fit, in the data or in a
+      class, or it needs scores that are not there, NaN or (for "ccs") infinite.
   """
+  if kind not in DRAWN:
+    raise ValueError(f"subset kind must be one of {DRAWN}, got {kind!r}")
+  if kind in SCORED and (difficulty is None or np.isnan(difficulty).any()):
+    raise ValueError(f"subset {kind!r} needs scores without NaN")
   shares = _shares(labels, size, num_classes, offset, balanced)
   check_fits(
     kind,
@@ -70,10 +76,8 @@ def keep_indices(
   )
   kept = []
   for c, (pool, count, skip) in enumerate(shares):
-    if kind == "random":
+    if difficulty is None or kind == "random":
       order = permutation(len(pool), (*draw_words, c))
-    elif difficulty is None:
-      raise ValueError(f"subset {kind!r} needs scores")
     elif kind == "ccs":
       order = _strata_order(
         difficulty[pool],
@@ -83,8 +87,8 @@ def keep_indices(
         (*draw_words, c),
       )
     else:
-      harder = difficulty[pool]
-      order = difficulty_order(-harder if kind == "hard" else harder, tie_words)
+      order = difficulty_order(difficulty[pool], tie_words)
+      order = order[::-1] if kind == "hard" else order
     kept.append(pool[order[skip : skip + count]])
   return np.sort(np.concatenate(kept)).astype(np.int32)
 
@@ -108,15 +112,14 @@ def check_fits(
   """
   shares = _shares(labels, size, num_classes, offset, balanced)
   for c, (pool, count, skip) in enumerate(shares):
-    have = len(pool)
-    if kind == "ccs":
-      have -= _dropped(drop_hardest, pool)
-    if skip + count > have:
+    dropped = _dropped(drop_hardest, pool) if kind == "ccs" else 0
+    if count < 0 or skip < 0 or skip + dropped + count > len(pool):
       where = f"class {c}" if balanced else "the training set"
       skipping = f" after skipping {skip}" if skip else ""
+      dropping = f" and {dropped} of them dropped" if dropped else ""
       raise ValueError(
         f"subset {kind!r} asks for {count} examples{skipping} of {where}, "
-        f"which has {have}"
+        f"which has {len(pool)}{dropping}"
       )
 
 
@@ -175,10 +178,10 @@ def _strata_order(difficulty, count, dropped, tie_words, draw_words):
   left = order[: len(order) - dropped]
   values = difficulty[left].astype(np.float64)
   low, high = values.min(), values.max()
-  if not np.isfinite(high):
+  if not np.isfinite([low, high]).all():
     raise ValueError(
-      "pretrain.subset.kind='ccs' needs finite scores; infinite ones are left "
-      f"after dropping the {dropped} hardest of {len(order)}"
+      "subset 'ccs' needs finite scores; infinite ones are left after dropping "
+      f"the {dropped} hardest of {len(order)}"
     )
   width = (high - low) / STRATA or 1.0
   stratum = np.minimum((values - low) // width, STRATA - 1)

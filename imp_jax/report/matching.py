@@ -36,6 +36,8 @@ def matching_table(
     (mean fraction), smallest_matching_step (Int64; missing where no tried t_r
     matches) and steps_tried, e.g. "0 20 100": those with results there.
   """
+  if not len(results):  # nothing ran yet, or nothing but scores
+    return pd.DataFrame(columns=list(MATCHING_COLUMNS))
   table = variants(experiments)
   none = table.query("kind == 'none'")
   matching = {

@@ -208,7 +208,7 @@ def experiments_table(meaning: dict[str, Any]) -> pd.DataFrame:
   for name, settings in meaning["experiments"].items():
     flat = pd.json_normalize(settings).iloc[0].to_dict()
     rows.append({"experiment": name, "seed": meaning["seed"]} | flat)
-  return pd.DataFrame(rows)
+  return pd.DataFrame(rows) if rows else pd.DataFrame(columns=["experiment"])
 
 
 def _figures(results, experiments, claims) -> dict[str, Figure]:

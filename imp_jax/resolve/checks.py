@@ -63,7 +63,8 @@ def at_least(field: str, value: Any, low: float) -> None:
 
 def in_range(field: str, value: Any, low: int, high: int) -> int:
   """Returns the value, which must be a whole number in low..high."""
-  if not isinstance(value, int) or not low <= value <= high:
+  whole = isinstance(value, int) and not isinstance(value, bool)
+  if not whole or not low <= value <= high:
     raise ValueError(
       f"{field} must be a whole number in {low}..{high}, got {value!r}"
     )

@@ -42,6 +42,8 @@ def resolve_pretrain(
     ValueError: a field is out of its range, or the subset does not fit.
   """
   subset, noise = config.pretrain.subset, resolve_noise(config.pretrain.noise)
+  check_scores(config.scores)
+  one_of("pretrain.subset.score", subset.score, tuple(SCORES))
   kind = one_of("pretrain.subset.kind", subset.kind, KINDS)
   if kind == "none" and steps:
     raise ValueError(
@@ -64,6 +66,17 @@ def resolve_pretrain(
   if not steps:
     settings, noise, scoring = SubsetSettings("none", 0), NO_NOISE, None
   return PretrainSettings(steps, settings, noise, optim, scoring)
+
+
+def check_scores(scores: Any) -> None:
+  """Refuses choices that no score knows, whether one asks for them or not."""
+  in_range("scores.networks", scores.networks, 1, 10_000)
+  for field, known in (
+    ("bn_mode", ("eval", "batch")),
+    ("observe", ("evaluation", "presentation")),
+    ("never_learned", NEVER_LEARNED),
+  ):
+    one_of(f"scores.{field}", scores[field], known)
 
 
 def resolve_noise(noise: Any) -> NoiseSettings:
@@ -99,21 +112,21 @@ def resolve_scoring(
   """
   scores = config.scores
   definition = SCORES[one_of(field, name, tuple(SCORES))]
-  networks = in_range("scores.networks", scores.networks, 1, 10_000)
+  check_scores(scores)
   if not definition.needs_network:
     return ScoringSettings(ScoreSettings(name, definition.version), 1)
   optim = _overlaid(config.optim, scores.optim)
+  total = base.steps_of(optim.steps, "scores.optim.steps")
+  at_least("scores.optim.steps", total, 1)
   training = ScoreTraining(
     model=resolve_model(_overlaid(config.model, scores.model), dataset),
     stream=base.stream,
-    optim=resolve_optim(
-      optim, base.steps_of, base.steps_of(optim.steps, "scores.optim.steps")
-    ),
+    optim=resolve_optim(optim, base.steps_of, total),
     noise=noise if config.pretrain.noise.scoring else NO_NOISE,
   )
   model_of(training.model, dataset, config.execution.convolution)
   stop = base.steps_of(scores.steps, "scores.steps")
-  if one_of("scores.bn_mode", scores.bn_mode, ("eval", "batch")) == "batch":
+  if scores.bn_mode == "batch":
     if name not in BATCH_MODE:
       raise ValueError(
         f"scores.bn_mode='batch' is defined for {', '.join(BATCH_MODE)}, not "
@@ -126,7 +139,14 @@ def resolve_scoring(
     name, definition.version, batch_size=batch_size, training=training
   )
   looks = _looks(name, definition.made_from, scores, base, stop)
-  return ScoringSettings(dataclasses.replace(settings, **looks), networks)
+  settings = dataclasses.replace(settings, **looks)
+  end = training.optim.cosine_steps
+  if end and settings.last_step > end:
+    raise ValueError(
+      f"{name} looks at step {settings.last_step}, but the scoring networks' "
+      f"learning rate is 0 from scores.optim.steps = {end} on"
+    )
+  return ScoringSettings(settings, scores.networks)
 
 
 def _looks(name, made_from, scores, base, stop) -> dict[str, Any]:
@@ -144,22 +164,18 @@ def _looks(name, made_from, scores, base, stop) -> dict[str, Any]:
     return {"steps": tuple(sorted(steps)) or (stop,)}
   every = base.steps_of(scores.every, "scores.every")
   at_least("scores.every", every, 1)
-  one_of("scores.observe", scores.observe, ("evaluation", "presentation"))
   if scores.observe == "presentation":
     observations, every = stop // base.per_epoch, 0
   else:
     observations = stop // every
   found: dict[str, Any] = {"every": every, "stop": stop}
-  needed = 1 if name == "aum" else 2
   if name in ("tdds", "dual"):
     # tdds looks at the spread of the window's differences: it needs two.
     least = 3 if name == "tdds" else 2
-    needed = in_range("scores.window", scores.window, least, 10_000)
-    found["window"] = needed
+    found["window"] = in_range("scores.window", scores.window, least, 10_000)
   if name == "forgetting":
-    found["never_learned"] = one_of(
-      "scores.never_learned", scores.never_learned, NEVER_LEARNED
-    )
+    found["never_learned"] = scores.never_learned
+  needed = ScoreSettings(name, 0, **found).observations
   if observations < needed:
     raise ValueError(
       f"{name} needs {needed} observations; scores.steps = {stop} steps make "
@@ -183,6 +199,10 @@ def _subset(config, noise, dataset, imports) -> SubsetSettings:
       )
     content, size = imports.keep_list(subset.file, dataset)
     return SubsetSettings("keep_list", size, content=content)
+  if subset.file:
+    raise ValueError(
+      f"pretrain.subset.file is for 'keep_list', not for {subset.kind!r}"
+    )
   in_range("pretrain.subset.size", subset.size, 1, num_train)
   in_range("pretrain.subset.offset", subset.offset, 0, num_train)
   if subset.offset and subset.kind not in ("easy", "hard"):

@@ -25,6 +25,7 @@ from imp_jax.resolve.diet import (
   resolve_scoring,
 )
 from imp_jax.resolve.training import resolve_training
+from imp_jax.scores import SCORES
 from imp_jax.settings import (
   ControlSettings,
   EvalSettings,
@@ -68,7 +69,10 @@ def resolve(config: Any, dataset: Dataset, imports: Imports) -> Study:
       the field, the rule and the value.
   """
   experiments, names = [], set()
-  wanted = tuple(dict.fromkeys(config.scores.compute))
+  wanted = tuple(config.scores.compute)
+  for score in wanted:
+    one_of("scores.compute", score, tuple(SCORES))
+  wanted = tuple(dict.fromkeys(wanted))
   default = () if wanted else ({"name": "default"},)
   for delta in config.experiments or default:
     if not hasattr(delta, "items"):

@@ -9,7 +9,6 @@ from jaxtyping import Array, Float, Int
 
 from imp_jax.data.augment import normalise
 from imp_jax.models import Model
-from imp_jax.scores.gradients import standardised_by_class
 from imp_jax.scores.registry import SCORES
 from imp_jax.scores.streams import Streams
 
@@ -37,8 +36,8 @@ def output_scores(
     model: the network.
     names: of scores made from outputs.
     batch_mode: BatchNorm normalises by the scored batch instead of by its
-      running statistics. Then, and only then, the scores depend on
-      `batch_size` and on which examples share a batch.
+      running statistics. Then the scores depend on `batch_size` and on which
+      examples share a batch; else `batch_size` moves them by rounding only.
     mean, std: normalisation constants.
     batch_size: examples at a time.
   """
@@ -90,8 +89,8 @@ def gradient_scores(
   """Returns one array per named score made from per-example gradients.
 
   Arguments as of `output_scores`, the convolution of `model` best by patches;
-  for "vog" params and batch_stats are stacked checkpoints. A batch holds
-  batch_size gradients of all parameters at once.
+  for "vog" params and batch_stats are stacked checkpoints, and its classes are
+  not standardised yet. A batch holds batch_size gradients of all parameters.
   """
 
   def batch_scores(x, y):
@@ -105,12 +104,7 @@ def gradient_scores(
 
     return tuple(score(name) for name in names)
 
-  found = map_batches(batch_scores, (inputs, labels), batch_size)
-  classes = _num_classes(params)
-  return tuple(
-    standardised_by_class(values, labels, classes) if name == "vog" else values
-    for name, values in zip(names, found, strict=True)
-  )
+  return map_batches(batch_scores, (inputs, labels), batch_size)
 
 
 def input_norms(
@@ -165,7 +159,3 @@ def _logits(model, params, batch_stats, x, mean, std, batch_mode):
   if batch_mode:
     return model.apply_train(params, batch_stats, x, None)[0]
   return model.apply(params, batch_stats, x)
-
-
-def _num_classes(params) -> int:
-  return params["head"]["bias"].shape[-1]

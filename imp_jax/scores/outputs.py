@@ -2,7 +2,6 @@
 
 import jax
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Float, Int
 
 
@@ -11,13 +10,16 @@ def el2n(logits: Float[Array, " classes"], label: Int[Array, ""]) -> jax.Array:
 
   Larger is harder. Paul et al. 2021 (arXiv 2107.07075), definition 3.
   """
-  error = jax.nn.softmax(logits) - jax.nn.one_hot(label, len(logits))
-  return jnp.sqrt((error**2).sum())
+  others = jnp.where(_is_other(logits, label), jax.nn.softmax(logits), 0)
+  # 1 - p_y is their sum, without the cancellation.
+  return jnp.sqrt((others**2).sum() + others.sum() ** 2)
 
 
 def loss(logits: Float[Array, " classes"], label: Int[Array, ""]) -> jax.Array:
   """Returns the cross-entropy -log p_y, nats in [0, inf). Larger is harder."""
-  return optax.softmax_cross_entropy_with_integer_labels(logits, label)
+  ahead = jnp.where(_is_other(logits, label), logits - logits[label], -jnp.inf)
+  # log(1 + sum of exp), accurate however small it is.
+  return jax.nn.softplus(jax.nn.logsumexp(ahead))
 
 
 def margin(
@@ -59,5 +61,9 @@ def entropy(
 
 def _ahead(values, label):
   """The label's value less the largest of the others'."""
-  others = jnp.where(jnp.arange(len(values)) == label, -jnp.inf, values)
+  others = jnp.where(_is_other(values, label), values, -jnp.inf)
   return values[label] - others.max()
+
+
+def _is_other(values, label):
+  return jnp.arange(len(values)) != label

@@ -1,6 +1,7 @@
 """How far scores averaged over some networks agree with those over others."""
 
 import itertools
+import math
 from typing import Any
 
 import numpy as np
@@ -25,8 +26,9 @@ def reliability(
   Returns:
     A row per group size r = 1, 2, 4, ... and R // 2: {"networks": r,
     "correlation", "low", "high", "splits"}: the mean, least and largest rank
-    correlation between the mean scores of two disjoint groups of r networks.
-    The last row is the split-half correlation. None for one network.
+    correlation between the mean scores of two disjoint groups of r networks,
+    or None where a group has no spread. The last row is the split-half
+    correlation. No row for one network.
   """
   half = len(scores) // 2
   sizes = [2**k for k in range(half.bit_length()) if 2**k < half] + [half]
@@ -40,28 +42,33 @@ def reliability(
     rows.append(
       {
         "networks": size,
-        "correlation": float(np.mean(found)),
-        "low": float(np.min(found)),
-        "high": float(np.max(found)),
+        "correlation": _number(np.mean(found)),
+        "low": _number(np.min(found)),
+        "high": _number(np.max(found)),
         "splits": len(found),
       }
     )
   return rows
 
 
+def _number(value) -> float | None:
+  """A number that JSON knows."""
+  return float(value) if np.isfinite(value) else None
+
+
 def _disjoint_groups(count, size, limit, rng):
   """At most `limit` different pairs of disjoint groups of indices."""
+  pairs = math.comb(count, size) * math.comb(count - size, size) // 2
+  limit = min(limit, pairs)
   if count <= 8:  # few enough to list
-    pairs = [
+    found = [
       (a, b)
       for a in itertools.combinations(range(count), size)
       for b in itertools.combinations(sorted({*range(count)} - {*a}), size)
       if a < b
     ]
-    if len(pairs) <= limit:
-      return pairs
-    chosen = np.argsort(rng.random_raw(len(pairs)), kind="stable")[:limit]
-    return [pairs[i] for i in chosen]
+    chosen = np.argsort(rng.random_raw(pairs), kind="stable")[:limit]
+    return found if limit == pairs else [found[i] for i in chosen]
   found = {}
   while len(found) < limit:
     order = np.argsort(rng.random_raw(count), kind="stable").tolist()

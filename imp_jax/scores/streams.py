@@ -1,7 +1,8 @@
 """Scores of one example from the stream of its logits during training.
 
 Each is a rule of three pure functions for one example: `init` makes the carry,
-`update` takes the logits of one more observation, `finish` returns the score.
+`update` takes the logits of one more observation, `finish` returns the score,
+or NaN if there were too few observations for one.
 An observation is made either when the example is presented in training (its
 augmented input, training mode) or when the whole training set is evaluated at
 chosen steps; the score's record says which.
@@ -26,7 +27,8 @@ class Forgetting:
   """Forgetting events: times the example went from correct to wrong.
 
   Between consecutive observations; a whole number in [0, observations).
-  Larger is harder. Toneva et al. 2019 (arXiv 1812.05159), section 3.
+  Larger is harder. Toneva et al. 2019 (arXiv 1812.05159), section 3. Averaged
+  over networks, one network that never learned an example is enough for "inf".
 
   Attributes:
     never_learned: what an example scores that was never correct: "inf" (Paul
@@ -63,7 +65,8 @@ class Forgetting:
       "max": carry["seen"].astype(jnp.float32),
       "zero": 0.0,
     }[self.never_learned]
-    return jnp.where(carry["learned"], events, never)
+    score = jnp.where(carry["learned"], events, never)
+    return jnp.where(carry["seen"] > 0, score, jnp.nan)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,7 +137,7 @@ class TDDS:
     }
 
   def finish(self, carry: PyTree) -> jax.Array:
-    return carry["average"]
+    return jnp.where(carry["seen"] >= self.window, carry["average"], jnp.nan)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -173,7 +176,8 @@ class DUAL:
     }
 
   def finish(self, carry: PyTree) -> jax.Array:
-    return carry["sum"] / (carry["seen"] - self.window + 1)
+    windows = carry["seen"] - self.window + 1
+    return jnp.where(windows > 0, carry["sum"] / windows, jnp.nan)
 
 
 Stream = Forgetting | AUM | TDDS | DUAL

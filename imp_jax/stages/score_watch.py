@@ -18,6 +18,7 @@ from imp_jax.scores import (
   gradient_scores,
   observed_streams,
   output_scores,
+  standardised_by_class,
 )
 from imp_jax.settings import ScoreSettings
 from imp_jax.stages.context import Context
@@ -92,7 +93,9 @@ class ScoreWatch:
       kept = run.watched["checkpoints"]
       networks = stack_trees([kept[f"{s:09d}"] for s in score.steps])
       (values,) = self._gradient_scores(("vog",), stack_trees([networks]))
-      return np.asarray(values[0])
+      return standardised_by_class(
+        np.asarray(values[0]), np.asarray(self._labels)
+      )
     return np.asarray(run.watched["sums"][node.key]) / len(score.steps)
 
   def _add(self, group, kind, batch_size, runs):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
+from imp_jax.data.batches import batch_plan
 from imp_jax.nodes import ImportedScores, Node, Scores, checkpoint_id
 from imp_jax.runs import Failure, Trainer
 from imp_jax.scores import SCORES, input_norms, reliability
@@ -45,6 +46,16 @@ def run_score(
     )
     for r in networks
   ]
+  outcomes: dict[tuple[Node, int], Outcome] = {}
+  for r, run in zip(networks, list(runs), strict=True):
+    unseen = _too_rarely_seen(scores, run)
+    if unseen:
+      failure = Failure(f"{run.name}: {unseen}")
+      outcomes |= {(node, r): failure for node in nodes}
+      runs.remove(run)
+  networks = [r for r in networks if (nodes[0], r) not in outcomes]
+  if not runs:
+    return outcomes
   trainer = Trainer(
     model=model,
     dataset=context.dataset,
@@ -59,7 +70,6 @@ def run_score(
   )
   trainer.train(runs, max(score.last_step for score in scores))
   metrics = trainer.final_metrics(runs)
-  outcomes: dict[tuple[Node, int], Outcome] = {}
   for r, run, found in zip(networks, runs, metrics, strict=True):
     for node in nodes:
       if run.failure:
@@ -111,6 +121,32 @@ def run_imported(context, node, replicates):
   }
   values = context.imports[settings.score.content]
   return {r: Artefact(record, arrays={"scores": values}) for r in replicates}
+
+
+def _too_rarely_seen(scores, run) -> str | None:
+  """Why a stream would lack observations: epochs may leave examples out."""
+  for score in scores:
+    if SCORES[score.name].made_from != "stream" or score.every:
+      continue
+    stream = score.training.stream
+    plan = batch_plan(
+      run.keep_index,
+      run.order_words,
+      start=0,
+      stop=score.stop,
+      batch_size=stream.batch_size,
+      last_batch=stream.last_batch,
+    )
+    seen = np.bincount(plan[plan >= 0], minlength=len(run.keep_index))
+    few = int((seen < score.observations).sum())
+    if few:
+      return (
+        f"{score.name} needs {score.observations} presentations of every "
+        f"example, but {few} have fewer in {score.stop} steps: set "
+        "data.last_batch='keep', scores.observe='evaluation' or more "
+        "scores.steps"
+      )
+  return None
 
 
 def _are_scores(values, score) -> bool:
