@@ -16,8 +16,9 @@ from rich.progress import (
   Progress as RichProgress,
 )
 
+from imp_jax.report.printed import accuracy_table, matching_step_table
 from imp_jax.report.scores import reliability_lines
-from imp_jax.report.summary import accuracy_table, summary_lines
+from imp_jax.report.summary import summary_lines
 from imp_jax.study import Progress, execute, prepare
 
 _CONFIG = config_flags.DEFINE_config_file("config", help_string="a study")
@@ -91,16 +92,18 @@ def main(argv) -> int:
     results = execute(plan, bar)
   table = results.table
   console = Console(width=None if sys.stdout.isatty() else 120)
+  claims, matching = plan.study.claims, results.read_table("matching")
   if len(table):
     console.print(accuracy_table(table))
-  layers, matching = map(results.read_table, ("layers", "matching"))
-  lines = summary_lines(table, layers, matching, plan.study.claims)
+  if len(matching):
+    console.print(matching_step_table(matching, claims.margin))
+  lines = summary_lines(table, results.read_table("layers"), claims)
   if plan.scores:
     lines += reliability_lines(results.read_table("reliability"))
   for line in lines:
     console.print(line, highlight=False)
   folder = plan.store.study_dir(plan.study.name)
-  console.print(f"results and figure (accuracy.png, .svg): {folder}")
+  console.print(f"results and figures: {folder}")
   return 1 if (folder / "failures.txt").exists() else 0
 
 

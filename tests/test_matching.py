@@ -1,15 +1,15 @@
 """Variants, and the smallest t_r at which each matches its dense network."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from imp_jax.report.matching import (
   MATCHING_COLUMNS,
-  matching_step_lines,
   matching_table,
 )
+from imp_jax.report.printed import matching_step_table
 from imp_jax.report.variants import has_diets, variants
-from imp_jax.settings import EasyDataClaim, RewindingClaim
 from tests.tables import make_claims, make_experiments, make_results
 
 EXPERIMENTS = [
@@ -170,21 +170,26 @@ def test_tables_of_before_there_were_subsets_still_match():
   ]
 
 
-def test_lines_are_of_the_first_declared_claims_level():
+def test_the_printed_table_says_which_step_matched():
   found = matching_table(RESULTS, make_experiments(EXPERIMENTS), make_claims())
-  easy = EasyDataClaim((("easy-20", "all-20", "all-100"),), 2)
-  assert matching_step_lines(found, make_claims(easy_data=easy)) == [
-    f"smallest matching t_r of {variant} at level 2 (64.0 % of weights, margin "
-    f"1 points): {step} (tried: {tried})"
-    for variant, step, tried in (
-      ("all", 100, "0 20 100"),
-      ("easy 500", 20, "0 20 100"),
-      ("hard 500", "none", "0 20"),
+  table = matching_step_table(found, 0.01)
+  assert "margin 1 points" in table.title
+  variants, levels = found.variant.unique(), found.level.unique()
+  assert table.row_count == max(len(variants), len(levels))
+  columns = {str(c.header): list(c.cells) for c in table.columns}
+  cells = {
+    (row["variant"], row["level"]): (
+      f"none of {row['steps_tried']}"
+      if pd.isna(row["smallest_matching_step"])
+      else str(row["smallest_matching_step"])
     )
-  ]
-  rewinding = RewindingClaim(("all-100",), "none", 3)
-  (line,) = matching_step_lines(
-    found, make_claims(rewinding=rewinding, easy_data=easy)
-  )
-  assert "at level 3" in line and line.endswith("none (tried: 100)")
-  assert matching_step_lines(found, make_claims()) == []
+    for row in found.to_dict("records")
+  }
+  assert cells["all", 2] == "100" and cells["hard 500", 2] == "none of 0 20"
+  if len(variants) > len(levels):
+    for level in levels:
+      (column,) = (c for h, c in columns.items() if f"level {level}" in h)
+      assert column == [cells.get((v, level), "") for v in variants]
+  else:
+    for variant in variants:
+      assert columns[variant] == [cells.get((variant, k), "") for k in levels]

@@ -11,7 +11,7 @@ import pytest
 
 import imp_jax
 from imp_jax.masks import density, flat_leaves, kept_counts
-from imp_jax.report.summary import accuracy_table
+from imp_jax.report.printed import accuracy_table
 from imp_jax.store import Store
 from imp_jax.study import execute, prepare
 from tests.tiny import Log, run_tiny, tiny_config

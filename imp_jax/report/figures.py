@@ -41,7 +41,9 @@ def accuracy_figure(results: pd.DataFrame) -> Figure:
   parents = [n for n in names if ":" not in n]
   for name in names:
     parent, _, control = name.partition(":")
-    colour = COLOURS[parents.index(parent) % len(COLOURS)]
+    place = parents.index(parent)
+    colour = COLOURS[place % len(COLOURS)]
+    line = ("-", "--", "-.")[place // len(COLOURS) % 3]
     levels = rows.query("experiment == @name").groupby("level")
     table = levels.agg(
       density=("density", "mean"),
@@ -62,7 +64,14 @@ def accuracy_figure(results: pd.DataFrame) -> Figure:
         label=name,
       )
       continue
-    axes.plot(table.density, table["mean"], "o-", color=colour, label=name)
+    axes.plot(
+      table.density,
+      table["mean"],
+      marker="o",
+      linestyle=line,
+      color=colour,
+      label=name,
+    )
     axes.fill_between(
       table.density,
       table["mean"] - spread,

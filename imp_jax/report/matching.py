@@ -72,28 +72,6 @@ def matching_table(
   return found.astype({"smallest_matching_step": "Int64"})
 
 
-def matching_step_lines(
-  matching: pd.DataFrame, claims: ClaimSettings
-) -> list[str]:
-  """Returns one line per variant at the first declared claim's level.
-
-  Args:
-    matching: rows of `matching_table`.
-    claims: none declared gives no line.
-  """
-  lines = []
-  level = claims.primary_level
-  for row in matching.query("level == @level").to_dict("records"):
-    step = row["smallest_matching_step"]
-    lines.append(
-      f"smallest matching t_r of {row['variant']} at level {level} "
-      f"({100 * row['density']:.1f} % of weights, margin "
-      f"{100 * claims.margin:g} points): "
-      f"{'none' if pd.isna(step) else step} (tried: {row['steps_tried']})"
-    )
-  return lines
-
-
 def _matching(results, experiment, claims) -> dict[int, bool]:
   """Whether each level from 1 on is matching, where it can be compared."""
   accuracy = accuracy_matrix(results, experiment)

@@ -1,78 +1,28 @@
-"""The summary a run prints: accuracy per level, and the verdicts."""
+"""The lines a run prints below its tables: verdicts, matching, warnings."""
 
 import collections
 
 import pandas as pd
-from rich.table import Table
 
-from imp_jax.report.accuracy import accuracy_matrix, test_accuracy
-from imp_jax.report.matching import matching_step_lines
+from imp_jax.report.accuracy import accuracy_matrix
 from imp_jax.report.verdicts import verdict_lines
 from imp_jax.settings import ClaimSettings
 from imp_jax.statistics import matching_levels
 
 
-def accuracy_table(results: pd.DataFrame) -> Table:
-  """Returns the table experiment x level: mean ± std of test accuracy in %.
-
-  Whichever there are more of, experiments or levels, stand below each other.
-  """
-  rows = test_accuracy(results)
-  names = list(dict.fromkeys(rows.experiment))
-  levels = sorted(set(rows.level))
-  replicates = rows.replicate.nunique()
-  table = Table(title="test accuracy (%), mean ± std over replicates")
-
-  def cell(name, level):
-    values = rows.query("experiment == @name and level == @level")["value"]
-    return _mean_and_std(100 * values, replicates)
-
-  if len(names) > len(levels):
-    table.add_column("experiment")
-    for level in levels:
-      density = _densities(rows.query("level == @level"))
-      table.add_column(f"level {level}\n{density}", justify="right")
-    for name in names:
-      table.add_row(name, *(cell(name, level) for level in levels))
-    return table
-  for title in ("level", "density", *names):
-    table.add_column(title, justify="right")
-  for level in levels:
-    density = _densities(rows.query("level == @level"))
-    table.add_row(str(level), density, *(cell(n, level) for n in names))
-  return table
-
-
-def _mean_and_std(values, replicates) -> str:
-  if not len(values):
-    return ""
-  spread = f" ± {values.std(ddof=1):.1f}" if len(values) > 1 else ""
-  missing = f" (n={len(values)})" if len(values) < replicates else ""
-  return f"{values.mean():.1f}{spread}{missing}"
-
-
-def _densities(rows) -> str:
-  low, high = 100 * rows.density.min(), 100 * rows.density.max()
-  if high - low > 1:  # experiments with schedules of their own
-    return f"{low:.1f}-{high:.1f} %"
-  return f"{100 * rows.density.mean():.1f} %"
-
-
 def summary_lines(
   results: pd.DataFrame,
   layers: pd.DataFrame,
-  matching: pd.DataFrame,
   claims: ClaimSettings,
 ) -> list[str]:
   """Returns the lines below the table: verdicts, matching, warnings.
 
   Args:
-    results, layers, matching: rows of results.csv, layers.csv, matching.csv.
+    results, layers: rows of results.csv and layers.csv.
     claims: what the study declared.
   """
   return [
     *verdict_lines(results, claims),
-    *matching_step_lines(matching, claims),
     *matching_lines(results, claims),
     *emptied_lines(layers),
   ]
