@@ -578,3 +578,45 @@ def test_unknown_scores_are_named_with_what_there_is(finished):
     finished[1].scores("grand")
   loaded = imp_jax.load(str(finished[0]))
   assert jnp.isfinite(loaded.scores("el2n").values).all()
+
+
+WATCHED = diet(
+  experiments=(),
+  scores__compute=("el2n", "grand", "forgetting", "vog"),
+  scores__observe="presentation",
+  scores__steps="10step",
+  scores__at_steps=("2step",),
+)
+
+
+@pytest.fixture(scope="module")
+def in_threads(tmp_path_factory):
+  results, _ = run_tiny(tmp_path_factory.mktemp("threads"), **WATCHED)
+  return results
+
+
+@pytest.mark.parametrize(
+  "execution",
+  [
+    dict(execution__replicates_at_once=2),
+    dict(execution__mode="map"),
+    dict(execution__mode="unroll"),
+    dict(execution__mode="vmap"),
+  ],
+)
+def test_scores_are_the_same_however_networks_are_executed(
+  tmp_path, in_threads, execution
+):
+  """Bit for bit alone and in company; to rounding where batched."""
+  results, _ = run_tiny(tmp_path, **WATCHED, **execution)
+  batched = execution.get("execution__mode") == "vmap"
+  for name in WATCHED["scores__compute"]:
+    a, b = (r.scores(name).values for r in (in_threads, results))
+    if batched and name != "forgetting":
+      # 1e-5 over the first steps; vog looks at step 10 too, and standardises.
+      tolerance = 1e-2 if name == "vog" else 1e-5
+      np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
+    elif batched:
+      assert np.mean(a == b) > 0.9  # an event may tip over by rounding
+    else:
+      np.testing.assert_array_equal(a, b)

@@ -53,10 +53,9 @@ def run_pretrain(context, node, replicates):
 
 
 def _pretrained(settings, run, metrics, labels, dataset) -> Artefact:
-  counts = np.bincount(labels[run.keep_index], minlength=dataset.num_classes)
-  changed = (
-    labels[run.keep_index] != np.asarray(dataset.train.labels)[run.keep_index]
-  )
+  seen = run.keep_index if settings.steps else run.keep_index[:0]
+  changed = labels[seen] != np.asarray(dataset.train.labels)[seen]
+  counts = np.bincount(labels[seen], minlength=dataset.num_classes)
   record = {
     "metrics": metrics,
     "history": run.history,
