@@ -23,10 +23,16 @@ SUFFIXES = (".npy", ".csv")
 
 
 class Imports:
-  """What files brought to a study: arrays in canonical order, by content."""
+  """What files brought to a study.
+
+  Attributes:
+    arrays: in canonical order, by the hash of their content.
+    records: of the scores among them, likewise.
+  """
 
   def __init__(self):
     self.arrays: dict[str, np.ndarray] = {}
+    self.records: dict[str, dict[str, Any]] = {}
 
   def scores(self, path: str, dataset: Dataset) -> ImportSettings:
     """Reads scores for a data set.
@@ -36,7 +42,7 @@ class Imports:
     """
     values, record = load_scores(path, dataset)
     content = _content(values)
-    self.arrays[content] = values
+    self.arrays[content], self.records[content] = values, record
     return ImportSettings(
       record["score"], content, bool(record["larger_is_harder"])
     )

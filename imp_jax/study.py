@@ -137,7 +137,7 @@ def execute(plan: Plan, progress: Progress) -> Results:
     seed=study.seed,
     execution=execution,
     progress=progress.steps,
-    imports=plan.imports.arrays,
+    imports=plan.imports,
   )
   missing = {
     node: [

@@ -374,6 +374,8 @@ def test_exported_scores_come_back(finished, tmp_path, suffix):
     **diet(scores__file=str(file), experiments=diet()["experiments"][3:]),
   )
   assert log.nodes[0] == "el2n from a file"
+  kept = again.scores("el2n").record["imported"]
+  assert kept == record and kept["definition"]["steps"] == [SCORE_STEPS]
   for name in ("easy", "hard"):
     np.testing.assert_array_equal(
       again.keep_index(name), results.keep_index(name)
@@ -558,6 +560,7 @@ def test_el2n_in_batch_mode_is_another_score(finished, tmp_path):
   )
   batch = results.scores("el2n")
   assert batch.record["definition"]["batch_size"] == 16
+  assert batch.record["bn_mode"] == "batch"
   evaluated = finished[1].scores("el2n").values
   assert not np.allclose(batch.values, evaluated, atol=1e-3)
   # Exactly reproducible whatever batches evaluation uses elsewhere.

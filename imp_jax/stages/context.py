@@ -1,13 +1,14 @@
 """What stages run with, and what they return."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
 
 from imp_jax.data.dataset import Dataset
+from imp_jax.exchange import Imports
 from imp_jax.keys import key_words, named_key
 from imp_jax.masks import init_masks, unpack_masks
 from imp_jax.models import Model
@@ -31,7 +32,7 @@ class Context:
   """What stages run with: none of it changes which numbers are meant.
 
   Attributes:
-    imports: arrays that came from files, by the hash of their content.
+    imports: what the study's files hold.
   """
 
   store: Store
@@ -39,7 +40,7 @@ class Context:
   seed: int
   execution: ExecutionSettings  # mode resolved
   progress: Callable[[int], None]
-  imports: Mapping[str, np.ndarray]
+  imports: Imports
 
   def model(self, settings: ModelSettings, conv: str | None = None) -> Model:
     conv = conv or self.execution.convolution

@@ -75,7 +75,7 @@ def _kept_examples(context, node, replicate, labels):
   if subset.kind in ("none", "all"):
     return np.arange(len(labels), dtype=np.int32)
   if subset.kind == "keep_list":
-    return context.imports[subset.content]
+    return context.imports.arrays[subset.content]
   difficulty = None
   scores = context.load(node, "scores", replicate)
   if scores:

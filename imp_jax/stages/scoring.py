@@ -102,6 +102,7 @@ def run_scores(context, node, replicates):
     "formula": score.formula,
     "larger_is_harder": SCORES[score.name].larger_is_harder,
     "networks": settings.networks,
+    "bn_mode": "batch" if score.batch_size else "eval",
     "definition": dataclasses.asdict(score),
     "fingerprint": context.dataset.fingerprint,
     "reliability": reliability(rows),
@@ -118,8 +119,9 @@ def run_imported(context, node, replicates):
     "larger_is_harder": settings.score.larger_is_harder,
     "fingerprint": context.dataset.fingerprint,
     "reliability": [],
+    "imported": context.imports.records[settings.score.content],
   }
-  values = context.imports[settings.score.content]
+  values = context.imports.arrays[settings.score.content]
   return {r: Artefact(record, arrays={"scores": values}) for r in replicates}
 
 
