@@ -13,6 +13,11 @@ import jax
 import numpy as np
 import pytest
 
+from imp_jax.data.sources import load_dataset
+from imp_jax.models import make_model
+from tests.tiny import run_tiny, tiny_config
+from tests.tiny_diet import diet
+
 
 @pytest.fixture
 def key():
@@ -28,3 +33,34 @@ def rng():
 def private_cache(tmp_path_factory):
   """Decoded data go to a folder of this test run."""
   os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+  workdir = tmp_path_factory.mktemp("finished")
+  results, log = run_tiny(workdir)
+  return workdir, results, log
+
+
+@pytest.fixture(scope="session")
+def finished_diet(tmp_path_factory):
+  workdir = tmp_path_factory.mktemp("diet")
+  results, log = run_tiny(workdir, **diet())
+  return workdir, results, log
+
+
+@pytest.fixture(scope="session")
+def mnist():
+  config = tiny_config()
+  return load_dataset(
+    "mnist1d",
+    generator_seed=config.data.generator_seed,
+    train_examples=config.data.train_examples,
+  )
+
+
+@pytest.fixture(scope="session")
+def conv1d():
+  return make_model(
+    "conv1d", num_classes=10, input_shape=(40,), width=0.25, conv="plain"
+  )

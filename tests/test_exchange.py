@@ -2,7 +2,6 @@
 
 import json
 import os
-import warnings
 
 import jax
 import numpy as np
@@ -15,9 +14,15 @@ from imp_jax.exchange import (
   load_scores,
   save_scores,
 )
+from tests.score_files import (
+  RECORD,
+  change_record,
+  in_source_order,
+  refusal,
+  saved,
+  shuffled,
+)
 from tests.tiny import random_arrays
-
-RECORD = {"score": "el2n", "larger_is_harder": True}
 
 
 @pytest.fixture
@@ -35,48 +40,6 @@ def values(rng):
   values = rng.normal(size=24).astype(np.float32)
   values[[3, 7]] = np.inf
   return values
-
-
-def in_source_order(values, dataset):
-  """The values as the source lists them; loops, to be plain."""
-  order = sorted(
-    range(len(values)), key=lambda i: dataset.train.source_index[i]
-  )
-  return np.asarray([values[i] for i in order])
-
-
-def shuffled(arrays, order):
-  inputs, labels = arrays["train"]
-  return make_dataset("y", arrays | {"train": (inputs[order], labels[order])})
-
-
-def saved(folder, values, dataset, name="s.npy", **record):
-  path = str(folder / name)
-  save_scores(path, values, dataset, RECORD | record)
-  return path
-
-
-def change_record(path, **changes):
-  """Sets fields of the record beside a file; None takes one away."""
-  file = os.path.splitext(path)[0] + ".json"
-  with open(file) as f:
-    record = json.load(f) | changes
-  with open(file, "w") as f:
-    json.dump({k: v for k, v in record.items() if v is not None}, f)
-
-
-def refusal(fn, *args):
-  """The one clear line with which bad input is refused."""
-  with warnings.catch_warnings():
-    warnings.simplefilter("error")
-    with pytest.raises((ValueError, OSError)) as error:
-      fn(*args)
-  line = str(error.value)
-  assert len(line) > 10 and "\n" not in line, line
-  return line
-
-
-# -- round trips -------------------------------------------------------------
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".csv"])
@@ -176,9 +139,6 @@ def test_imports_are_known_by_their_content(tmp_path, dataset, values):
   np.save(tmp_path / "k.npy", [2, 0])
   content, size = imports.keep_list(str(tmp_path / "k.npy"), dataset)
   assert size == 2 and imports.arrays[content].dtype == np.int32
-
-
-# -- refusals of scores ------------------------------------------------------
 
 
 def test_scores_without_a_record_are_refused(tmp_path, dataset, values):
@@ -303,6 +263,8 @@ def test_an_archive_named_npy_is_refused(tmp_path, dataset, values, whole):
 
 
 ROWS = [f"{i},0,{i}.5" for i in range(24)]
+
+
 HEADER = "source_index,label,score"
 
 
@@ -370,7 +332,8 @@ def test_saving_takes_npy_and_csv_only(tmp_path, dataset, values):
 
 def test_saving_refuses_another_number_of_scores(tmp_path, dataset, values):
   many = np.append(values, np.float32(1))
-  refusal(save_scores, str(tmp_path / "s.npy"), many, dataset, RECORD)
+  line = refusal(save_scores, str(tmp_path / "s.npy"), many, dataset, RECORD)
+  assert "each of 24 training examples, got shape (25,)" in line
 
 
 @pytest.mark.parametrize("value", [np.float32(1), float("nan")])
@@ -389,87 +352,3 @@ def test_records_are_plain_json_or_nothing_is_written(
   else:
     text = (tmp_path / "s.json").read_text()
     json.loads(text, parse_constant=no_constant)
-
-
-# -- keep lists --------------------------------------------------------------
-
-
-def listed(folder, numbers, suffix=".npy"):
-  path = str(folder / f"keep{suffix}")
-  if suffix == ".npy":
-    np.save(path, numbers)
-  else:
-    with open(path, "w") as file:
-      file.write("\n".join(["source_index", *map(str, numbers)]))
-  return path
-
-
-@pytest.mark.parametrize("suffix", [".npy", ".csv"])
-def test_keep_lists_name_positions_in_the_source(tmp_path, arrays, rng, suffix):
-  dataset = shuffled(arrays, rng.permutation(24))
-  index = load_keep_list(listed(tmp_path, [20, 3, 11], suffix), dataset)
-  assert index.dtype == np.int32 and (np.diff(index) > 0).all()
-  assert sorted(dataset.train.source_index[index]) == [3, 11, 20]
-  whole = load_keep_list(listed(tmp_path, [2.0, 1.0], suffix), dataset)
-  assert sorted(dataset.train.source_index[whole]) == [1, 2]
-  all_of_it = load_keep_list(listed(tmp_path, range(24), suffix), dataset)
-  np.testing.assert_array_equal(all_of_it, np.arange(24))
-
-
-@pytest.mark.parametrize(
-  "numbers,message",
-  [
-    ([1, 5, 1], "lists an example twice"),
-    ([1, 24], "24 is no training example; they are 24 in 0..23"),
-    ([1, -1], "-1 is no training example"),
-    ([1, 2**40], "1099511627776 is no training example"),
-    ([1.5, 2.0], "must list whole numbers"),
-    ([np.nan, 2.0], "must list whole numbers"),
-    (np.zeros(0, np.int64), "lists no example"),
-    ([[1, 2]], "one column of numbers, got int64 of shape (1, 2)"),
-    (np.ones(24, bool), "one column of numbers, got bool"),
-    (["a"], "one column of numbers"),
-  ],
-)
-def test_lists_of_no_training_examples_are_refused(
-  tmp_path, dataset, numbers, message
-):
-  path = listed(tmp_path, numbers)
-  line = refusal(load_keep_list, path, dataset)
-  assert message in line and path in line
-
-
-def test_an_infinity_in_a_keep_list_is_refused(tmp_path, dataset):
-  line = refusal(load_keep_list, listed(tmp_path, [1.0, np.inf]), dataset)
-  assert "must list whole numbers" in line
-
-
-def test_examples_set_apart_for_validation_are_not_to_be_kept(
-  tmp_path, dataset
-):
-  left = with_valid_split(dataset, 7, jax.random.key(0))
-  gone = int(left.splits["valid"].source_index[0])
-  line = refusal(load_keep_list, listed(tmp_path, [gone]), left)
-  assert f"{gone} is no training example; they are 17 in" in line
-
-
-def test_a_record_beside_a_keep_list_must_name_these_data(tmp_path, dataset):
-  path = listed(tmp_path, [1, 2])
-  file = tmp_path / "keep.json"
-  for record in ({}, {"fingerprint": dataset.fingerprint}):
-    file.write_text(json.dumps(record))
-    assert len(load_keep_list(path, dataset)) == 2
-  file.write_text(json.dumps({"fingerprint": "abc"}))
-  line = refusal(load_keep_list, path, dataset)
-  assert "abc" in line and dataset.fingerprint in line
-  file.write_text(json.dumps({"source_order": "abc"}))
-  assert "another source's order" in refusal(load_keep_list, path, dataset)
-  file.write_text("[")
-  assert "is no JSON" in refusal(load_keep_list, path, dataset)
-
-
-def test_a_csv_keep_list_needs_its_column(tmp_path, dataset):
-  path = listed(tmp_path, [1], ".csv")
-  (tmp_path / "keep.csv").write_text("index\n1\n")
-  line = refusal(load_keep_list, path, dataset)
-  assert "lacks the column 'source_index'; has index" in line

@@ -1,5 +1,7 @@
 """Tiny studies for tests: a small network, few steps, any change on top."""
 
+import shutil
+
 from configs import mnist1d
 from imp_jax.data.dataset import make_dataset
 from imp_jax.study import Progress, execute, prepare
@@ -55,3 +57,8 @@ def random_arrays(rng, *, train=24, test=10, shape=(8, 8, 3), classes=3):
 
 def random_dataset(rng, **options):
   return make_dataset("random", random_arrays(rng, **options))
+
+
+def copy_of(finished, tmp_path):
+  """A copy of a finished workdir, to go on in."""
+  return shutil.copytree(finished[0], tmp_path / "copy")
