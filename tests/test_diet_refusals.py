@@ -64,10 +64,13 @@ def test_scores_of_other_data_are_refused(finished_diet, tmp_path, mnist):
       "unknown scores.never_learned 'never'; known: inf, max, zero",
     ),
     (dict(scores__model__name="resnet20"), "resnet20 takes images"),
-    (dict(scores__optim__momentum=1.0), r"optim.momentum must be in \[0, 1\)"),
+    (
+      dict(scores__optim__momentum=1.0),
+      r"scores.optim.momentum must be in \[0, 1\)",
+    ),
     (
       dict(pretrain__optim__learning_rate=-1.0),
-      "optim.learning_rate must be at least 0",
+      "pretrain.optim.learning_rate must be at least 0",
     ),
   ],
 )

@@ -51,7 +51,10 @@ def resolve_pretrain(
       f"pretrain.steps='0step', not {steps} steps"
     )
   optim = resolve_optim(
-    _overlaid(config.optim, config.pretrain.optim), base.steps_of, base.steps
+    _overlaid(config.optim, config.pretrain.optim),
+    base.steps_of,
+    base.steps,
+    "pretrain.optim",
   )
   settings = _subset(config, noise, dataset, imports)
   scoring = None
@@ -121,7 +124,7 @@ def resolve_scoring(
   training = ScoreTraining(
     model=resolve_model(_overlaid(config.model, scores.model), dataset),
     stream=base.stream,
-    optim=resolve_optim(optim, base.steps_of, total),
+    optim=resolve_optim(optim, base.steps_of, total, "scores.optim"),
     noise=noise if config.pretrain.noise.scoring else NO_NOISE,
   )
   model_of(training.model, dataset, config.execution.convolution)

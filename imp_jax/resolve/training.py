@@ -101,28 +101,40 @@ def _stream(data, dataset) -> StreamSettings:
 
 
 def resolve_optim(
-  optim: Any, steps: Callable[[str, str], int], total: int
+  optim: Any,
+  steps: Callable[[str, str], int],
+  total: int,
+  group: str = "optim",
 ) -> OptimSettings:
-  """Returns the optimiser's numbers; a cosine ends after `total` steps."""
-  milestones = tuple(steps(d, "optim.milestones") for d in optim.milestones)
+  """Returns an optimiser's numbers.
+
+  Args:
+    optim: the config's group of fields.
+    steps: (duration, field) -> steps.
+    total: a cosine ends after so many steps.
+    group: the name that messages give it.
+  """
+  milestones = tuple(steps(d, f"{group}.milestones") for d in optim.milestones)
   if list(milestones) != sorted(set(milestones)):
-    raise ValueError(f"optim.milestones must increase, got {milestones}")
-  one_of("optim.schedule", optim.schedule, ("milestones", "cosine"))
-  at_least("optim.loss_scale", optim.loss_scale, 1)
+    raise ValueError(f"{group}.milestones must increase, got {milestones}")
+  one_of(f"{group}.schedule", optim.schedule, ("milestones", "cosine"))
+  at_least(f"{group}.loss_scale", optim.loss_scale, 1)
   for field in ("learning_rate", "milestone_factor", "weight_decay"):
-    at_least(f"optim.{field}", optim[field], 0)
+    at_least(f"{group}.{field}", optim[field], 0)
   if not 0 <= optim.momentum < 1:
-    raise ValueError(f"optim.momentum must be in [0, 1), got {optim.momentum}")
+    raise ValueError(
+      f"{group}.momentum must be in [0, 1), got {optim.momentum}"
+    )
   cosine = optim.schedule == "cosine"
   return OptimSettings(
     learning_rate=float(optim.learning_rate),
     milestones=() if cosine else milestones,
     factor=float(optim.milestone_factor),
-    warmup=steps(optim.warmup, "optim.warmup"),
+    warmup=steps(optim.warmup, f"{group}.warmup"),
     cosine_steps=total if cosine else 0,
     momentum=float(optim.momentum),
     nesterov=bool(optim.nesterov),
     weight_decay=float(optim.weight_decay),
-    decay_on=one_of("optim.decay_on", optim.decay_on, DECAY_ON),
+    decay_on=one_of(f"{group}.decay_on", optim.decay_on, DECAY_ON),
     loss_scale=float(optim.loss_scale),
   )
