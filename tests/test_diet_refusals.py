@@ -66,7 +66,7 @@ def test_scores_of_other_data_are_refused(finished_diet, tmp_path, mnist):
     (dict(scores__model__name="resnet20"), "resnet20 takes images"),
     (
       dict(scores__optim__momentum=1.0),
-      r"scores.optim.momentum must be in \[0, 1\)",
+      "scores.optim.momentum must be in",
     ),
     (
       dict(pretrain__optim__learning_rate=-1.0),
