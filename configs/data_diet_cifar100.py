@@ -5,8 +5,9 @@
 
 None, all, and 3,200 random, easy or hard examples (EL2N) at t_r = 200;
 all-400; 20 levels, 4 replicates: a GPU's work, not run yet. Variants, joined by
-commas: `:sizes` (the paper's eight subset sizes), `:quick` (minutes on two CPU
-cores), `:smoke` (seconds), `:composer` and `:openlth`.
+commas: `:sizes` (the paper's eight subset sizes), `:steps` (t_r = 50 and 100
+too), `:quick` (a small one, for a CPU), `:smoke` (seconds), `:composer` and
+`:openlth`.
 An .npz instead: --config.data.source=npz --config.data.path=FILE.
 """
 

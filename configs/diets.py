@@ -20,26 +20,49 @@ def get_diet(name: str, arg: str):
   Args:
     name: "cifar10", "cifar100" or "cinic10".
     arg: variants joined by commas: "sizes" (every size of the paper's, not
-      3,200 alone), the reductions and the presets.
+      3,200 alone), "steps" (t_r = 50 and 100 too), the reductions and the
+      presets.
   """
-  variants = words(arg, ("sizes", *REDUCTIONS, *PRESETS))
+  variants = words(arg, ("sizes", "steps", *REDUCTIONS, *PRESETS))
   config = get_recipe(name, variants)
   config.name = study_name(f"data-diet-{name}", variants)
   steps, sizes, size, level = 200, SIZES, 3200, 10
   if "quick" in variants:
-    steps, sizes, size, level = 10, (160, 320), 320, 2
+    steps, sizes, size, level = 8, (160, 320), 320, 2
   if "smoke" in variants:
-    steps, sizes, size, level = 1, (4, 10), 10, 2
+    steps, sizes, size, level = 1, (4, 10), 10, 1
   every = sizes if "sizes" in variants else (size,)
+  fewer = ()
+  if "steps" in variants and "smoke" not in variants:
+    fewer = (steps // 4, steps // 2)
   config.experiments = (
     everything("none", "0step"),
     everything(f"all-{steps}", f"{steps}step"),
     everything(f"all-{2 * steps}", f"{2 * steps}step"),
     *(subset(kind, s, f"{steps}step") for s in every for kind in KINDS),
+    *(e for t_r in fewer for e in _at(t_r, size)),
   )
-  config.claims.rewinding = {
+  claims = config.claims
+  claims.rewinding = {
     "treatments": (f"all-{steps}",),
     "baseline": "none",
     "level": level,
   }
+  claims.little_data = {
+    "comparisons": ((f"random-{size}", f"all-{steps}"),),
+    "none": "none",
+    "level": level,
+  }
+  claims.easy_data = {
+    "comparisons": ((f"easy-{size}", f"random-{size}", f"all-{steps}"),),
+    "level": level,
+  }
   return config
+
+
+def _at(t_r, size):
+  """All and each kind of subset at another t_r, which their names tell."""
+  yield everything(f"all-{t_r}", f"{t_r}step")
+  for kind in KINDS:
+    own = {"name": f"{kind}-{size}-at-{t_r}"}
+    yield subset(kind, size, f"{t_r}step") | own

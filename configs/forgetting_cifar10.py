@@ -27,14 +27,14 @@ def get_config(arg: str = ""):
   config = get_recipe("cifar10", variants)
   config.name = study_name("forgetting-cifar10", variants)
   config.scores.update(
-    steps="78000step",
-    at_steps=("7800step",),
+    steps="200ep",
+    at_steps=("20ep",),
     observe="presentation",
     never_learned="inf",
   )
   # Milestones after 60, 120 and 160 of 200 epochs, as by Paul et al. 2021.
   config.scores.optim.update(
-    milestones=("23400step", "46800step", "62400step"), milestone_factor=0.2
+    milestones=("60ep", "120ep", "160ep"), milestone_factor=0.2
   )
   steps, size, level = 200, 3200, 10
   if "quick" in variants:

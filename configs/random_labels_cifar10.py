@@ -36,7 +36,7 @@ def get_config(arg: str = ""):
   )
   config.experiments = (
     everything("none", "0step"),
-    *clean,
+    *(e | {"pretrain.noise.fraction": 0.0} for e in clean),
     *(
       e
       | {

@@ -38,7 +38,7 @@ def get_recipe(name: str, variants: set[str]) -> ConfigDict:
   config.claims.margin = 0.005
   # EL2N's networks: 20 epochs of a ResNet-18, trained as by Paul et al. 2021
   # (arXiv 2107.07075).
-  config.scores.update(networks=16, steps="7800step")
+  config.scores.update(networks=16, steps="20ep")
   config.scores.model.name = "resnet18"
   config.scores.optim.update(nesterov=True, weight_decay=5e-4)
   if name == "cifar10":
@@ -113,4 +113,8 @@ def subset(kind: str, size: int, steps: str, **fields: Any) -> dict[str, Any]:
 
 def everything(name: str, steps: str) -> dict[str, Any]:
   """Returns the experiment that pre-trains on all examples for t_r."""
-  return {"name": name, "pretrain.steps": steps}
+  return {
+    "name": name,
+    "pretrain.steps": steps,
+    "pretrain.subset.kind": "all",
+  }

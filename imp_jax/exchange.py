@@ -2,12 +2,15 @@
 
 FILE.npy   numbers in the order of the source's training examples
 FILE.csv   the same as columns source_index, label, score
-FILE.json  the record: at least {"score", "larger_is_harder", "fingerprint"}
+FILE.json  the record: at least {"score", "larger_is_harder", "fingerprint"};
+           "order" must be "source" if it says one, and "content", a hash of
+           the scores, must be theirs
 """
 
 import hashlib
 import io
 import json
+import re
 import zipfile
 from typing import Any
 
@@ -16,7 +19,7 @@ import pandas as pd
 from etils import epath
 
 from imp_jax.data.dataset import Dataset
-from imp_jax.settings import ImportSettings
+from imp_jax.settings import NAME, ImportSettings
 from imp_jax.store import replace_file
 
 SUFFIXES = (".npy", ".csv")
@@ -44,7 +47,10 @@ class Imports:
     content = _content(values)
     self.arrays[content], self.records[content] = values, record
     return ImportSettings(
-      record["score"], content, bool(record["larger_is_harder"])
+      record["score"],
+      dataset.fingerprint,
+      content,
+      record["larger_is_harder"],
     )
 
   def keep_list(self, path: str, dataset: Dataset) -> tuple[str, int]:
@@ -68,11 +74,12 @@ def save_scores(
     path: ends in .npy or .csv; the record goes to the same name in .json.
     values: float[examples] in canonical order.
     dataset: whose training examples they score.
-    record: what they are; the data's fingerprint and order are put in.
+    record: what they are; the data's fingerprint and order, and the hash of
+      the scores, are put in.
 
   Raises:
     ValueError, TypeError: no such suffix, not one value per training example,
-      or a record that is no JSON; nothing is written.
+      or a record of other data or that is no JSON; nothing is written.
   """
   file = _checked_suffix(path)
   train = dataset.train
@@ -81,10 +88,17 @@ def save_scores(
       f"scores must be one number for each of {len(train)} training examples, "
       f"got shape {np.shape(values)}"
     )
+  _check_same_data(
+    {"fingerprint": record.get("fingerprint", dataset.fingerprint)},
+    dataset,
+    "the record of the scores to save",
+  )
   record = record | {
     "fingerprint": dataset.fingerprint,
+    "order": "source",
     "source_order": train.source_order,
     "examples": len(train),
+    "content": _content(np.asarray(values, np.float32)),
   }
   # Before anything is written.
   text = json.dumps(record, indent=1, allow_nan=False)
@@ -141,6 +155,11 @@ def load_scores(
         f"{what}: its record must have {key!r}, a {kind.__name__}, got "
         f"{record.get(key)!r}"
       )
+  if not re.fullmatch(NAME, record["score"]):
+    raise ValueError(
+      f"{what}: its record's score must be a name of letters, digits, . + = - "
+      f"_, got {record['score']!r}"
+    )
   _check_same_data(record, dataset, what)
   if len(values) != len(dataset.train):
     raise ValueError(
@@ -153,7 +172,13 @@ def load_scores(
       f"{what}: scores must be float32 numbers or +inf; {wrong} are NaN, -inf "
       "or larger"
     )
-  return _canonical(values, positions, dataset, what), record
+  canonical = _canonical(values, positions, dataset, what)
+  if record.get("content", content := _content(canonical)) != content:
+    raise ValueError(
+      f"{what}: these are not the scores of its record, whose content is "
+      f"{record['content']}, theirs {content}"
+    )
+  return canonical, record
 
 
 def load_keep_list(path: str, dataset: Dataset) -> np.ndarray:
@@ -191,6 +216,38 @@ def load_keep_list(path: str, dataset: Dataset) -> np.ndarray:
   if len(set(listed.tolist())) < len(listed):
     raise ValueError(f"{what}: lists an example twice")
   return np.sort([place[int(s)] for s in listed]).astype(np.int32)
+
+
+def save_keep_list(path: str, keep_index: np.ndarray, dataset: Dataset) -> None:
+  """Writes examples to keep as positions in the source, with a record.
+
+  Args:
+    path: ends in .npy or .csv.
+    keep_index: canonical indices into the training examples, e.g. of
+      `Results.keep_index`.
+    dataset: whose training examples they are.
+
+  Raises:
+    ValueError: no such suffix.
+  """
+  file = _checked_suffix(path)
+  train = dataset.train
+  positions = np.sort(train.source_index[keep_index])
+  if file.suffix == ".npy":
+    buffer = io.BytesIO()
+    np.save(buffer, positions, allow_pickle=False)
+    data = buffer.getvalue()
+  else:
+    table = pd.DataFrame({"source_index": positions})
+    data = table.to_csv(index=False).encode()
+  record = {
+    "fingerprint": dataset.fingerprint,
+    "order": "source",
+    "source_order": train.source_order,
+  }
+  text = json.dumps(record, indent=1)
+  replace_file(file.with_suffix(".json"), text.encode())
+  replace_file(file, data)
 
 
 def _read_numbers(file, what, column):
@@ -240,6 +297,11 @@ def _canonical(values, positions, dataset, what):
 
 
 def _check_same_data(record, dataset, what):
+  if record.get("order", "source") != "source":
+    raise ValueError(
+      f"{what}: it is in {record['order']} order, not the source's; "
+      "exchange.save_scores and save_keep_list write that"
+    )
   for key, ours in (
     ("fingerprint", dataset.fingerprint),
     ("source_order", dataset.train.source_order),

@@ -1,7 +1,7 @@
 """Nodes: a stage with its settings and inputs, and its identity."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 from imp_jax.settings import (
@@ -10,6 +10,7 @@ from imp_jax.settings import (
   NoiseSettings,
   OptimSettings,
   ScoreSettings,
+  ScoreTraining,
   StreamSettings,
   SubsetSettings,
 )
@@ -124,6 +125,7 @@ class Node:
     settings: one of the dataclasses above; every field enters the identity.
     inputs: (name, node) pairs.
     label: for people; it enters nothing.
+    recipe: of a score, the whole training it is taken from; nor does this.
     key: hash of the stage, its VERSION, its settings and its inputs' keys.
       Nodes are equal iff their keys are.
   """
@@ -131,6 +133,9 @@ class Node:
   settings: Any = dataclasses.field(compare=False)
   inputs: tuple[tuple[str, "Node"], ...] = dataclasses.field(compare=False)
   label: str = dataclasses.field(compare=False)
+  recipe: ScoreTraining | None = dataclasses.field(
+    default=None, compare=False, kw_only=True
+  )
   key: str = dataclasses.field(init=False)
 
   def __post_init__(self):
@@ -175,7 +180,11 @@ class Node:
     return content_id(self.key, seed, replicate)
 
 
-def checkpoint_id(nodes: Sequence[Node], seed: int, replicate: int) -> str:
-  """Returns the identity of what one replicate of nodes run together keeps."""
-  ids = sorted(node.object_id(seed, replicate) for node in nodes)
-  return ids[0] if len(ids) == 1 else content_id(ids)
+def checkpoint_id(node: Node, seed: int, replicate: int) -> str:
+  """Returns the identity of what an interrupted replicate of a node keeps.
+
+  Scores of one recipe share it, since they share their training.
+  """
+  if node.recipe is None:
+    return node.object_id(seed, replicate)
+  return content_id("scoring", dataclasses.asdict(node.recipe), seed, replicate)

@@ -61,11 +61,13 @@ class Watch(Protocol):
   """What looks at runs while they train.
 
   Attributes:
+    names: of what it gathers; a checkpoint that lacks one of them is no use.
     steps: absolute steps at which it is called, 0 included if need be.
     presented: what looks at the examples that each step presents, or None; see
       `training.train_steps`.
   """
 
+  names: tuple[str, ...]
   steps: tuple[int, ...]
   presented: Any
 
@@ -105,11 +107,15 @@ class Trainer:
     A run whose loss or weights stop being finite keeps the state before that
     chunk as its checkpoint and gets a `failure`; the others go on.
     """
+    names = self.watch.names if self.watch else ()
+    fresh = []
     for run in runs:
       start = int(run.state.step)
-      if not _restore(run) and self.watch and start in self.watch.steps:
-        self.watch(start, [run])
+      if not _restore(run, names):
+        fresh.append(run)
       self.progress(int(run.state.step) - start)
+    if fresh and self.watch and start in self.watch.steps:
+      self.watch(start, fresh)
     # Runs go in lockstep; a kill between two checkpoints may have set some
     # back, and those go by themselves.
     for step in sorted({int(run.state.step) for run in runs}):
@@ -157,7 +163,7 @@ class Trainer:
             f"{runs[i].name}: loss or weights not finite between steps "
             f"{step} and {step + count}; last good state kept at step {step}"
           )
-          _save(runs[i])
+          self._save(runs[i])
         else:
           runs[i].state = replicate_slice(state, i)
           runs[i].history.append(
@@ -182,8 +188,18 @@ class Trainer:
       waited = time.monotonic() - saved_at
       if step < stop and waited >= self.execution.checkpoint_seconds:
         for i in alive:
-          _save(runs[i])
+          self._save(runs[i])
         saved_at = time.monotonic()
+
+  def _save(self, run: Run) -> None:
+    names = self.watch.names if self.watch else ()
+    record = {"history": run.history, "watching": list(names)}
+    tree = state_tree(run.state)
+    if run.watched:
+      tree["watched"] = jax.device_get(run.watched)
+    if run.state.watched:
+      tree["presented"] = jax.device_get(run.state.watched)
+    run.checkpoint.save(int(run.state.step), Artefact(record, tree))
 
   def _evaluate(self, runs, split) -> list[dict[str, float]]:
     part = self.dataset.splits[split]
@@ -265,33 +281,27 @@ def state_tree(state: TrainState) -> PyTree:
   return network_tree(state) | {"momentum": momentum}
 
 
-def _save(run: Run) -> None:
-  record = {"history": run.history}
-  tree = state_tree(run.state)
-  if run.watched:
-    tree["watched"] = jax.device_get(run.watched)
-  if run.state.watched:
-    tree["presented"] = jax.device_get(run.state.watched)
-  run.checkpoint.save(int(run.state.step), Artefact(record, tree))
-
-
-def _restore(run: Run) -> bool:
-  """Goes on from the run's checkpoint; False if it has none."""
+def _restore(run: Run, names: Sequence[str]) -> bool:
+  """Goes on from the run's checkpoint; False if it has none of any use."""
   found = run.checkpoint.restore()
-  if found:
-    step, artefact = found
-    assert artefact.tree is not None  # a checkpoint, by construction
-    run.watched = artefact.tree.pop("watched", {})
-    tree = jax.tree.map(jnp.asarray, artefact.tree)
-    run.state = run.state.replace(
-      step=jnp.int32(step),
-      params=tree["params"],
-      batch_stats=tree["batch_stats"],
-      opt_state=init_opt_state(tree["params"], tree["momentum"]),
-      watched=tree.get("presented", run.state.watched),
-    )
-    run.history = list(artefact.record["history"])
-  return found is not None
+  if not found:
+    return False
+  step, artefact = found
+  if not set(names) <= set(artefact.record["watching"]):
+    run.checkpoint.clear()
+    return False
+  assert artefact.tree is not None  # a checkpoint, by construction
+  run.watched = artefact.tree.pop("watched", {})
+  tree = jax.tree.map(jnp.asarray, artefact.tree)
+  run.state = run.state.replace(
+    step=jnp.int32(step),
+    params=tree["params"],
+    batch_stats=tree["batch_stats"],
+    opt_state=init_opt_state(tree["params"], tree["momentum"]),
+    watched={name: tree["presented"][name] for name in run.state.watched},
+  )
+  run.history = list(artefact.record["history"])
+  return True
 
 
 def make_recipe(optim: OptimSettings) -> Recipe:

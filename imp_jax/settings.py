@@ -5,6 +5,9 @@ import dataclasses
 from imp_jax.data.dataset import Dataset
 from imp_jax.models import Model, make_model
 
+# What names of studies, experiments and scores look like: they name files too.
+NAME = r"\w[\w.+=-]*"
+
 
 @dataclasses.dataclass(frozen=True)
 class ModelSettings:
@@ -45,6 +48,13 @@ class OptimSettings:
   weight_decay: float
   decay_on: str
   loss_scale: float
+
+
+def optim_before(optim: OptimSettings, steps: int) -> OptimSettings:
+  """Returns an optimiser's settings as far as the first `steps` steps see."""
+  milestones = tuple(m for m in optim.milestones if m < steps)
+  factor = optim.factor if milestones else 1.0
+  return dataclasses.replace(optim, milestones=milestones, factor=factor)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,11 +112,15 @@ class ScoreSettings:
     window, never_learned: of the streams that have them, else 0 and "".
     batch_size: BatchNorm normalises by scored batches of this size; 0 = by its
       running statistics.
-    training: None for a score that needs no network.
+    training: as far as `last_step` sees it; None for a score that needs no
+      network.
+    fingerprint: the data's.
+    constants: the normalisation's, where nothing else says them.
   """
 
   name: str
   formula: int
+  fingerprint: str
   steps: tuple[int, ...] = ()
   every: int = 0
   stop: int = 0
@@ -114,6 +128,7 @@ class ScoreSettings:
   never_learned: str = ""
   batch_size: int = 0
   training: ScoreTraining | None = None
+  constants: tuple[float, ...] = ()
 
   @property
   def last_step(self) -> int:
@@ -130,16 +145,22 @@ class ImportSettings:
   """Scores from a file: their content's hash and what its record says."""
 
   name: str
+  fingerprint: str
   content: str
   larger_is_harder: bool
 
 
 @dataclasses.dataclass(frozen=True)
 class ScoringSettings:
-  """A score averaged over `networks` networks; 1 for one from a file."""
+  """A score averaged over `networks` networks; 1 for one from a file.
+
+  `recipe` is the whole training, beyond what the score itself sees of it:
+  scores of one recipe come from one training.
+  """
 
   score: ScoreSettings | ImportSettings
   networks: int
+  recipe: ScoreTraining | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -23,7 +23,7 @@ from imp_jax.resolve import check_before_loading, resolve
 from imp_jax.results import Results
 from imp_jax.runs import Failure
 from imp_jax.settings import Study
-from imp_jax.stages import Context, run_nodes
+from imp_jax.stages import Context, check_presentations, run_nodes
 from imp_jax.store import Store
 from imp_jax.tickets import (
   Ticket,
@@ -115,6 +115,9 @@ def prepare(config: Any, workdir: str) -> Plan:
   check_same_meaning(store, study)
   scores = score_nodes(study)
   nodes = nodes_in_order(tickets, tuple(scores.values()), study.replicates)
+  for node, count in nodes.items():
+    if isinstance(node.settings, Score):
+      check_presentations(node, study.seed, count, len(dataset.train))
   if not study.execution.mix:
     check_same_execution(store, study, nodes)
   return Plan(study, dataset, store, tickets, scores, nodes, imports)
@@ -149,52 +152,70 @@ def execute(plan: Plan, progress: Progress) -> Results:
   }
   for warning in store.take_warnings():
     progress.warn(warning)
-  for node, count in plan.nodes.items():  # of a run killed between the two
-    for r in set(range(count)) - set(missing[node]):
-      store.checkpoint(node.object_id(study.seed, r)).clear()
   _write_meaning(plan)  # claims are on record before their numbers
   jobs = list(_jobs(missing))
+  _clear_checkpoints(plan, jobs)
   progress.begin(sum(len(job.replicates) * job.steps for job in jobs))
   failures: dict[tuple[Node, int], str] = {}
   try:
     for job in jobs:
       ready = [r for r in job.replicates if not _lacks_input(job, r, failures)]
       for r in set(job.replicates) - set(ready):
-        failures |= {(node, r): "" for node in job.nodes}  # named elsewhere
+        failures |= {(node, r): "" for node in job.nodes}
         progress.steps(job.steps)
       _run_job(context, job.nodes, ready, failures, progress)
   finally:
-    _write_study(plan, [m for m in dict.fromkeys(failures.values()) if m])
+    _write_study(plan, _failure_lines(failures))
   return Results(store, study.name)
 
 
 def _jobs(missing: Mapping[Node, Sequence[int]]) -> Iterator[Job]:
   """Yields what is to be run, in order.
 
-  Scores of equal training are one job for the networks that lack the same of
-  them, so that they cost one training.
+  Scores of one recipe are one job for the networks that lack the same of them,
+  so that they cost one training.
   """
   begun = set()
   for node, replicates in missing.items():
-    settings = node.settings
-    if not isinstance(settings, Score) or not settings.score.training:
+    if node.recipe is None:
       yield Job((node,), list(replicates))
       continue
-    if settings.score.training in begun:
+    if node.recipe in begun:
       continue
-    begun.add(settings.score.training)
-    siblings = [
-      n
-      for n in missing
-      if isinstance(n.settings, Score)
-      and n.settings.score.training == settings.score.training
-    ]
+    begun.add(node.recipe)
+    siblings = [n for n in missing if n.recipe == node.recipe]
     groups: dict[tuple[Node, ...], list[int]] = {}
     for r in sorted({r for n in siblings for r in missing[n]}):
       lacking = tuple(n for n in siblings if r in missing[n])
       groups.setdefault(lacking, []).append(r)
     for nodes, networks in groups.items():
       yield Job(nodes, networks)
+
+
+def _failure_lines(failures: Mapping[tuple[Node, int], str]) -> list[str]:
+  """Why what failed did, then what was not run for want of it."""
+  lines = [message for message in dict.fromkeys(failures.values()) if message]
+  unrun: dict[str, list[int]] = {}
+  for (node, r), message in failures.items():
+    if not message:
+      unrun.setdefault(node.label, []).append(r)
+  return lines + [
+    f"not run for want of these: {label}, replicates "
+    f"{', '.join(map(str, sorted(replicates)))}"
+    for label, replicates in unrun.items()
+  ]
+
+
+def _clear_checkpoints(plan: Plan, jobs: Sequence[Job]) -> None:
+  """Removes what a run left that was killed between an artefact and its end."""
+  seed = plan.study.seed
+  wanted = {
+    checkpoint_id(job.nodes[0], seed, r) for job in jobs for r in job.replicates
+  }
+  for node, count in plan.nodes.items():
+    for r in range(count):
+      if (kept := checkpoint_id(node, seed, r)) not in wanted:
+        plan.store.checkpoint(kept).clear()
 
 
 def _lacks_input(job, replicate, failures) -> bool:
@@ -219,7 +240,7 @@ def _run_job(context, nodes, replicates, failures, progress):
         store.save(node.object_id(seed, r), outcome)
     for r in chunk:
       if not any((node, r) in failures for node in nodes):
-        store.checkpoint(checkpoint_id(nodes, seed, r)).clear()
+        store.checkpoint(checkpoint_id(nodes[0], seed, r)).clear()
 
 
 def _write_meaning(plan: Plan) -> None:

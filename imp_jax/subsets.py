@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 
+import jax
 import numpy as np
 from jaxtyping import Float, Int
 
 from imp_jax.data.batches import permutation, random_bits
+from imp_jax.keys import key_words, named_key
 
 # "none": no pre-training; "all": every example; "random"; "easy" and "hard":
 # a window from that end of the difficulty order; "ccs": coverage-centric
@@ -134,6 +136,11 @@ def difficulty_order(
 ) -> Int[np.ndarray, " n"]:
   """Returns the positions by ascending value, ties by a keyed permutation."""
   return np.lexsort((permutation(len(values), tie_words), values))
+
+
+def noise_words(seed: int) -> tuple[int, ...]:
+  """Returns the words of the key that draws a study's label noise."""
+  return key_words(named_key(jax.random.key(seed), "label_noise"))
 
 
 def noisy_labels(

@@ -20,6 +20,7 @@ from imp_jax.settings import (
   ScoringSettings,
   Study,
   SubsetSettings,
+  optim_before,
 )
 
 
@@ -60,7 +61,9 @@ def scoring_node(scoring: ScoringSettings) -> Node:
   score = scoring.score
   if isinstance(score, ImportSettings):
     return Node(ImportedScores(score), (), f"{score.name} from a file")
-  network = Node(Score(score), (), f"{score.name} per network")
+  network = Node(
+    Score(score), (), f"{score.name} per network", recipe=scoring.recipe
+  )
   return Node(
     Scores(scoring.networks),
     (("networks", network),),
@@ -71,16 +74,27 @@ def scoring_node(scoring: ScoringSettings) -> Node:
 def score_nodes(study: Study) -> dict[str, Node]:
   """Returns every score of a study by name, each once.
 
-  A second score of one name (another recipe) has its key's head beside it.
+  A name says what is noteworthy of a score: "el2n", "el2n-noise10",
+  "el2n-file"; a second score of one name has its key's head beside it.
   """
   wanted = [e.pretrain.scoring for e in study.experiments]
   found: dict[str, Node] = {}
   for scoring in (*filter(None, wanted), *study.scores):
-    node, name = scoring_node(scoring), scoring.score.name
-    if node in found.values():
-      continue
-    found[name if name not in found else f"{name}-{node.key[:6]}"] = node
+    node, name = scoring_node(scoring), _score_name(scoring)
+    if node not in found.values():
+      found[name if name not in found else f"{name}-{node.key[:6]}"] = node
   return found
+
+
+def _score_name(scoring: ScoringSettings) -> str:
+  score = scoring.score
+  if isinstance(score, ImportSettings):
+    return f"{score.name}-file"
+  noise = score.training.noise if score.training else NO_NOISE
+  if not noise.fraction:
+    return score.name
+  kind = "" if noise.kind == "redrawn" else f"-{noise.kind}"
+  return f"{score.name}-noise{100 * noise.fraction:g}{kind}"
 
 
 def nodes_in_order(
@@ -117,7 +131,7 @@ def _pretrain_node(e) -> Node:
     Pretrain(
       model=e.model,
       stream=e.stream,
-      optim=_before(p.optim, p.steps),
+      optim=optim_before(p.optim, p.steps),
       steps=p.steps,
       draw=0,
       subset=p.subset,
@@ -135,7 +149,7 @@ def _fresh_node(e, draw) -> Node:
     Pretrain(
       model=e.model,
       stream=e.stream,
-      optim=_before(e.optim, 0),
+      optim=optim_before(e.optim, 0),
       steps=0,
       draw=draw,
       subset=SubsetSettings("none", 0),
@@ -204,10 +218,3 @@ def _controls(e, pretrain, masks, level) -> Iterator[Ticket]:
     fresh = _fresh_node(e, level)
     trained = _train_node(e, fresh, masks, level=level)
     yield Ticket(e.name, "reinit", level, pretrain, trained, masks)
-
-
-def _before(optim, steps):
-  """The optimiser's settings as far as the first `steps` steps can see them."""
-  return dataclasses.replace(
-    optim, milestones=tuple(m for m in optim.milestones if m < steps)
-  )

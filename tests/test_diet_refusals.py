@@ -14,7 +14,11 @@ def test_scores_of_other_data_are_refused(finished_diet, tmp_path, mnist):
   with pytest.raises(ValueError, match="it is of other data.*fingerprint is"):
     run_tiny(
       tmp_path / "w",
-      **diet(scores__file=str(file), data__generator_seed=1),
+      **diet(
+        scores__file=str(file),
+        pretrain__subset__score="file",
+        data__generator_seed=1,
+      ),
     )
   short = str(tmp_path / "short.npy")
   save_scores(
@@ -22,7 +26,9 @@ def test_scores_of_other_data_are_refused(finished_diet, tmp_path, mnist):
   )
   np.save(short, np.zeros(79))
   with pytest.raises(ValueError, match="79 scores for 80 training examples"):
-    run_tiny(tmp_path / "w", **diet(scores__file=short))
+    run_tiny(
+      tmp_path / "w", **diet(scores__file=short, pretrain__subset__score="file")
+    )
   assert not (tmp_path / "w" / "objects").exists()
 
 
@@ -46,10 +52,18 @@ def test_scores_of_other_data_are_refused(finished_diet, tmp_path, mnist):
       "scores.bn_mode='batch' is defined for el2n, not for grand",
     ),
     (
-      dict(scores__file="scores.npz"),
+      dict(scores__file="scores.npz", pretrain__subset__score="file"),
       "are .npy or .csv files, got",
     ),
-    (dict(scores__file="none.npy"), "scores.file none.npy: no such file"),
+    (
+      dict(scores__file="none.npy", pretrain__subset__score="file"),
+      "scores.file none.npy: no such file",
+    ),
+    (dict(scores__file="none.npy"), "no subset asks for it by"),
+    (
+      dict(pretrain__subset__score="file"),
+      "pretrain.subset.score='file' needs scores.file",
+    ),
     (dict(scores__steps="many"), "scores.steps must be a duration"),
     (
       dict(scores__compute=("tdds",), scores__window=5),

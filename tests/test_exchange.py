@@ -51,8 +51,10 @@ def test_scores_come_back_as_they_went(tmp_path, dataset, values, suffix):
   assert record == RECORD | {
     "networks": 3,
     "fingerprint": dataset.fingerprint,
+    "order": "source",
     "source_order": dataset.train.source_order,
     "examples": 24,
+    "content": record["content"],
   }
 
 
@@ -352,3 +354,19 @@ def test_records_are_plain_json_or_nothing_is_written(
   else:
     text = (tmp_path / "s.json").read_text()
     json.loads(text, parse_constant=no_constant)
+
+
+def test_scores_that_are_not_their_records_are_refused(
+  tmp_path, dataset, values
+):
+  path = saved(tmp_path, values, dataset)
+  np.save(path, np.load(path)[::-1])
+  line = refusal(load_scores, path, dataset)
+  assert "these are not the scores of its record" in line
+
+
+def test_a_scores_name_may_not_lead_elsewhere(tmp_path, dataset, values):
+  path = saved(tmp_path, values, dataset)
+  change_record(path, score="../../x")
+  line = refusal(load_scores, path, dataset)
+  assert "must be a name of letters" in line

@@ -9,6 +9,7 @@ import pytest
 from imp_jax.data.dataset import make_dataset, with_valid_split
 from imp_jax.exchange import (
   load_keep_list,
+  save_keep_list,
 )
 from tests.score_files import refusal, shuffled
 from tests.tiny import random_arrays
@@ -103,3 +104,18 @@ def test_a_csv_keep_list_needs_its_column(tmp_path, dataset):
   (tmp_path / "keep.csv").write_text("index\n1\n")
   line = refusal(load_keep_list, path, dataset)
   assert "lacks the column 'source_index'; has index" in line
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".csv"])
+def test_saved_keep_lists_come_back(tmp_path, dataset, suffix):
+  keep, path = np.asarray([3, 5, 17], np.int32), str(tmp_path / f"k{suffix}")
+  save_keep_list(path, keep, dataset)
+  np.testing.assert_array_equal(load_keep_list(path, dataset), keep)
+
+
+def test_canonical_order_is_not_taken_for_the_sources(tmp_path, dataset):
+  np.save(tmp_path / "k.npy", np.arange(3))
+  record = {"fingerprint": dataset.fingerprint, "order": "canonical"}
+  (tmp_path / "k.json").write_text(json.dumps(record))
+  line = refusal(load_keep_list, str(tmp_path / "k.npy"), dataset)
+  assert "it is in canonical order, not the source's" in line

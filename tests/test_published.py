@@ -69,6 +69,11 @@ CIFAR10 = {
   "model__width": 1.0,
   "model__num_classes": 10,
   "stream__mean": [0.4914, 0.4822, 0.4465],
+  "prune__fraction": 0.2,
+  "prune__allocation": "global",
+  "prune__criterion": "magnitude",
+  "ticket__kind": "weight_rewind",
+  "pretrain__noise__fraction": 0.0,
 }
 
 
@@ -84,6 +89,8 @@ CIFAR10 = {
     ({"model__width": 0.5}, False),
     ({"model__name": "resnet56"}, False),
     ({"model__num_classes": 100}, False),
+    ({"prune__fraction": 0.36}, False),
+    ({"pretrain__noise__fraction": 0.1}, False),
   ],
 )
 def test_they_are_drawn_only_beside_what_they_are_of(changes, published):

@@ -91,16 +91,16 @@ def test_resumed_equals_uninterrupted(tmp_path):
 
 def test_a_nan_ends_one_replicate_and_the_others_go_on(tmp_path, monkeypatch):
   """Replicate 1's first weight is made huge; replicate 0 must not notice."""
-  from imp_jax import stages
+  from imp_jax.stages import networks
 
-  real = stages._run
+  real = networks.make_run
 
-  def sabotaged(context, node, stream, replicate, run, masks, state):
-    if replicate == 1 and node.label == "a level 1":
+  def sabotaged(context, name, stream, replicate, *, state, **rest):
+    if replicate == 1 and name.startswith("a level 1,"):
       head = dict(state.params["head"])
       params = state.params | {"head": head | {"bias": head["bias"] * np.inf}}
       state = state.replace(params=params)
-    return real(context, node, stream, replicate, run, masks, state)
+    return real(context, name, stream, replicate, state=state, **rest)
 
   changes = dict(
     prune__levels=2,
@@ -110,8 +110,8 @@ def test_a_nan_ends_one_replicate_and_the_others_go_on(tmp_path, monkeypatch):
     eval__curve_steps=(),
   )
   clean, _ = run_tiny(tmp_path / "clean", **changes)
-  monkeypatch.setattr(stages, "_run", sabotaged)
-  monkeypatch.setattr(stages, "_unfaithful_start", lambda *_: None)
+  monkeypatch.setattr(networks, "make_run", sabotaged)
+  monkeypatch.setattr(networks, "_unfaithful_start", lambda *_: None)
   results, log = run_tiny(tmp_path / "nan", **changes)
   assert log.done == log.total
   message = (
@@ -134,20 +134,20 @@ def test_a_nan_ends_one_replicate_and_the_others_go_on(tmp_path, monkeypatch):
 
 
 def test_a_start_that_is_not_w_r_stops_the_replicate(tmp_path, monkeypatch):
-  from imp_jax import stages
+  from imp_jax.stages import networks
 
-  real = stages._run
+  real = networks.make_run
 
-  def sabotaged(context, node, stream, replicate, run, masks, state):
-    if replicate == 1 and node.label == "a level 1":
+  def sabotaged(context, name, stream, replicate, *, state, **rest):
+    if replicate == 1 and name.startswith("a level 1,"):
       head = dict(state.params["head"])
       kernel = head["kernel"].at[0, 0].add(1.0)
       state = state.replace(
         params=state.params | {"head": head | {"kernel": kernel}}
       )
-    return real(context, node, stream, replicate, run, masks, state)
+    return real(context, name, stream, replicate, state=state, **rest)
 
-  monkeypatch.setattr(stages, "_run", sabotaged)
+  monkeypatch.setattr(networks, "make_run", sabotaged)
   _, log = run_tiny(
     tmp_path,
     prune__levels=1,

@@ -112,7 +112,11 @@ def test_a_scoring_network_that_fails_ends_what_needs_it(tmp_path):
     .read_text()
     .splitlines()
   )
-  assert len(failed) == len(set(failed)) == NETWORKS
+  assert len(failed) == len(set(failed))
+  assert sum("not finite" in line for line in failed) == NETWORKS
+  assert (
+    "not run for want of these: easy pre-training, replicates 0, 1" in failed
+  )
   done = set(results.table.experiment)
   assert done == {"none", "all", "random"}
 
@@ -180,3 +184,89 @@ def test_scores_are_the_same_however_networks_are_executed(
       assert np.mean(a == b) > 0.9  # an event may tip over by rounding
     else:
       np.testing.assert_array_equal(a, b)
+
+
+def test_a_late_divergence_leaves_earlier_scores_alone(tmp_path):
+  results, log = run_tiny(
+    tmp_path,
+    **diet(
+      experiments=(),
+      scores__compute=("el2n", "aum"),
+      scores__at_steps=("0step",),
+      scores__optim__learning_rate=1e30,
+    ),
+  )
+  assert np.isfinite(results.scores("el2n").values).all()
+  assert len(log.warnings) == NETWORKS
+
+
+def test_resuming_takes_scores_in_any_order_and_fewer(tmp_path, monkeypatch):
+  settings = diet(
+    experiments=(),
+    scores__compute=("forgetting", "aum", "el2n"),
+    scores__observe="presentation",
+    scores__steps="20step",
+    execution__chunk_steps=1,
+    execution__checkpoint_seconds=0.0,
+  )
+  whole, _ = run_tiny(tmp_path / "whole", **settings)
+  save = Checkpoint.save
+
+  def save_and_die(self, step, artefact):
+    save(self, step, artefact)
+    if step == 12:
+      raise KeyboardInterrupt
+
+  monkeypatch.setattr(Checkpoint, "save", save_and_die)
+  with pytest.raises(KeyboardInterrupt):
+    run_tiny(tmp_path / "killed", **settings)
+  steps = []
+
+  def note(self, step, artefact):
+    steps.append(step)
+    save(self, step, artefact)
+
+  monkeypatch.setattr(Checkpoint, "save", note)
+  fewer = settings | dict(scores__compute=("aum", "forgetting"), name="fewer")
+  resumed, _ = run_tiny(tmp_path / "killed", **fewer)
+  for name in ("aum", "forgetting"):
+    np.testing.assert_array_equal(
+      resumed.scores(name).values, whole.scores(name).values
+    )
+  # Network 0 went on from step 12.
+  assert steps.count(13) == NETWORKS and steps.count(12) < NETWORKS
+
+
+def test_scores_that_need_no_network_are_of_their_data(tmp_path):
+  """Another data set in the same workdir does not get them."""
+  settings = diet(experiments=(), scores__compute=("input_norm", "random"))
+  one, _ = run_tiny(tmp_path, **settings)
+  two, _ = run_tiny(tmp_path, **settings, name="other", data__generator_seed=1)
+  for name in ("input_norm", "random"):
+    a, b = (r.scores(name) for r in (one, two))
+    assert a.record["fingerprint"] != b.record["fingerprint"]
+  a, b = (r.scores("input_norm").values for r in (one, two))
+  assert not np.array_equal(a, b)
+
+
+def test_what_a_score_cannot_see_is_no_part_of_it(tmp_path):
+  """Later milestones, and pre-training's optimiser without pre-training."""
+  settings = diet(experiments=diet()["experiments"][:1], replicates=1)
+  settings |= dict(scores__compute=("el2n",))
+  run_tiny(tmp_path, **settings)
+  _, log = run_tiny(
+    tmp_path,
+    **settings,
+    name="other",
+    scores__optim__milestones=("50step",),
+    pretrain__optim__learning_rate=0.05,
+  )
+  # The main milestone, step 2, is seen by scores of step 4 and gone now.
+  assert log.nodes == ["el2n per network", "el2n over 3 networks"]
+  _, log = run_tiny(
+    tmp_path,
+    **settings,
+    name="third",
+    scores__optim__milestones=("60step",),
+  )
+  assert log.nodes == []

@@ -68,7 +68,12 @@ def test_batch_mode_normalises_by_the_scored_batch(rng, conv1d):
   assert np.abs(by_outputs(conv1d, net, data, 23) - other).max() > 0.1
 
 
-ALL_STREAMS = Streams((Forgetting("max"), AUM(), TDDS(3), DUAL(2)))
+ALL_STREAMS = Streams(
+  tuple(
+    (str(i), rule)
+    for i, rule in enumerate((Forgetting("max"), AUM(), TDDS(3), DUAL(2)))
+  )
+)
 
 
 @pytest.mark.parametrize("batch_size", [7, 100])
@@ -106,7 +111,7 @@ def test_presented_examples_are_watched_and_training_is_not_touched(
   for step in plan:
     step[rng.permutation(6)[:4]] = rng.permutation(16)[:4]
   pipeline = dataclasses.replace(PIPELINE, padded=True)
-  watch = Streams((Forgetting("inf"), AUM()))
+  watch = Streams((("0", Forgetting("inf")), ("1", AUM())))
   params, stats = network(conv1d)
   masks, recipe = init_masks(params), make_recipe()
 
@@ -185,10 +190,9 @@ def test_presentations_that_are_too_few_are_refused_before_training(
     scores__steps={"aum": "1ep", "forgetting": "2ep"}.get(name, "3ep"),
     scores__networks=1,
   )
-  _, log = run_tiny(tmp_path / "dropped", **settings)
-  (warning,) = log.warnings
-  assert "presentations of every example, but" in warning
-  assert "set data.last_batch='keep'" in warning
+  with pytest.raises(ValueError, match="presentations of every example, but"):
+    run_tiny(tmp_path / "dropped", **settings)
+  assert not (tmp_path / "dropped" / "objects").exists()
   results, log = run_tiny(
     tmp_path / "kept", **settings, data__last_batch="keep"
   )

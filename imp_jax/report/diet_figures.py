@@ -26,7 +26,7 @@ KIND_COLOURS = {
 # Diets of one kind, say by two scores, differ in marker and line.
 STYLES = (("o", "-"), ("s", "-."), ("^", ":"), ("D", (0, (6, 1, 1, 1, 1, 1))))
 PUBLISHED = {"linestyle": (0, (3, 1.5)), "linewidth": 0.9, "alpha": 0.9}
-_PANEL_KINDS = ("random", "easy", "hard")
+_PANEL_KINDS = ("random", "easy", "hard", "ccs", "keep_list")
 
 
 def diet_figure(

@@ -12,6 +12,18 @@ _CIFAR10_MEAN = (0.4914, 0.4822, 0.4465)
 _OPENLTH_MEAN = (0.485, 0.456, 0.406)
 
 
+_PUBLISHED = {
+  "model.name": "resnet20",
+  "model.width": 1.0,
+  "model.num_classes": 10,
+  "prune.fraction": 0.2,
+  "prune.allocation": "global",
+  "prune.criterion": "magnitude",
+  "ticket.kind": "weight_rewind",
+  "pretrain.noise.fraction": 0.0,
+}
+
+
 def load_published() -> pd.DataFrame:
   """Returns the published CIFAR-10 / ResNet-20 curves (Paul et al. 2022).
 
@@ -31,17 +43,15 @@ def published_curves(experiments: pd.DataFrame) -> pd.DataFrame | None:
   Args:
     experiments: rows of experiments.csv. All of them train a ResNet-20 of full
       width on CIFAR-10, which is told by its 10 classes and by the
-      normalisation: means within 0.001 of CIFAR-10's, or OpenLTH's constants.
+      normalisation: means within 0.001 of CIFAR-10's, or OpenLTH's constants;
+      prune as the paper does, and see no label noise.
   """
-  columns = {"model.name", "model.width", "model.num_classes", "stream.mean"}
+  columns = {"stream.mean", *_PUBLISHED}
   if not len(experiments) or not columns <= set(experiments.columns):
     return None
-  same = (
-    set(experiments["model.name"]) == {"resnet20"}
-    and set(experiments["model.width"]) == {1.0}
-    and set(experiments["model.num_classes"]) == {10}
-    and all(map(_is_cifar10_mean, experiments["stream.mean"]))
-  )
+  same = all(
+    set(experiments[c]) == {value} for c, value in _PUBLISHED.items()
+  ) and all(map(_is_cifar10_mean, experiments["stream.mean"]))
   return load_published() if same else None
 
 

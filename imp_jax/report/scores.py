@@ -45,7 +45,12 @@ def write_scores(
     dataset: the training examples they are of.
   """
   folder = store.study_dir(study)
-  known = load_score_ids(store, study) | dict(ids)
+  known = load_score_ids(store, study)
+  for name, object_id in ids.items():
+    if object_id in known.values():
+      continue
+    # A name keeps its first meaning.
+    known[name if name not in known else f"{name}-{object_id[:6]}"] = object_id
   if not known:
     return
   store.write_text(folder / "scores.json", json.dumps(known, indent=1))

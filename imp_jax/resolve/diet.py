@@ -3,12 +3,10 @@
 import dataclasses
 from typing import Any
 
-import jax
 import numpy as np
 
 from imp_jax.data.dataset import Dataset
 from imp_jax.exchange import Imports
-from imp_jax.keys import key_words, named_key
 from imp_jax.resolve.checks import at_least, in_range, is_number, one_of
 from imp_jax.resolve.training import Training, resolve_model, resolve_optim
 from imp_jax.scores import BATCH_MODE, NEVER_LEARNED, SCORES
@@ -21,8 +19,18 @@ from imp_jax.settings import (
   ScoringSettings,
   SubsetSettings,
   model_of,
+  optim_before,
 )
-from imp_jax.subsets import KINDS, NOISES, SCORED, check_fits, noisy_labels
+from imp_jax.subsets import (
+  KINDS,
+  NOISES,
+  SCORED,
+  check_fits,
+  noise_words,
+  noisy_labels,
+)
+
+FROM_FILE = "file"  # in place of a score's name: the one in scores.file
 
 
 def resolve_pretrain(
@@ -43,7 +51,7 @@ def resolve_pretrain(
   """
   subset, noise = config.pretrain.subset, resolve_noise(config.pretrain.noise)
   check_scores(config.scores)
-  one_of("pretrain.subset.score", subset.score, tuple(SCORES))
+  one_of("pretrain.subset.score", subset.score, (*SCORES, FROM_FILE))
   kind = one_of("pretrain.subset.kind", subset.kind, KINDS)
   if kind == "none" and steps:
     raise ValueError(
@@ -59,7 +67,9 @@ def resolve_pretrain(
   settings = _subset(config, noise, dataset, imports)
   scoring = None
   if kind in SCORED:
-    if config.scores.file:
+    if subset.score == FROM_FILE:
+      if not config.scores.file:
+        raise ValueError("pretrain.subset.score='file' needs scores.file")
       scoring = ScoringSettings(imports.scores(config.scores.file, dataset), 1)
     else:
       scoring = resolve_scoring(
@@ -68,6 +78,7 @@ def resolve_pretrain(
     _check_order(kind, subset.drop_hardest, scoring, imports)
   if not steps:
     settings, noise, scoring = SubsetSettings("none", 0), NO_NOISE, None
+    optim = base.optim
   return PretrainSettings(steps, settings, noise, optim, scoring)
 
 
@@ -115,9 +126,12 @@ def resolve_scoring(
   """
   scores = config.scores
   definition = SCORES[one_of(field, name, tuple(SCORES))]
-  check_scores(scores)
   if not definition.needs_network:
-    return ScoringSettings(ScoreSettings(name, definition.version), 1)
+    constants = (*dataset.mean, *dataset.std) if name == "input_norm" else ()
+    score = ScoreSettings(
+      name, definition.version, dataset.fingerprint, constants=constants
+    )
+    return ScoringSettings(score, 1)
   optim = _overlaid(config.optim, scores.optim)
   total = base.steps_of(optim.steps, "scores.optim.steps")
   at_least("scores.optim.steps", total, 1)
@@ -139,7 +153,7 @@ def resolve_scoring(
   else:
     batch_size = 0
   settings = ScoreSettings(
-    name, definition.version, batch_size=batch_size, training=training
+    name, definition.version, dataset.fingerprint, batch_size=batch_size
   )
   looks = _looks(name, definition.made_from, scores, base, stop)
   settings = dataclasses.replace(settings, **looks)
@@ -149,7 +163,11 @@ def resolve_scoring(
       f"{name} looks at step {settings.last_step}, but the scoring networks' "
       f"learning rate is 0 from scores.optim.steps = {end} on"
     )
-  return ScoringSettings(settings, scores.networks)
+  seen = dataclasses.replace(
+    training, optim=optim_before(training.optim, settings.last_step)
+  )
+  settings = dataclasses.replace(settings, training=seen)
+  return ScoringSettings(settings, scores.networks, training)
 
 
 def _looks(name, made_from, scores, base, stop) -> dict[str, Any]:
@@ -178,7 +196,7 @@ def _looks(name, made_from, scores, base, stop) -> dict[str, Any]:
     found["window"] = in_range("scores.window", scores.window, least, 10_000)
   if name == "forgetting":
     found["never_learned"] = scores.never_learned
-  needed = ScoreSettings(name, 0, **found).observations
+  needed = ScoreSettings(name, 0, "", **found).observations
   if observations < needed:
     raise ValueError(
       f"{name} needs {needed} observations; scores.steps = {stop} steps make "
@@ -224,13 +242,12 @@ def _subset(config, noise, dataset, imports) -> SubsetSettings:
     )
   labels = np.asarray(dataset.train.labels)
   if noise.fraction:
-    key = named_key(jax.random.key(config.seed), "label_noise")
     labels = noisy_labels(
       labels,
       kind=noise.kind,
       fraction=noise.fraction,
       num_classes=dataset.num_classes,
-      words=key_words(key),
+      words=noise_words(config.seed),
     )
   check_fits(
     subset.kind,
@@ -245,7 +262,7 @@ def _subset(config, noise, dataset, imports) -> SubsetSettings:
   return SubsetSettings(
     kind=subset.kind,
     size=subset.size,
-    score=subset.score if scored and not config.scores.file else "",
+    score=subset.score if scored else "",
     offset=subset.offset,
     balanced=bool(subset.balanced),
     drop_hardest=float(subset.drop_hardest),
@@ -254,17 +271,19 @@ def _subset(config, noise, dataset, imports) -> SubsetSettings:
 
 def _check_order(kind, drop_hardest, scoring, imports):
   """Refuses infinite scores where a range is cut into strata."""
+  score = scoring.score
   if kind != "ccs":
     return
-  score = scoring.score
-  if isinstance(score, ScoreSettings):
-    infinite = score.never_learned == "inf"
+  if isinstance(score, ScoreSettings):  # how many will be, none can say yet
+    infinite = score.never_learned == "inf" and not drop_hardest
   else:
-    infinite = bool(np.isinf(imports.arrays[score.content]).any())
+    values = imports.arrays[score.content]
+    infinite = np.isinf(values).sum() > round(drop_hardest * len(values))
   if infinite:
     raise ValueError(
       "pretrain.subset.kind='ccs' needs finite scores; set "
-      "scores.never_learned='max' for forgetting, or another score"
+      "scores.never_learned='max' for forgetting, drop_hardest, or another "
+      "score"
     )
 
 

@@ -20,6 +20,7 @@ from imp_jax.resolve.checks import (
 )
 from imp_jax.resolve.claims import resolve_claims
 from imp_jax.resolve.diet import (
+  check_scores,
   resolve_noise,
   resolve_pretrain,
   resolve_scoring,
@@ -27,10 +28,12 @@ from imp_jax.resolve.diet import (
 from imp_jax.resolve.training import resolve_training
 from imp_jax.scores import SCORES
 from imp_jax.settings import (
+  NAME,
   ControlSettings,
   EvalSettings,
   ExecutionSettings,
   Experiment,
+  ImportSettings,
   PruneSettings,
   ScoringSettings,
   Study,
@@ -38,7 +41,6 @@ from imp_jax.settings import (
   model_of,
 )
 
-NAME = r"\w[\w.+=-]*"
 # What experiments of one study may differ in of `data`; the rest is the data.
 STREAM_FIELDS = (
   "batch_size",
@@ -91,6 +93,15 @@ def resolve(config: Any, dataset: Dataset, imports: Imports) -> Study:
     names.add(name)
     experiments.append(
       _experiment(name, _with_delta(config, name, flat), dataset, imports)
+    )
+  check_scores(config.scores)
+  if config.scores.file and not any(
+    e.pretrain.scoring and isinstance(e.pretrain.scoring.score, ImportSettings)
+    for e in experiments
+  ):
+    raise ValueError(
+      "scores.file is given, but no subset asks for it by "
+      "pretrain.subset.score='file'"
     )
   if not re.fullmatch(NAME, config.name):
     raise ValueError(

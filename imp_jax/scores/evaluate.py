@@ -69,7 +69,7 @@ def observed_streams(
 
   def batch_carries(carries, x, y):
     logits = _logits(model, params, batch_stats, x, mean, std, False)
-    return streams.update(carries, logits, y)
+    return streams(carries, logits, y)
 
   return map_batches(batch_carries, (carries, inputs, labels), batch_size)
 
@@ -131,7 +131,8 @@ def map_batches(
     fn: (batch of each array) -> a tree with the batch as its first axis.
     arrays: trees with the examples as their first axis.
     batch_size: examples at a time. The last batch is a whole one too: it goes
-      back over examples of the one before, which come out the same.
+      back over examples of the one before. Where fn treats each example alone
+      they come out the same; in batch mode it is the last batch that counts.
   """
   num = len(jax.tree.leaves(arrays)[0])
   size = min(batch_size, num)

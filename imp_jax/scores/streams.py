@@ -188,21 +188,19 @@ class Streams:
   """Several stream scores of many examples, watched together.
 
   Attributes:
-    rules: one per score.
+    rules: (name, rule) pairs.
   """
 
-  rules: tuple[Stream, ...]
+  rules: tuple[tuple[str, Stream], ...]
 
   def init(self, num_examples: int, num_classes: int) -> PyTree:
-    """Returns {"0": carry of the first rule, ...}, one per example."""
-    carries = {
-      str(i): rule.init(num_classes) for i, rule in enumerate(self.rules)
-    }
+    """Returns {name: carry}, the examples as every leaf's first axis."""
+    carries = {name: rule.init(num_classes) for name, rule in self.rules}
     return jax.tree.map(
       lambda leaf: jnp.broadcast_to(leaf, (num_examples, *leaf.shape)), carries
     )
 
-  def update(
+  def __call__(
     self,
     carries: PyTree,
     logits: Float[Array, "batch classes"],
@@ -210,11 +208,9 @@ class Streams:
   ) -> PyTree:
     """Returns the carries of a batch after one more observation of each."""
     return {
-      str(i): jax.vmap(rule.update)(carries[str(i)], logits, labels)
-      for i, rule in enumerate(self.rules)
+      name: jax.vmap(rule.update)(carries[name], logits, labels)
+      for name, rule in self.rules
     }
-
-  __call__ = update
 
 
 def _in_ring(ring, position, value):

@@ -20,12 +20,13 @@ from imp_jax.stages.context import Context as Context
 from imp_jax.stages.context import Outcome
 from imp_jax.stages.masking import run_prune, run_random_mask
 from imp_jax.stages.networks import run_pretrain, run_train
+from imp_jax.stages.scoring import check_presentations as check_presentations
 from imp_jax.stages.scoring import run_imported, run_score, run_scores
 from imp_jax.store import Artefact
 
 # The scheduler's table: stage settings -> (context, node, replicates) ->
 # {replicate: outcome}.
-STAGES: Mapping[type, Callable[..., dict[int, Outcome]]] = {
+STAGES: Mapping[type, Callable[..., Mapping[int, Outcome]]] = {
   Pretrain: run_pretrain,
   Prune: run_prune,
   RandomMask: run_random_mask,

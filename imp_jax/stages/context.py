@@ -9,7 +9,7 @@ import numpy as np
 
 from imp_jax.data.dataset import Dataset
 from imp_jax.exchange import Imports
-from imp_jax.keys import key_words, named_key
+from imp_jax.keys import named_key
 from imp_jax.masks import init_masks, unpack_masks
 from imp_jax.models import Model
 from imp_jax.nodes import Node
@@ -21,7 +21,7 @@ from imp_jax.settings import (
   model_of,
 )
 from imp_jax.store import Artefact, Store
-from imp_jax.subsets import noisy_labels
+from imp_jax.subsets import noise_words, noisy_labels
 
 PyTree = Any
 Outcome = Artefact | Failure
@@ -49,13 +49,6 @@ class Context:
   def key(self, purpose: str, *numbers: int) -> jax.Array:
     return named_key(jax.random.key(self.seed), purpose, *numbers)
 
-  def noise_key(
-    self, purpose: str, noise: str, replicate: int, run: int
-  ) -> jax.Array:
-    """The key of data order or augmentation: fixed, by replicate or by run."""
-    numbers = {"fixed": (), "replicate": (replicate,)}
-    return self.key(purpose, *numbers.get(noise, (replicate, run)))
-
   def train_labels(self, noise: NoiseSettings) -> np.ndarray:
     """The training labels with noise on them, the same for every replicate."""
     labels = np.asarray(self.dataset.train.labels)
@@ -66,7 +59,7 @@ class Context:
       kind=noise.kind,
       fraction=noise.fraction,
       num_classes=self.dataset.num_classes,
-      words=key_words(self.key("label_noise")),
+      words=noise_words(self.seed),
     )
 
   def load(self, node: Node, name: str, replicate: int) -> Artefact | None:
@@ -82,3 +75,20 @@ class Context:
       return jax.device_get(init_masks(params))
     assert artefact.arrays is not None  # a mask artefact, by construction
     return unpack_masks(artefact.arrays, params)
+
+
+def noise_key(
+  seed: int, purpose: str, noise: str, replicate: int, run: int
+) -> jax.Array:
+  """Returns the key of data order or augmentation.
+
+  Args:
+    seed: the study's.
+    purpose: its name.
+    noise: "fixed", new by "replicate", or by "level": by run too.
+    replicate, run: numbers.
+  """
+  numbers = {"fixed": (), "replicate": (replicate,)}
+  return named_key(
+    jax.random.key(seed), purpose, *numbers.get(noise, (replicate, run))
+  )

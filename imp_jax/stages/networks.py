@@ -14,7 +14,7 @@ from imp_jax.models import Model
 from imp_jax.nodes import Pretrain, Train
 from imp_jax.runs import Failure, Run, Trainer, network_tree, state_tree
 from imp_jax.settings import StreamSettings, SubsetSettings
-from imp_jax.stages.context import Context, Outcome
+from imp_jax.stages.context import Context, Outcome, noise_key
 from imp_jax.store import Artefact
 from imp_jax.subsets import keep_indices
 from imp_jax.training import TrainState, init_opt_state
@@ -27,29 +27,36 @@ def run_pretrain(context, node, replicates):
   settings: Pretrain = node.settings
   model = context.model(settings.model)
   labels = context.train_labels(settings.noise)
-  runs = []
+  runs: dict[int, Run] = {}
+  outcomes: dict[int, Outcome] = {}
   for r in replicates:
+    try:
+      keep_index = _kept_examples(context, node, r, labels)
+    except ValueError as error:  # what scores may hold, none can say before
+      outcomes[r] = Failure(f"{node.label}, replicate {r}: {error}")
+      continue
     draw = ("reinit", r, settings.draw) if settings.draw else ("init", r)
-    runs.append(
-      make_run(
-        context,
-        f"{node.label}, replicate {r}",
-        settings.stream,
-        r,
-        state=init_state(model, context.key(*draw)),
-        keep_index=_kept_examples(context, node, r, labels),
-        checkpoint=node.object_id(context.seed, r),
-      )
+    runs[r] = make_run(
+      context,
+      f"{node.label}, replicate {r}",
+      settings.stream,
+      r,
+      state=init_state(model, context.key(*draw)),
+      keep_index=keep_index,
+      checkpoint=node.object_id(context.seed, r),
     )
+  if not runs:
+    return outcomes
   trainer = _trainer(context, model, settings, labels=labels)
-  trainer.train(runs, settings.steps)
-  metrics = trainer.final_metrics(runs)
-  return {
-    r: run.failure
-    or _not_finite(run, m)
-    or _pretrained(settings, run, m, labels, context.dataset)
-    for r, run, m in zip(replicates, runs, metrics, strict=True)
-  }
+  trainer.train(list(runs.values()), settings.steps)
+  metrics = trainer.final_metrics(list(runs.values()))
+  for (r, run), m in zip(runs.items(), metrics, strict=True):
+    outcomes[r] = (
+      run.failure
+      or _not_finite(run, m)
+      or _pretrained(settings, run, m, labels, context.dataset)
+    )
+  return outcomes
 
 
 def _pretrained(settings, run, metrics, labels, dataset) -> Artefact:
@@ -230,12 +237,11 @@ def make_run(
     purpose: prefix of the keys' names, for runs that are no replicates of the
       study.
   """
-  augment = context.noise_key(
-    f"{purpose}augment", stream.augment_noise, replicate, run
+  seed = context.seed
+  augment = noise_key(
+    seed, f"{purpose}augment", stream.augment_noise, replicate, run
   )
-  order = context.noise_key(
-    f"{purpose}data_order", stream.order, replicate, run
-  )
+  order = noise_key(seed, f"{purpose}data_order", stream.order, replicate, run)
   if masks is None:
     masks = init_masks(state.params)
   if keep_index is None:

@@ -1,6 +1,7 @@
 """What looks at scoring networks while they train."""
 
 import functools
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
@@ -25,7 +26,7 @@ from imp_jax.stages.context import Context
 
 PyTree = Any
 
-# Gradients held at once, in numbers: 256 MB of them.
+# Per-example gradients held at once, in numbers: 256 MB of them.
 _GRADIENT_BUDGET = 2**26
 
 
@@ -42,19 +43,20 @@ class ScoreWatch:
   ):
     self._context, self._nodes = context, nodes
     self._labels = jnp.asarray(labels)
-    training = nodes[0].settings.score.training
+    training = nodes[0].recipe
+    assert training is not None  # scores without one need no watch
+    self.names = tuple(node.key for node in nodes)
     self._stream = training.stream
     self._model = context.model(training.model)
     self._by_patches = context.model(training.model, "patches")
     on_sight = [n for n in nodes if _is_stream(n) and not _every(n)]
-    self._on_sight = {node.key: i for i, node in enumerate(on_sight)}
-    self.presented = Streams(tuple(map(_rule, on_sight))) if on_sight else None
+    self.presented = _streams(on_sight) if on_sight else None
     self.steps = tuple(sorted({s for node in nodes for s in _looks(node)}))
 
   def init_presented(self) -> PyTree:
     """Returns the carries of the streams that watch presentations."""
     if not self.presented:
-      return ()
+      return {}
     classes = self._context.dataset.num_classes
     return self.presented.init(len(self._labels), classes)
 
@@ -73,9 +75,8 @@ class ScoreWatch:
       elif kind == "stream" and not every:
         for run in runs:
           for node in group:
-            place = str(self._on_sight[node.key])
             kept = run.watched.setdefault("presented", {})
-            kept[node.key] = jax.device_get(run.state.watched[place])
+            kept[node.key] = jax.device_get(run.state.watched[node.key])
       elif kind == "stream":
         self._observe(group, runs)
       else:
@@ -122,16 +123,17 @@ class ScoreWatch:
 
   def _observe(self, group, runs):
     """Lets streams observe one evaluation of every example."""
-    streams = Streams(tuple(map(_rule, group)))
+    streams = _streams(group)
     fresh = streams.init(len(self._labels), self._context.dataset.num_classes)
+    kept = [run.watched.setdefault("streams", {}) for run in runs]
     carries = [
       {
-        str(i): jax.tree.map(jnp.asarray, kept[node.key])
-        if node.key in (kept := run.watched.setdefault("streams", {}))
-        else fresh[str(i)]
-        for i, node in enumerate(group)
+        node.key: jax.tree.map(jnp.asarray, old[node.key])
+        if node.key in old
+        else fresh[node.key]
+        for node in group
       }
-      for run in runs
+      for old in kept
     ]
     networks = _stacked(runs)
     found = _stream_program(
@@ -147,15 +149,22 @@ class ScoreWatch:
       stack_trees(carries),
       *self._examples(),
     )
-    for r, run in enumerate(runs):
-      for i, node in enumerate(group):
-        run.watched["streams"][node.key] = jax.tree.map(
-          lambda leaf, r=r: np.asarray(leaf[r]), found[str(i)]
-        )
+    for r, old in enumerate(kept):
+      for name, carry in found.items():
+        old[name] = jax.tree.map(lambda leaf, r=r: np.asarray(leaf[r]), carry)
 
   def _gradient_scores(self, names, networks):
-    numbers = sum(leaf[0].size for leaf in jax.tree.leaves(networks["params"]))
-    size = max(_GRADIENT_BUDGET // numbers, 1)
+    # One network's: of checkpoints, all of theirs by the input.
+    params = jax.tree.map(lambda leaf: leaf[0], networks["params"])
+    numbers = {
+      "grand": sum(leaf.size for leaf in jax.tree.leaves(params)),
+      "grand_last_layer": sum(
+        leaf.size for leaf in jax.tree.leaves(params["head"])
+      ),
+      "vog": len(params["head"]["bias"])
+      * math.prod(self._context.dataset.input_shape),
+    }
+    size = max(_GRADIENT_BUDGET // max(numbers[name] for name in names), 1)
     return _gradient_program(
       self._by_patches,
       names,
@@ -175,6 +184,10 @@ def _is_stream(node) -> bool:
 
 def _every(node) -> int:
   return node.settings.score.every
+
+
+def _streams(nodes) -> Streams:
+  return Streams(tuple((node.key, _rule(node)) for node in nodes))
 
 
 def _rule(node):

@@ -6,23 +6,25 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
-from imp_jax.data.batches import batch_plan
+from imp_jax.data.batches import batch_plan, steps_per_epoch
+from imp_jax.keys import key_words
 from imp_jax.nodes import ImportedScores, Node, Scores, checkpoint_id
 from imp_jax.runs import Failure, Trainer
 from imp_jax.scores import SCORES, input_norms, reliability
 from imp_jax.settings import ScoreSettings
-from imp_jax.stages.context import Context, Outcome
+from imp_jax.stages.context import Context, Outcome, noise_key
 from imp_jax.stages.networks import init_state, make_run
 from imp_jax.stages.score_watch import ScoreWatch
 from imp_jax.store import Artefact
+
+SCORING = "score_"  # the scoring networks' keys are no replicate's
 
 
 def run_score(
   context: Context, nodes: Sequence[Node], networks: Sequence[int]
 ) -> dict[tuple[Node, int], Outcome]:
-  """Computes scores of equal training in one training of each network."""
-  scores: list[ScoreSettings] = [node.settings.score for node in nodes]
-  training = scores[0].training
+  """Computes scores of one recipe in one training of each network."""
+  training = nodes[0].recipe
   if training is None:
     return {
       (node, r): _score_artefact(_without_network(context, node, r))
@@ -32,30 +34,24 @@ def run_score(
   model = context.model(training.model)
   labels = context.train_labels(training.noise)
   watch = ScoreWatch(context, tuple(nodes), labels)
+  scores: list[ScoreSettings] = [node.settings.score for node in nodes]
+  noise = training.noise.fraction
+  what = ", ".join(score.name for score in scores)
+  what += f" with {100 * noise:g} % noise" if noise else ""
   runs = [
     make_run(
       context,
-      f"scoring network {r}",
+      f"scoring network {r} of {what}",
       training.stream,
       r,
       state=init_state(model, context.key("score_init", r)).replace(
         watched=watch.init_presented()
       ),
-      checkpoint=checkpoint_id(nodes, context.seed, r),
-      purpose="score_",
+      checkpoint=checkpoint_id(nodes[0], context.seed, r),
+      purpose=SCORING,
     )
     for r in networks
   ]
-  outcomes: dict[tuple[Node, int], Outcome] = {}
-  for r, run in zip(networks, list(runs), strict=True):
-    unseen = _too_rarely_seen(scores, run)
-    if unseen:
-      failure = Failure(f"{run.name}: {unseen}")
-      outcomes |= {(node, r): failure for node in nodes}
-      runs.remove(run)
-  networks = [r for r in networks if (nodes[0], r) not in outcomes]
-  if not runs:
-    return outcomes
   trainer = Trainer(
     model=model,
     dataset=context.dataset,
@@ -70,20 +66,22 @@ def run_score(
   )
   trainer.train(runs, max(score.last_step for score in scores))
   metrics = trainer.final_metrics(runs)
-  for r, run, found in zip(networks, runs, metrics, strict=True):
-    for node in nodes:
-      if run.failure:
-        outcomes[node, r] = run.failure
-        continue
-      values = watch.finished(node, run)
-      outcomes[node, r] = (
-        Failure(f"{node.label}: {run.name} gives scores that are no numbers")
-        if not _are_scores(values, node.settings.score)
-        else _score_artefact(
-          values, {"metrics": found, "step": int(run.state.step)}
-        )
-      )
-  return outcomes
+  return {
+    (node, r): _scored(node, run, watch, found)
+    for r, run, found in zip(networks, runs, metrics, strict=True)
+    for node in nodes
+  }
+
+
+def _scored(node, run, watch, metrics) -> Outcome:
+  """One score of one network; a later divergence does not touch it."""
+  score, step = node.settings.score, int(run.state.step)
+  if run.failure and score.last_step > step:
+    return run.failure
+  values = watch.finished(node, run)
+  if not _are_scores(values, score):
+    return Failure(f"{node.label}: {run.name} gives scores that are no numbers")
+  return _score_artefact(values, {"metrics": metrics, "step": step})
 
 
 def run_scores(context, node, replicates):
@@ -105,6 +103,7 @@ def run_scores(context, node, replicates):
     "bn_mode": "batch" if score.batch_size else "eval",
     "definition": dataclasses.asdict(score),
     "fingerprint": context.dataset.fingerprint,
+    "order": "canonical",
     "reliability": reliability(rows),
   }
   values = rows.mean(axis=0).astype(np.float32)
@@ -118,6 +117,7 @@ def run_imported(context, node, replicates):
     "score": settings.score.name,
     "larger_is_harder": settings.score.larger_is_harder,
     "fingerprint": context.dataset.fingerprint,
+    "order": "canonical",
     "reliability": [],
     "imported": context.imports.records[settings.score.content],
   }
@@ -125,30 +125,47 @@ def run_imported(context, node, replicates):
   return {r: Artefact(record, arrays={"scores": values}) for r in replicates}
 
 
-def _too_rarely_seen(scores, run) -> str | None:
-  """Why a stream would lack observations: epochs may leave examples out."""
-  for score in scores:
-    if SCORES[score.name].made_from != "stream" or score.every:
-      continue
-    stream = score.training.stream
-    plan = batch_plan(
-      run.keep_index,
-      run.order_words,
-      start=0,
-      stop=score.stop,
-      batch_size=stream.batch_size,
-      last_batch=stream.last_batch,
+def check_presentations(
+  node: Node, seed: int, networks: int, num_train: int
+) -> None:
+  """Refuses a stream that would see some example too rarely.
+
+  With the last partial batch dropped an epoch leaves examples out.
+
+  Raises:
+    ValueError: says how many, and what to change.
+  """
+  score: ScoreSettings = node.settings.score
+  is_stream = SCORES[score.name].made_from == "stream"
+  if not is_stream or score.every or score.training is None:
+    return
+  stream = score.training.stream
+  per_epoch = steps_per_epoch(num_train, stream.batch_size, stream.last_batch)
+  for r in range(networks):
+    words = key_words(
+      noise_key(seed, f"{SCORING}data_order", stream.order, r, 0)
     )
-    seen = np.bincount(plan[plan >= 0], minlength=len(run.keep_index))
-    few = int((seen < score.observations).sum())
-    if few:
-      return (
+    seen = np.zeros(num_train, np.int64)
+    # An epoch at a time, since a few tell.
+    for start in range(0, score.stop, per_epoch):
+      plan = batch_plan(
+        np.arange(num_train, dtype=np.int32),
+        words,
+        start=start,
+        stop=min(start + per_epoch, score.stop),
+        batch_size=stream.batch_size,
+        last_batch=stream.last_batch,
+      )
+      seen += np.bincount(plan[plan >= 0], minlength=num_train)
+      if (few := int((seen < score.observations).sum())) == 0:
+        break
+    else:
+      raise ValueError(
         f"{score.name} needs {score.observations} presentations of every "
         f"example, but {few} have fewer in {score.stop} steps: set "
         "data.last_batch='keep', scores.observe='evaluation' or more "
         "scores.steps"
       )
-  return None
 
 
 def _are_scores(values, score) -> bool:

@@ -17,4 +17,5 @@ class TrainState(struct.PyTreeNode):
   batch_stats: Any  # nested dict of f32
   opt_state: Any
   key: Any  # typed augmentation key; step s uses fold_in(key, s)
-  watched: Any = ()  # carries of what watches presented examples, if any
+  # Carries of what watches presented examples, by its name.
+  watched: Any = struct.field(default_factory=dict)
