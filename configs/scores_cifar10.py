@@ -4,7 +4,7 @@
     --workdir=runs/scores --config.data.path=~/tensorflow_datasets
 
 16 ResNet-18s for 20 epochs, as the paper scored: a GPU's work, not run yet.
-`:quick` trains 4 ResNet-8s for 4 epochs (under half an hour on two CPU cores),
+`:quick` trains 4 ResNet-8s for 2 epochs (under half an hour on two CPU cores),
 `:smoke` takes seconds. Forgetting is counted as examples are presented; EL2N
 and GraNd are taken at the end. Writes the scores in source order, how reliable
 each is against the number of networks, and pictures of the easiest and hardest
@@ -25,7 +25,7 @@ def get_config(arg: str = ""):
   config.scores.update(observe="presentation", never_learned="max")
   if "quick" in variants:
     config.scores.model.update(name="resnet8", width=1.0)
-    config.scores.update(networks=4, steps="4ep")
+    config.scores.update(networks=4, steps="2ep")
   if "smoke" in variants:
     config.scores.update(steps="8step", observe="evaluation", every="2step")
   return config

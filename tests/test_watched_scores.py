@@ -96,7 +96,7 @@ def test_an_evaluation_is_one_observation_of_each_example(
   for net in nets:
     got = observe(*net, got, *data)
     logits = conv1d.apply(*net, jnp.asarray(normalised(data[0])))
-    want = ALL_STREAMS.update(want, logits, data[1])
+    want = ALL_STREAMS(want, logits, data[1])
   chex.assert_trees_all_close(got, want, rtol=1e-4, atol=1e-5)
   np.testing.assert_array_equal(got["0"]["seen"], 3)
   assert int(got["0"]["events"].sum()) > 0
