@@ -31,6 +31,7 @@ def get_diet(name: str, arg: str):
     steps, sizes, size, level = 8, (160, 320), 320, 2
   if "smoke" in variants:
     steps, sizes, size, level = 1, (4, 10), 10, 1
+    config.prune.levels = 1
   every = sizes if "sizes" in variants else (size,)
   fewer = ()
   if "steps" in variants and "smoke" not in variants:

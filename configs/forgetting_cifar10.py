@@ -40,7 +40,8 @@ def get_config(arg: str = ""):
   if "quick" in variants:
     steps, size, level = 10, 320, 2
   if "smoke" in variants:
-    steps, size, level = 1, 10, 2
+    steps, size, level = 1, 10, 1
+    config.prune.levels = 1
   if variants & set(REDUCTIONS):
     # A whole epoch is long for a CPU: evaluate every few steps instead.
     few = 2 if "smoke" in variants else 10

@@ -28,7 +28,8 @@ def get_config(arg: str = ""):
   if "quick" in variants:
     steps, size, level = 10, 320, 2
   if "smoke" in variants:
-    steps, size, level = 1, 10, 2
+    steps, size, level = 1, 10, 1
+    config.prune.levels = 1
   clean = (
     everything(f"all-{steps}", f"{steps}step"),
     subset("random", size, f"{steps}step"),

@@ -259,17 +259,17 @@ def test_chunks_of_replicates_and_steps_change_no_number(finished, tmp_path):
 
 @pytest.mark.parametrize("order", ["fixed", "replicate", "level"])
 def test_data_order_varies_with_what_it_should(tmp_path, monkeypatch, order):
-  from imp_jax import stages
+  from imp_jax.stages import networks
 
   seen = {}
-  real = stages._run
+  real = networks.make_run
 
-  def spy(context, node, stream, replicate, run, masks, state):
-    made = real(context, node, stream, replicate, run, masks, state)
-    seen[node.label, replicate] = made.order_words
+  def spy(context, name, *args, **options):
+    made = real(context, name, *args, **options)
+    seen[name] = made.order_words
     return made
 
-  monkeypatch.setattr(stages, "_run", spy)
+  monkeypatch.setattr(networks, "make_run", spy)
   run_tiny(
     tmp_path,
     data__order=order,
