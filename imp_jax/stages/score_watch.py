@@ -107,14 +107,15 @@ class ScoreWatch:
       found = self._gradient_scores(names, networks)
     else:
       size = batch_size or self._context.execution.eval_batch_size
-      found = _output_program(
-        self._model,
-        names,
-        batch_size > 0,
-        self._stream.mean,
-        self._stream.std,
-        size,
+      found = _program(
+        output_scores,
         self._context.execution.mode,
+        model=self._model,
+        names=names,
+        batch_mode=batch_size > 0,
+        mean=self._stream.mean,
+        std=self._stream.std,
+        batch_size=size,
       )(networks["params"], networks["batch_stats"], *self._examples())
     for node, values in zip(group, jax.device_get(found), strict=True):
       for run, new in zip(runs, values, strict=True):
@@ -136,13 +137,14 @@ class ScoreWatch:
       for old in kept
     ]
     networks = _stacked(runs)
-    found = _stream_program(
-      self._model,
-      streams,
-      self._stream.mean,
-      self._stream.std,
-      self._context.execution.eval_batch_size,
+    found = _program(
+      observed_streams,
       self._context.execution.mode,
+      model=self._model,
+      streams=streams,
+      mean=self._stream.mean,
+      std=self._stream.std,
+      batch_size=self._context.execution.eval_batch_size,
     )(
       networks["params"],
       networks["batch_stats"],
@@ -165,13 +167,14 @@ class ScoreWatch:
       * math.prod(self._context.dataset.input_shape),
     }
     size = max(_GRADIENT_BUDGET // max(numbers[name] for name in names), 1)
-    return _gradient_program(
-      self._by_patches,
-      names,
-      self._stream.mean,
-      self._stream.std,
-      min(size, self._context.execution.eval_batch_size),
+    return _program(
+      gradient_scores,
       self._context.execution.mode,
+      model=self._by_patches,
+      names=names,
+      mean=self._stream.mean,
+      std=self._stream.std,
+      batch_size=min(size, self._context.execution.eval_batch_size),
     )(networks["params"], networks["batch_stats"], *self._examples())
 
   def _examples(self):
@@ -213,40 +216,6 @@ def _stacked(runs) -> dict[str, PyTree]:
 
 
 @functools.lru_cache(maxsize=64)
-def _output_program(model, names, batch_mode, mean, std, batch_size, mode):
-  fn = functools.partial(
-    output_scores,
-    model=model,
-    names=names,
-    batch_mode=batch_mode,
-    mean=mean,
-    std=std,
-    batch_size=batch_size,
-  )
-  return replicated(fn, mode, shared=2)
-
-
-@functools.lru_cache(maxsize=64)
-def _stream_program(model, streams, mean, std, batch_size, mode):
-  fn = functools.partial(
-    observed_streams,
-    model=model,
-    streams=streams,
-    mean=mean,
-    std=std,
-    batch_size=batch_size,
-  )
-  return replicated(fn, mode, shared=2)
-
-
-@functools.lru_cache(maxsize=64)
-def _gradient_program(model, names, mean, std, batch_size, mode):
-  fn = functools.partial(
-    gradient_scores,
-    model=model,
-    names=names,
-    mean=mean,
-    std=std,
-    batch_size=batch_size,
-  )
-  return replicated(fn, mode, shared=2)
+def _program(fn, mode, **static):
+  """The compiled evaluation of stacked networks on shared examples."""
+  return replicated(functools.partial(fn, **static), mode, shared=2)
