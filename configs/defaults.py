@@ -90,6 +90,7 @@ def get_defaults() -> ConfigDict:
         "never_learned": "inf",  # in forgetting: inf | max | zero
         "window": 10,  # observations: of tdds and dual
         "checkpoints": 10,  # of vog
+        "rewind_step": "0step",  # of barrier: t_r of the parents
       },
       "prune": {
         "levels": 12,  # level 0 is dense
@@ -113,6 +114,39 @@ def get_defaults() -> ConfigDict:
         "splits": ("test",),  # after training
         "curve_steps": (),  # durations, absolute: test accuracy on the way
       },
+      "connectivity": {  # paths between networks
+        "children": 0,  # of a ticket, its own training included; 0 = none
+        "differ": "both",  # children, in: order | augment | both | perturb
+        "perturb_step": "0step",  # absolute
+        "perturb_norm": 0.0,  # L2, of all weights in use together
+        "levels": (0,),  # whose tickets have children; 0 = W_r
+        "successive": False,  # join levels k and k + 1, and 0 and k
+        "alphas": (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),  # and 0, 1
+        "extrapolate": False,  # allows alphas outside [0, 1]
+        "splits": ("train", "test"),  # without augmentation
+        "batch_stats": ("average",),  # average | recompute | endpoint
+        "recompute_batches": 10,
+        "thresholds": (0.1,),  # nats: an example below is connected
+      },
+      "curvature": {  # of the mean loss, without weight decay
+        "levels": (),  # whose trained networks
+        "matrices": ("hessian", "gauss_newton"),
+        "examples": 500,  # of the training split
+        "eigenvalues": 5,  # the largest
+        "lanczos_steps": 40,
+        "probes": 8,  # random vectors, of the trace and the spectral density
+        "surviving": True,  # restricted to surviving weights
+        "layers": False,  # also of each layer alone
+      },
+      "planes": {  # the loss around three networks of replicate 0
+        "through": (),  # children: W_r and two of them | levels: three
+        "levels": (),
+        "points": 25,  # along each side
+        "margin": 0.2,  # around the networks, of the larger side
+        "examples": 1000,  # of the training split
+        "snapshots": 12,  # of the training paths; 0 = none
+        "recompute_batches": 5,  # of BatchNorm's statistics at each point
+      },
       "execution": {  # recorded beside every number, part of no identity
         "mode": "auto",  # auto | threads | unroll | map | vmap
         "replicates_at_once": 0,  # 0 = all
@@ -130,6 +164,9 @@ def get_defaults() -> ConfigDict:
         "little_data": {"comparisons": (), "none": "", "level": 0},
         # Claim 2: ((easy, random, all), ...); easy gains over both.
         "easy_data": {"comparisons": (), "level": 0},
+        # Claim 3: the share of examples with a midpoint barrier below the
+        # threshold (nats) goes with sparse accuracy; () = all experiments.
+        "connected": {"threshold": 0.1, "level": 0, "experiments": ()},
         "margin": 0.01,  # matching the dense network; equivalence
         "resamples": 10_000,
         "confidence": 0.95,

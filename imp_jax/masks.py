@@ -115,18 +115,24 @@ def unpack_masks(packed: Mapping[str, np.ndarray], params: PyTree) -> PyTree:
     path: np.ones(np.shape(leaf), bool)
     for path, leaf in flat_leaves(params).items()
   }
+  for path, mask in unpacked_leaves(packed).items():
+    if path not in masks or masks[path].shape != mask.shape:
+      found = masks[path].shape if path in masks else "no such leaf"
+      raise ValueError(f"masks hold {path} {mask.shape}, params have {found}")
+    masks[path] = mask
+  return nested_leaves(masks)
+
+
+def unpacked_leaves(packed: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+  """Returns {path: mask} of the prunable leaves from `pack_masks` output."""
   shapes = [tuple(n for n in row if n) for row in packed["shapes"].tolist()]
   sizes = [int(np.prod(shape)) for shape in shapes]
   bits = np.unpackbits(packed["bits"], count=sum(sizes)).astype(bool)
-  offset = 0
-  for path, shape, size in zip(packed["paths"], shapes, sizes, strict=True):
-    path = str(path)
-    if path not in masks or masks[path].shape != shape:
-      found = masks[path].shape if path in masks else "no such leaf"
-      raise ValueError(f"masks hold {path} {shape}, params have {found}")
-    masks[path] = bits[offset : offset + size].reshape(shape)
-    offset += size
-  return nested_leaves(masks)
+  pieces = np.split(bits, np.cumsum(sizes)[:-1])
+  return {
+    str(path): piece.reshape(shape)
+    for path, shape, piece in zip(packed["paths"], shapes, pieces, strict=True)
+  }
 
 
 def regrown_leaf(masks: PyTree, parent: PyTree) -> str | None:

@@ -97,8 +97,20 @@ def _rounding(mode: str, backend: str, convolution: str) -> str:
   return f"{mode if mode == 'vmap' else 'exact'}/{backend}/{convolution}"
 
 
+# Of each way to look at the landscape: the fields of which one at least is set
+# where a study looks at all, and what else it may see more or less of.
+_SEEN = {
+  "connectivity": (("children", "successive"), ("levels", "thresholds")),
+  "curvature": (("levels",), ()),
+  "planes": (("through",), ("levels",)),
+}
+
+
 def _extends(path, was, now) -> bool:
   """Whether a changed setting only adds to a study."""
+  if path[-1] in _SEEN:
+    looking, free = _SEEN[path[-1]]
+    return _sees_alike(looking, free, was, now)
   if path[-2:] == ("prune", "levels") or "controls" in path:
     return True
   if path[-1] != "densities" or not was or not now:
@@ -106,10 +118,21 @@ def _extends(path, was, now) -> bool:
   return was[: len(now)] == now[: len(was)]
 
 
+def _sees_alike(looking, free, was, now) -> bool:
+  """Whether two groups of settings look at the landscape in one way."""
+  if not all(any(group[f] for f in looking) for group in (was, now)):
+    return True  # one of them does not look
+  if not was.get("children", 1) or not now.get("children", 1):
+    free = (*free, "noise")  # there are no children to differ in it
+  fixed = set(was) - {*looking, *free}
+  return all(was[f] == now[f] for f in fixed)
+
+
 def _flat_items(tree, path=()):
   for key, value in tree.items():
-    # A claim is compared whole.
-    if isinstance(value, dict) and value and path != ("claims",):
+    # Claims, and what is seen of the landscape, are compared whole.
+    whole = path == ("claims",) or key in _SEEN
+    if isinstance(value, dict) and value and not whole:
       yield from _flat_items(value, (*path, key))
     else:
       yield (*path, key), value

@@ -5,10 +5,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from imp_jax.settings import (
+  BarrierScoreSettings,
   ImportSettings,
   ModelSettings,
+  NoiseBetween,
   NoiseSettings,
   OptimSettings,
+  PathSettings,
   ScoreSettings,
   ScoreTraining,
   StreamSettings,
@@ -118,6 +121,102 @@ class Train:
 
 
 @dataclasses.dataclass(frozen=True)
+class Child:
+  """A ticket's training again, with other noise. Inputs: as of `Train`.
+
+  Attributes:
+    train: what it repeats.
+    number: from 1; child 0 is the ticket's own training.
+    noise: in what alone it differs from child 0.
+  """
+
+  VERSION = 1
+  train: Train
+  number: int
+  noise: NoiseBetween
+
+
+@dataclasses.dataclass(frozen=True)
+class Trajectory:
+  """A training again, to keep its weights at some steps. Inputs: its own.
+
+  Attributes:
+    training: what it repeats, bit for bit where execution is exact.
+    steps: absolute.
+  """
+
+  VERSION = 1
+  training: Train | Child
+  steps: tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Path:
+  """What the networks on a straight path make of the examples.
+
+  Inputs: "a" and "b", its ends, and "masks" if they are applied to "a" first.
+
+  Attributes:
+    path: its points, and how they are evaluated.
+    must_differ: whether equal ends are an error: children of one parent.
+  """
+
+  VERSION = 1
+  model: ModelSettings
+  stream: StreamSettings
+  path: PathSettings
+  must_differ: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class ExampleBarriers:
+  """The barrier of every training example under one parent's children.
+
+  Inputs: "pair.0", ...: the paths between them, which it averages.
+  """
+
+  VERSION = 1
+  score: BarrierScoreSettings
+
+
+@dataclasses.dataclass(frozen=True)
+class Curvature:
+  """Curvature at a network. Inputs: "network", and "masks" if restricted.
+
+  Attributes: see `settings.CurvatureSettings`.
+  """
+
+  VERSION = 1
+  model: ModelSettings
+  stream: StreamSettings
+  matrices: tuple[str, ...]
+  examples: int
+  eigenvalues: int
+  lanczos_steps: int
+  probes: int
+  layers: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Plane:
+  """The loss on the plane through three networks.
+
+  Inputs: "a", "b" and "c", and "path.0", ...: trajectories to project.
+
+  Attributes: see `settings.PlaneSettings`.
+  """
+
+  VERSION = 1
+  model: ModelSettings
+  stream: StreamSettings
+  points: int
+  margin: float
+  examples: int
+  recompute_batches: int
+  batch_size: int
+
+
+@dataclasses.dataclass(frozen=True)
 class Node:
   """A stage with settings and inputs, for any replicate.
 
@@ -126,6 +225,7 @@ class Node:
     inputs: (name, node) pairs.
     label: for people; it enters nothing.
     recipe: of a score, the whole training it is taken from; nor does this.
+    company: nodes of one company are run together; nor does this.
     key: hash of the stage, its VERSION, its settings and its inputs' keys.
       Nodes are equal iff their keys are.
   """
@@ -136,6 +236,7 @@ class Node:
   recipe: ScoreTraining | None = dataclasses.field(
     default=None, compare=False, kw_only=True
   )
+  company: str = dataclasses.field(default="", compare=False, kw_only=True)
   key: str = dataclasses.field(init=False)
 
   def __post_init__(self):
@@ -154,8 +255,9 @@ class Node:
   @property
   def steps(self) -> int:
     """Optimiser steps that one replicate of this node takes."""
-    if isinstance(self.settings, Train):
-      return self.settings.stop - self.settings.start
+    train = trained_by(self.settings)
+    if train:
+      return train.stop - train.start
     if isinstance(self.settings, Score):
       return self.settings.score.last_step
     return getattr(self.settings, "steps", 0)
@@ -180,6 +282,27 @@ class Node:
     return content_id(self.key, seed, replicate)
 
 
+def child_of(settings: Any) -> Child | None:
+  """Returns the child that a stage's settings are of, or repeat."""
+  if isinstance(settings, Trajectory):
+    settings = settings.training
+  return settings if isinstance(settings, Child) else None
+
+
+def snapshots_of(settings: Any) -> tuple[int, ...]:
+  """Returns the steps at which a stage keeps the weights of its training."""
+  return settings.steps if isinstance(settings, Trajectory) else ()
+
+
+def trained_by(settings: Any) -> Train | None:
+  """Returns the training that a stage's settings are of, or repeat."""
+  if isinstance(settings, Trajectory):
+    settings = settings.training
+  if isinstance(settings, Child):
+    settings = settings.train
+  return settings if isinstance(settings, Train) else None
+
+
 def checkpoint_id(node: Node, seed: int, replicate: int) -> str:
   """Returns the identity of what an interrupted replicate of a node keeps.
 
@@ -188,3 +311,13 @@ def checkpoint_id(node: Node, seed: int, replicate: int) -> str:
   if node.recipe is None:
     return node.object_id(seed, replicate)
   return content_id("scoring", dataclasses.asdict(node.recipe), seed, replicate)
+
+
+def example_array(split: str, batch_stats: str, what: str) -> str:
+  """Returns the name of a path's per-example array.
+
+  Args:
+    split, batch_stats: as in its settings.
+    what: a form of barrier (f32, nats) or "right_throughout" (bool).
+  """
+  return f"{split}.{batch_stats}.{what}"

@@ -14,6 +14,7 @@ import pandas as pd
 from imp_jax.data.augment import normalise
 from imp_jax.masks import apply_masks, init_masks, unpack_masks
 from imp_jax.models import make_model
+from imp_jax.report.landscape_files import load_views
 from imp_jax.report.scores import load_score_ids
 from imp_jax.report.tables import Entry, load_entries
 from imp_jax.store import Store
@@ -59,6 +60,25 @@ class LoadedScores:
   record: dict[str, Any]
 
 
+@dataclasses.dataclass(frozen=True)
+class LoadedPath:
+  """What the networks on a straight path between two networks make.
+
+  Attributes:
+    curves: {split: {batch_stats: {"alpha", "loss", "error"}}}, lists.
+    examples: per-example arrays by (split, batch_stats, what), in canonical
+      order: what = "midpoint", "rise_above_mean" or "rise_above_line" (f32, the
+      barrier of the example's loss in nats) or "right_throughout" (bool).
+    apart: distance, relative_distance, sign_agreement of the ends.
+    record: the artefact's whole record.
+  """
+
+  curves: dict[str, dict[str, dict[str, list[float]]]]
+  examples: dict[tuple[str, ...], np.ndarray]
+  apart: dict[str, float]
+  record: dict[str, Any]
+
+
 class Results:
   """One study of a workdir, read from storage."""
 
@@ -71,16 +91,29 @@ class Results:
     """results.csv: one row per experiment, replicate, level and metric."""
     return self.read_table("results")
 
+  def has_table(self, name: str) -> bool:
+    """Returns whether the study has such a table; see `read_table`."""
+    return (self._store.study_dir(self.study) / f"{name}.csv").exists()
+
   def read_table(self, name: str) -> pd.DataFrame:
     """Returns a table of the study as a DataFrame.
 
     Args:
-      name: "results", "experiments", "layers", "curves", "matching" or
-        "reliability".
+      name: "results", "experiments", "layers", "curves", "matching",
+        "reliability", "geometry", "barriers", "paths", "instability",
+        "landscape" or "curvature".
     """
     file = self._store.study_dir(self.study) / f"{name}.csv"
     # Names are text, whatever they look like: "20", "null".
-    texts = ("study", "experiment", "layer", "score", "variant", "steps_tried")
+    texts = (
+      "study",
+      "experiment",
+      "layer",
+      "score",
+      "variant",
+      "steps_tried",
+      "pair",
+    )
     types: Any = dict.fromkeys(texts, str)
     types["smallest_matching_step"] = "Int64"  # missing where none matches
     return pd.read_csv(
@@ -106,6 +139,48 @@ class Results:
     artefact = self._store.load(ids[name])
     assert artefact.arrays is not None  # scores, by construction
     return LoadedScores(artefact.arrays["scores"], artefact.record)
+
+  def path(
+    self,
+    experiment: str,
+    *,
+    kind: str = "children",
+    level: int = 0,
+    between: str = "0-1",
+    replicate: int = 0,
+  ) -> LoadedPath:
+    """Returns one path that the study evaluated.
+
+    Args:
+      experiment: its name.
+      kind, level, between: as in barriers.csv, where `between` is "pair".
+      replicate: from 0.
+
+    Raises:
+      KeyError: the study has no such path; the message says what it has.
+      StoreError: it is planned but not finished, or damaged.
+    """
+    entries = [
+      e for e in load_views(self._store, self.study) if e.stage == "path"
+    ]
+    place = (experiment, kind, level, between, replicate)
+    found = {e.key: e for e in entries}.get(place)
+    if found is None:
+      known = sorted({e.key[:4] for e in entries})
+      raise KeyError(
+        f"no path {place} in study {self.study}; (experiment, kind, level, "
+        f"between) are {known}"
+      )
+    artefact = self._store.load(found.artefact)
+    assert artefact.arrays is not None  # a path, by construction
+    return LoadedPath(
+      curves=artefact.record["paths"],
+      examples={
+        tuple(name.split(".")): array for name, array in artefact.arrays.items()
+      },
+      apart=artefact.record["apart"],
+      record=artefact.record,
+    )
 
   def keep_index(self, experiment: str, *, replicate: int = 0) -> np.ndarray:
     """Returns the examples that one replicate was pre-trained on.

@@ -11,12 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from imp_jax.data.batches import batch_plan, is_padded
-from imp_jax.data.dataset import Dataset
+from imp_jax.data.dataset import Dataset, Split
+from imp_jax.evaluation import evaluate
 from imp_jax.models import Model
 from imp_jax.replicates import replicate_slice, replicated, stack_trees
 from imp_jax.settings import ExecutionSettings, OptimSettings, StreamSettings
 from imp_jax.store import Artefact, Checkpoint
-from imp_jax.training import Pipeline, Recipe, TrainState, evaluate, train_steps
+from imp_jax.training import Pipeline, Recipe, TrainState, train_steps
 from imp_jax.training.optimiser import init_opt_state, momentum_of
 
 PyTree = Any
@@ -65,14 +66,16 @@ class Watch(Protocol):
     steps: absolute steps at which it is called, 0 included if need be.
     presented: what looks at the examples that each step presents, or None; see
       `training.train_steps`.
+    moves: whether it changes the runs' states, for training to go on from.
   """
 
   names: tuple[str, ...]
   steps: tuple[int, ...]
   presented: Any
+  moves: bool
 
   def __call__(self, step: int, runs: Sequence[Run]) -> None:
-    """Puts what is to be kept into each run's `watched`."""
+    """Puts what is to be kept into each run's `watched`, or moves its state."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,6 +188,8 @@ class Trainer:
           runs[i].history.append({"step": step, "split": "test", **rows[i]})
       if self.watch and step in self.watch.steps:
         self.watch(step, [runs[i] for i in alive])
+        if self.watch.moves:
+          state = stack_trees([run.state for run in runs])
       waited = time.monotonic() - saved_at
       if step < stop and waited >= self.execution.checkpoint_seconds:
         for i in alive:
@@ -202,29 +207,16 @@ class Trainer:
     run.checkpoint.save(int(run.state.step), Artefact(record, tree))
 
   def _evaluate(self, runs, split) -> list[dict[str, float]]:
-    part = self.dataset.splits[split]
-    program = _evaluate_program(
-      self.model,
-      self.stream.mean,
-      self.stream.std,
-      self.execution.eval_batch_size,
-      self.execution.mode,
-    )
-    sums = jax.device_get(
-      program(
-        stack_trees([run.state.params for run in runs]),
-        stack_trees([run.state.batch_stats for run in runs]),
-        part.inputs,
-        part.labels,
-      )
+    found = evaluate_networks(
+      stack_trees([_network(run.state) for run in runs]),
+      self.dataset.splits[split],
+      model=self.model,
+      stream=self.stream,
+      execution=self.execution,
     )
     return [
-      {
-        "loss": float(sums["loss"][i] / sums["count"][i]),
-        "accuracy": float(sums["correct"][i] / sums["count"][i]),
-        "count": int(sums["count"][i]),
-      }
-      for i in range(len(runs))
+      split_metrics(losses, correct)
+      for losses, correct in zip(found["loss"], found["correct"], strict=True)
     ]
 
   def _plans(self, runs, step, count) -> jax.Array:
@@ -268,17 +260,62 @@ class Trainer:
     )
 
 
+def evaluate_networks(
+  networks: PyTree,
+  part: Split,
+  *,
+  model: Model,
+  stream: StreamSettings,
+  execution: ExecutionSettings,
+) -> dict[str, np.ndarray]:
+  """Returns what each of several networks makes of each example of a split.
+
+  Args:
+    networks: {"params", "batch_stats"} with the networks as their first axis.
+    part: the split, on the device.
+    model, stream: whose normalisation constants are used.
+    execution: mode (resolved) and batch size.
+
+  Returns:
+    "loss" f32[networks, examples] in nats, "correct" bool[networks, examples].
+  """
+  program = _evaluate_program(
+    model, stream.mean, stream.std, execution.eval_batch_size, execution.mode
+  )
+  return jax.device_get(
+    program(
+      networks["params"], networks["batch_stats"], part.inputs, part.labels
+    )
+  )
+
+
+def split_metrics(losses: np.ndarray, correct: np.ndarray) -> dict[str, Any]:
+  """Returns one network's {"loss", "accuracy", "count"} over a split.
+
+  Args:
+    losses: f32[examples], in nats; they are added in float64.
+    correct: bool[examples].
+  """
+  return {
+    "loss": float(losses.mean(dtype=np.float64)),
+    "accuracy": float(correct.mean(dtype=np.float64)),
+    "count": len(losses),
+  }
+
+
 def network_tree(state: TrainState) -> PyTree:
   """Returns a state's network as host arrays: params and batch_stats."""
-  return jax.device_get(
-    {"params": state.params, "batch_stats": state.batch_stats}
-  )
+  return jax.device_get(_network(state))
 
 
 def state_tree(state: TrainState) -> PyTree:
   """Returns a state's network and momentum as host arrays."""
   momentum = jax.device_get(momentum_of(state.opt_state))
   return network_tree(state) | {"momentum": momentum}
+
+
+def _network(state: TrainState) -> dict[str, PyTree]:
+  return {"params": state.params, "batch_stats": state.batch_stats}
 
 
 def _restore(run: Run, names: Sequence[str]) -> bool:

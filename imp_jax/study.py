@@ -17,6 +17,7 @@ from imp_jax.meaning import (
 )
 from imp_jax.nodes import Node, Score, checkpoint_id
 from imp_jax.replicates import chunks, resolve_execution
+from imp_jax.report.landscape_files import ViewEntry, write_landscape
 from imp_jax.report.scores import write_scores
 from imp_jax.report.tables import Entry, write_report
 from imp_jax.resolve import check_before_loading, resolve
@@ -31,6 +32,7 @@ from imp_jax.tickets import (
   nodes_in_order,
   score_nodes,
 )
+from imp_jax.views import View, experiment_views
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +41,7 @@ class Plan:
 
   Attributes:
     tickets: what results.csv has rows of.
+    views: what is looked at in the landscape around them.
     scores: of the training examples, by name.
     nodes: each after its inputs, no two alike, with its number of replicates.
     imports: what the config's files hold.
@@ -48,6 +51,7 @@ class Plan:
   dataset: Dataset
   store: Store
   tickets: tuple[Ticket, ...]
+  views: tuple[View, ...]
   scores: Mapping[str, Node]
   nodes: Mapping[Node, int]
   imports: Imports
@@ -57,7 +61,8 @@ class Plan:
 class Job:
   """Nodes that are run together, and the replicates of each to run.
 
-  One node, or the scores that one training of their networks gives.
+  One node, or those of one company: scores that one training of their networks
+  gives, the children of one parent, the paths between them.
   """
 
   nodes: tuple[Node, ...]
@@ -110,17 +115,24 @@ def prepare(config: Any, workdir: str) -> Plan:
     )
   imports = Imports()
   study = resolve(config, dataset, imports)
-  tickets = tuple(t for e in study.experiments for t in experiment_tickets(e))
+  by_experiment = [(e, tuple(experiment_tickets(e))) for e in study.experiments]
+  tickets = tuple(t for _, own in by_experiment for t in own)
+  views = tuple(v for e, own in by_experiment for v in experiment_views(e, own))
   store = Store(workdir)
   check_same_meaning(store, study)
   scores = score_nodes(study)
-  nodes = nodes_in_order(tickets, tuple(scores.values()), study.replicates)
+  nodes = nodes_in_order(
+    tickets,
+    tuple(scores.values()),
+    study.replicates,
+    {view.node: view.replicates or study.replicates for view in views},
+  )
   for node, count in nodes.items():
     if isinstance(node.settings, Score):
       check_presentations(node, study.seed, count, len(dataset.train))
   if not study.execution.mix:
     check_same_execution(store, study, nodes)
-  return Plan(study, dataset, store, tickets, scores, nodes, imports)
+  return Plan(study, dataset, store, tickets, views, scores, nodes, imports)
 
 
 def execute(plan: Plan, progress: Progress) -> Results:
@@ -172,18 +184,18 @@ def execute(plan: Plan, progress: Progress) -> Results:
 def _jobs(missing: Mapping[Node, Sequence[int]]) -> Iterator[Job]:
   """Yields what is to be run, in order.
 
-  Scores of one recipe are one job for the networks that lack the same of them,
-  so that they cost one training.
+  Nodes of one company are one job for the replicates that lack the same of
+  them: scores cost one training of their networks, children train together.
   """
   begun = set()
   for node, replicates in missing.items():
-    if node.recipe is None:
+    if not node.company:
       yield Job((node,), list(replicates))
       continue
-    if node.recipe in begun:
+    if node.company in begun:
       continue
-    begun.add(node.recipe)
-    siblings = [n for n in missing if n.recipe == node.recipe]
+    begun.add(node.company)
+    siblings = [n for n in missing if n.company == node.company]
     groups: dict[tuple[Node, ...], list[int]] = {}
     for r in sorted({r for n in siblings for r in missing[n]}):
       lacking = tuple(n for n in siblings if r in missing[n])
@@ -210,7 +222,10 @@ def _clear_checkpoints(plan: Plan, jobs: Sequence[Job]) -> None:
   """Removes what a run left that was killed between an artefact and its end."""
   seed = plan.study.seed
   wanted = {
-    checkpoint_id(job.nodes[0], seed, r) for job in jobs for r in job.replicates
+    checkpoint_id(node, seed, r)
+    for job in jobs
+    for node in job.nodes
+    for r in job.replicates
   }
   for node, count in plan.nodes.items():
     for r in range(count):
@@ -229,6 +244,8 @@ def _lacks_input(job, replicate, failures) -> bool:
 def _run_job(context, nodes, replicates, failures, progress):
   store, seed = context.store, context.seed
   size = context.execution.replicates_at_once or max(len(replicates), 1)
+  if nodes[0].recipe is None:  # scores share their networks
+    size = max(size // len(nodes), 1)
   for chunk in chunks(replicates, size):
     progress.node(", ".join(node.label for node in nodes))
     for (node, r), outcome in run_nodes(context, nodes, chunk).items():
@@ -240,7 +257,8 @@ def _run_job(context, nodes, replicates, failures, progress):
         store.save(node.object_id(seed, r), outcome)
     for r in chunk:
       if not any((node, r) in failures for node in nodes):
-        store.checkpoint(checkpoint_id(nodes[0], seed, r)).clear()
+        for kept in {checkpoint_id(node, seed, r) for node in nodes}:
+          store.checkpoint(kept).clear()
 
 
 def _write_meaning(plan: Plan) -> None:
@@ -272,6 +290,20 @@ def _write_study(plan: Plan, failures: list[str]) -> None:
     for r in range(study.replicates)
   ]
   write_report(store, study.name, entries, failures, study.claims)
+  seen = [
+    ViewEntry(
+      experiment=v.experiment,
+      kind=v.kind,
+      level=v.level,
+      between=v.between,
+      replicate=r,
+      stage=v.node.stage,
+      artefact=v.node.object_id(study.seed, r),
+    )
+    for v in plan.views
+    for r in range(v.replicates or study.replicates)
+  ]
+  write_landscape(store, study.name, seen, study.claims)
   ids = {
     name: node.object_id(study.seed, 0) for name, node in plan.scores.items()
   }

@@ -1,9 +1,11 @@
 """Tickets: the nodes that a study's experiments and scores are made of."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
+from imp_jax.connections import child_nodes, midpoint_only, pair_nodes
 from imp_jax.nodes import (
+  ExampleBarriers,
   ImportedScores,
   Node,
   Pretrain,
@@ -15,6 +17,7 @@ from imp_jax.nodes import (
 )
 from imp_jax.settings import (
   NO_NOISE,
+  BarrierScoreSettings,
   Experiment,
   ImportSettings,
   ScoringSettings,
@@ -22,6 +25,7 @@ from imp_jax.settings import (
   SubsetSettings,
   optim_before,
 )
+from imp_jax.store import content_id
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,13 +65,36 @@ def scoring_node(scoring: ScoringSettings) -> Node:
   score = scoring.score
   if isinstance(score, ImportSettings):
     return Node(ImportedScores(score), (), f"{score.name} from a file")
-  network = Node(
-    Score(score), (), f"{score.name} per network", recipe=scoring.recipe
-  )
+  if isinstance(score, BarrierScoreSettings):
+    network = _example_barriers_node(scoring.parents, score)
+  else:
+    recipe = scoring.recipe
+    company = "" if recipe is None else content_id(dataclasses.asdict(recipe))
+    network = Node(
+      Score(score),
+      (),
+      f"{score.name} per network",
+      recipe=recipe,
+      company=company,
+    )
   return Node(
     Scores(scoring.networks),
     (("networks", network),),
     f"{score.name} over {scoring.networks} networks",
+  )
+
+
+def _example_barriers_node(parents: Experiment, score) -> Node:
+  """Example barriers between the dense children of an experiment's W_r."""
+  dense = next(experiment_tickets(parents)).train
+  connectivity = parents.connectivity
+  children = child_nodes(dense, connectivity.children, connectivity.noise)
+  path = midpoint_only(connectivity.path, score.batch_stats)
+  pairs = pair_nodes(children, path).values()
+  return Node(
+    ExampleBarriers(score),
+    tuple((f"pair.{i}", node) for i, node in enumerate(pairs)),
+    f"{score.name} per network",
   )
 
 
@@ -88,6 +115,8 @@ def score_nodes(study: Study) -> dict[str, Node]:
 
 def _score_name(scoring: ScoringSettings) -> str:
   score = scoring.score
+  if isinstance(score, BarrierScoreSettings):
+    return score.name
   if isinstance(score, ImportSettings):
     return f"{score.name}-file"
   noise = score.training.noise if score.training else NO_NOISE
@@ -98,12 +127,15 @@ def _score_name(scoring: ScoringSettings) -> str:
 
 
 def nodes_in_order(
-  tickets: Sequence[Ticket], scores: Sequence[Node], replicates: int
+  tickets: Sequence[Ticket],
+  scores: Sequence[Node],
+  replicates: int,
+  views: Mapping[Node, int] | None = None,
 ) -> dict[Node, int]:
   """Returns every node that is needed, each once, after its inputs.
 
   The values say how many replicates of it: the study's, one of a shared node,
-  the networks of a score.
+  the networks of a score; of `views`, what is said there.
   """
   counts: dict[Node, int] = {}
 
@@ -121,6 +153,8 @@ def nodes_in_order(
     visit(node, 1)
   for ticket in tickets:
     visit(ticket.train, replicates)
+  for node, count in (views or {}).items():
+    visit(node, count)
   return counts
 
 

@@ -60,7 +60,7 @@ def make_claims(**claims):
   """Claims of which those left out are not declared."""
   return ClaimSettings(
     **(
-      dict(rewinding=None, little_data=None, easy_data=None)
+      dict.fromkeys(("rewinding", "little_data", "easy_data", "connected"))
       | dict(margin=0.01, resamples=10_000, confidence=0.95)
       | claims
     )

@@ -16,6 +16,7 @@ class LeNet300100(nn.Module):
   width: float = 1
   conv: str = "fast"
   bn_scale_init: str = "uniform"
+  bn_momentum: float = 0.9
   dtype: Any = jnp.float32
 
   @nn.compact
@@ -35,6 +36,7 @@ class Conv1D(nn.Module):
   width: float = 1
   conv: str = "fast"
   bn_scale_init: str = "uniform"
+  bn_momentum: float = 0.9
   dtype: Any = jnp.float32
 
   @nn.compact
@@ -51,7 +53,10 @@ class Conv1D(nn.Module):
         name=f"conv{i}",
       )(x)
       x = BatchNorm(
-        scale_init=self.bn_scale_init, dtype=self.dtype, name=f"norm{i}"
+        scale_init=self.bn_scale_init,
+        momentum=self.bn_momentum,
+        dtype=self.dtype,
+        name=f"norm{i}",
       )(x, train=train, weights=weights)
       x = nn.relu(x)
     x = x.reshape(len(x), -1)

@@ -98,6 +98,13 @@ class Model:
     )
     return logits.astype(jnp.float32), new.get("batch_stats", {})
 
+  def with_batch_statistics(self) -> "Model":
+    """Returns the model whose new batch_stats in training are the batch's own.
+
+    Its running averages forget the old ones, which is all that differs.
+    """
+    return dataclasses.replace(self, module=self.module.clone(bn_momentum=0.0))
+
   def prunable(self, params: PyTree) -> tuple[str, ...]:
     """Returns the paths of the prunable leaves: every kernel, nothing else.
 

@@ -25,6 +25,7 @@ class ResNet(nn.Module):
     width: multiplies every stage's channels.
     conv: "fast" or "plain".
     bn_scale_init: "uniform" or "ones".
+    bn_momentum: of the running statistics, in Flax's convention.
     dtype: of activations; parameters stay float32.
   """
 
@@ -35,6 +36,7 @@ class ResNet(nn.Module):
   width: float = 1
   conv: str = "fast"
   bn_scale_init: str = "uniform"
+  bn_momentum: float = 0.9
   dtype: Any = jnp.float32
 
   @nn.compact
@@ -51,7 +53,10 @@ class ResNet(nn.Module):
         name=f"{name}_conv",
       )(x)
       norm = BatchNorm(
-        scale_init=self.bn_scale_init, dtype=self.dtype, name=f"{name}_norm"
+        scale_init=self.bn_scale_init,
+        momentum=self.bn_momentum,
+        dtype=self.dtype,
+        name=f"{name}_norm",
       )
       return norm(x, train=train, weights=weights)
 

@@ -22,6 +22,7 @@ class VGG16(nn.Module):
   width: float = 1
   conv: str = "fast"
   bn_scale_init: str = "uniform"
+  bn_momentum: float = 0.9
   dtype: Any = jnp.float32
 
   @nn.compact
@@ -36,6 +37,7 @@ class VGG16(nn.Module):
         )(x)
         x = BatchNorm(
           scale_init=self.bn_scale_init,
+          momentum=self.bn_momentum,
           dtype=self.dtype,
           name=f"stage{stage}_norm{i}",
         )(x, train=train, weights=weights)

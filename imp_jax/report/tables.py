@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pandas as pd
@@ -81,6 +81,20 @@ def load_entries(store: Store, study: str) -> list[Entry]:
   return [Entry(**row) for row in json.loads(file.read_text())]
 
 
+def load_records(
+  store: Store, entries: Iterable[Entry]
+) -> list[tuple[Entry, dict[str, Any], dict[str, Any]]]:
+  """Returns (entry, train record, pretrain record) of finished tickets."""
+  found = []
+  for entry in entries:
+    try:
+      records = [store.load_record(i) for i in (entry.train, entry.pretrain)]
+    except StoreError:
+      continue  # not run yet, or its replicate failed
+    found.append((entry, *records))
+  return found
+
+
 def write_report(
   store: Store,
   study: str,
@@ -99,7 +113,7 @@ def write_report(
   folder = store.study_dir(study)
   rows = [dataclasses.asdict(e) for e in known.values()]
   store.write_text(folder / "tickets.json", json.dumps(rows, indent=0))
-  records = _records(store, known.values())
+  records = load_records(store, known.values())
   results = results_table(study, records)
   experiments = experiments_table(
     json.loads((folder / "config.json").read_text())
@@ -227,14 +241,3 @@ def _figures(results, experiments, claims) -> dict[str, Figure]:
 
 def _where(study, entry):
   return study, entry.row_name, entry.replicate, entry.level
-
-
-def _records(store, entries) -> list[tuple[Entry, dict, dict]]:
-  found = []
-  for entry in entries:
-    try:
-      records = [store.load_record(i) for i in (entry.train, entry.pretrain)]
-    except StoreError:
-      continue  # not run yet, or its replicate failed
-    found.append((entry, *records))
-  return found

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-from imp_jax.resolve.checks import at_least, in_range, one_of
+from imp_jax.resolve.checks import at_least, in_range, is_number, one_of
 from imp_jax.settings import (
   ClaimSettings,
+  ConnectedClaim,
   EasyDataClaim,
   Experiment,
   LittleDataClaim,
@@ -31,6 +32,7 @@ def resolve_claims(
     rewinding=_rewinding(claims.rewinding, experiments),
     little_data=_little_data(claims.little_data, experiments),
     easy_data=_easy_data(claims.easy_data, experiments),
+    connected=_connected(claims.connected, experiments),
     margin=float(claims.margin),
     resamples=claims.resamples,
     confidence=float(claims.confidence),
@@ -68,6 +70,40 @@ def _easy_data(claim, experiments) -> EasyDataClaim | None:
   field = "claims.easy_data"
   found = _comparisons(field, claim, ("easy", "random", "all"), experiments)
   return EasyDataClaim(found, claim.level) if found else None
+
+
+def _connected(claim, experiments) -> ConnectedClaim | None:
+  field, names = "claims.connected", tuple(claim.experiments)
+  if not claim.level and not names:
+    return None
+  if not (is_number(claim.threshold) and 0 < claim.threshold < float("inf")):
+    raise ValueError(f"{field}.threshold must be > 0, got {claim.threshold}")
+  _check_names(f"{field}.experiments", names, experiments)
+  compared = [
+    e
+    for e in experiments
+    if e.connectivity.children and 0 in e.connectivity.levels
+  ]
+  without = set(names) - {e.name for e in compared}
+  if without or len(names or compared) < 2:
+    raise ValueError(
+      f"{field} needs at least two experiments whose W_r have children "
+      "(connectivity.children, connectivity.levels with 0); "
+      f"without: {', '.join(sorted(without)) or 'all but one'}"
+    )
+  chosen = names or tuple(e.name for e in compared)
+  for e in compared:
+    if e.name in chosen:
+      if "train" not in e.connectivity.path.splits:
+        raise ValueError(f"{field} needs 'train' in connectivity.splits")
+      if 0.5 not in e.connectivity.path.alphas:
+        raise ValueError(f"{field} needs 0.5 in connectivity.alphas")
+      if "average" not in e.connectivity.path.batch_stats:
+        raise ValueError(f"{field} needs connectivity.batch_stats 'average'")
+  if claim.level < 1:
+    raise ValueError(f"{field}.level must be at least 1, got {claim.level}")
+  _check_level(field, claim.level, chosen, experiments)
+  return ConnectedClaim(float(claim.threshold), claim.level, names)
 
 
 def _comparisons(field, claim, roles, experiments) -> tuple[tuple, ...]:

@@ -8,10 +8,13 @@ import numpy as np
 from imp_jax.data.dataset import Dataset
 from imp_jax.exchange import Imports
 from imp_jax.resolve.checks import at_least, in_range, is_number, one_of
+from imp_jax.resolve.dense import dense_experiment
 from imp_jax.resolve.training import Training, resolve_model, resolve_optim
 from imp_jax.scores import BATCH_MODE, NEVER_LEARNED, SCORES
 from imp_jax.settings import (
   NO_NOISE,
+  BarrierScoreSettings,
+  ImportSettings,
   NoiseSettings,
   PretrainSettings,
   ScoreSettings,
@@ -132,6 +135,8 @@ def resolve_scoring(
       name, definition.version, dataset.fingerprint, constants=constants
     )
     return ScoringSettings(score, 1)
+  if definition.made_from == "children":
+    return _barrier_scoring(config, base, dataset)
   optim = _overlaid(config.optim, scores.optim)
   total = base.steps_of(optim.steps, "scores.optim.steps")
   at_least("scores.optim.steps", total, 1)
@@ -168,6 +173,26 @@ def resolve_scoring(
   )
   settings = dataclasses.replace(settings, training=seen)
   return ScoringSettings(settings, scores.networks, training)
+
+
+def _barrier_scoring(config, base, dataset) -> ScoringSettings:
+  """Barriers between dense children of W_r, pre-trained on all the data."""
+  start = base.steps_of(config.scores.rewind_step, "scores.rewind_step")
+  parents = dense_experiment(config, base, start, dataset)
+  c = parents.connectivity
+  if not c.children:
+    raise ValueError("score 'barrier' needs connectivity.children >= 2, got 0")
+  score = BarrierScoreSettings(
+    "barrier",
+    SCORES["barrier"].version,
+    dataset.fingerprint,
+    rewind_step=start,
+    steps=base.steps,
+    children=c.children,
+    noise=c.noise,
+    batch_stats=c.path.batch_stats[0],
+  )
+  return ScoringSettings(score, config.scores.networks, parents=parents)
 
 
 def _looks(name, made_from, scores, base, stop) -> dict[str, Any]:
@@ -274,7 +299,7 @@ def _check_order(kind, drop_hardest, scoring, imports):
   score = scoring.score
   if kind != "ccs":
     return
-  if isinstance(score, ScoreSettings):  # how many will be, none can say yet
+  if not isinstance(score, ImportSettings):  # how many, none can say yet
     infinite = score.never_learned == "inf" and not drop_hardest
   else:
     values = imports.arrays[score.content]

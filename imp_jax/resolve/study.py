@@ -19,18 +19,23 @@ from imp_jax.resolve.checks import (
   one_of,
 )
 from imp_jax.resolve.claims import resolve_claims
+from imp_jax.resolve.dense import resolve_eval
 from imp_jax.resolve.diet import (
   check_scores,
   resolve_noise,
   resolve_pretrain,
   resolve_scoring,
 )
+from imp_jax.resolve.landscape import (
+  resolve_connectivity,
+  resolve_curvature,
+  resolve_planes,
+)
 from imp_jax.resolve.training import resolve_training
 from imp_jax.scores import SCORES
 from imp_jax.settings import (
   NAME,
   ControlSettings,
-  EvalSettings,
   ExecutionSettings,
   Experiment,
   ImportSettings,
@@ -162,12 +167,9 @@ def _experiment(name, config, dataset, imports) -> Experiment:
       "ticket.optimizer='rewound' means W_r's momentum: it goes with "
       f"ticket.kind='weight_rewind', not {ticket.kind!r}"
     )
-  splits = tuple(
-    one_of("eval.splits", s, tuple(dataset.splits)) for s in config.eval.splits
+  connectivity = resolve_connectivity(
+    config.connectivity, base, rewind_step, prune.levels, dataset
   )
-  if "test" not in splits:
-    raise ValueError(f"eval.splits must name 'test', got {splits}")
-  curve = {steps(d, "eval.curve_steps") for d in config.eval.curve_steps}
   return Experiment(
     name=name,
     model=base.model,
@@ -178,9 +180,11 @@ def _experiment(name, config, dataset, imports) -> Experiment:
     prune=prune,
     ticket=ticket,
     controls=_controls(config.controls, prune.levels),
-    eval=EvalSettings(
-      splits=splits,
-      curve_steps=tuple(sorted(curve)),
+    eval=resolve_eval(config.eval, base, dataset),
+    connectivity=connectivity,
+    curvature=resolve_curvature(config.curvature, prune.levels, dataset),
+    planes=resolve_planes(
+      config.planes, base, prune.levels, dataset, connectivity
     ),
   )
 

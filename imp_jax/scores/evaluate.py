@@ -1,6 +1,6 @@
 """Scores of every training example under one network, in bounded memory."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from imp_jax.data.augment import normalise
+from imp_jax.evaluation import map_batches
 from imp_jax.models import Model
 from imp_jax.scores.registry import SCORES
 from imp_jax.scores.streams import Streams
@@ -120,39 +121,6 @@ def input_norms(
     return jnp.sqrt((flat**2).sum(axis=1))
 
   return map_batches(batch_norms, (inputs,), 1000)
-
-
-def map_batches(
-  fn: Callable[..., PyTree], arrays: tuple[PyTree, ...], batch_size: int
-) -> PyTree:
-  """Returns fn of the arrays, batch by batch in one compiled loop.
-
-  Args:
-    fn: (batch of each array) -> a tree with the batch as its first axis.
-    arrays: trees with the examples as their first axis.
-    batch_size: examples at a time. The last batch is a whole one too: it goes
-      back over examples of the one before. Where fn treats each example alone
-      they come out the same; in batch mode it is the last batch that counts.
-  """
-  num = len(jax.tree.leaves(arrays)[0])
-  size = min(batch_size, num)
-
-  def batch(i):
-    start = jnp.minimum(i * size, num - size)
-    rows = jax.tree.map(
-      lambda a: jax.lax.dynamic_slice_in_dim(a, start, size), arrays
-    )
-    return start, fn(*rows)
-
-  def body(i, out):
-    start, new = batch(i)
-    return jax.tree.map(
-      lambda o, n: jax.lax.dynamic_update_slice_in_dim(o, n, start, 0), out, new
-    )
-
-  shapes = jax.eval_shape(lambda: batch(0)[1])
-  out = jax.tree.map(lambda s: jnp.zeros((num, *s.shape[1:]), s.dtype), shapes)
-  return jax.lax.fori_loop(0, -(-num // size), body, out)
 
 
 def _logits(model, params, batch_stats, x, mean, std, batch_mode):

@@ -14,7 +14,8 @@ class Definition:
   Attributes:
     made_from: "outputs" (logits at chosen steps), "gradients" (likewise),
       "stream" (logits observed again and again), "checkpoints" (networks at
-      chosen steps, together), "inputs" or "nothing" (no network).
+      chosen steps, together), "children" (the paths between them), "inputs" or
+      "nothing" (no network).
     larger_is_harder: the direction.
     version: bumped by hand when the formula changes.
     fn: for one example: (logits, label) or, of gradients and checkpoints,
@@ -47,6 +48,7 @@ SCORES: dict[str, Definition] = {
   "tdds": Definition("stream", True, fn=lambda window, _: TDDS(window)),
   "dual": Definition("stream", True, fn=lambda window, _: DUAL(window)),
   "vog": Definition("checkpoints", True, fn=gradients.gradient_variance),
+  "barrier": Definition("children", True),  # midpoint, of the loss in nats
   "input_norm": Definition("inputs", True),  # ranks like GraNd at step 0
   "random": Definition("nothing", True),
 }

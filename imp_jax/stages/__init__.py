@@ -7,32 +7,54 @@ from collections.abc import Callable, Mapping, Sequence
 import jax
 
 from imp_jax.nodes import (
+  Child,
+  Curvature,
+  ExampleBarriers,
   ImportedScores,
   Node,
+  Path,
+  Plane,
   Pretrain,
   Prune,
   RandomMask,
   Score,
   Scores,
   Train,
+  Trajectory,
 )
 from imp_jax.stages.context import Context as Context
 from imp_jax.stages.context import Outcome
+from imp_jax.stages.curvature import run_curvature
 from imp_jax.stages.masking import run_prune, run_random_mask
-from imp_jax.stages.networks import run_pretrain, run_train
+from imp_jax.stages.networks import run_pretrain, run_tickets, run_trajectory
+from imp_jax.stages.paths import run_example_barriers, run_paths
+from imp_jax.stages.planes import run_plane
 from imp_jax.stages.scoring import check_presentations as check_presentations
 from imp_jax.stages.scoring import run_imported, run_score, run_scores
 from imp_jax.store import Artefact
 
-# The scheduler's table: stage settings -> (context, node, replicates) ->
+# The scheduler's tables: stage settings -> (context, node, replicates) ->
 # {replicate: outcome}.
 STAGES: Mapping[type, Callable[..., Mapping[int, Outcome]]] = {
   Pretrain: run_pretrain,
   Prune: run_prune,
   RandomMask: run_random_mask,
-  Train: run_train,
+  Trajectory: run_trajectory,
   Scores: run_scores,
   ImportedScores: run_imported,
+  ExampleBarriers: run_example_barriers,
+  Curvature: run_curvature,
+  Plane: run_plane,
+}
+# Of stages that run the nodes of one company together: (context, nodes,
+# replicates) -> {(node, replicate): outcome}.
+COMPANY_STAGES: Mapping[
+  type, Callable[..., dict[tuple[Node, int], Outcome]]
+] = {
+  Train: run_tickets,
+  Child: run_tickets,
+  Path: run_paths,
+  Score: run_score,
 }
 
 
@@ -43,17 +65,20 @@ def run_nodes(
 
   Args:
     context: what stages run with.
-    nodes: one, or several `Score` nodes of equal training.
+    nodes: one, or several of one company.
     replicates: of every node.
   """
   started = time.monotonic()
-  if isinstance(nodes[0].settings, Score):
-    outcomes = run_score(context, nodes, replicates)
+  kind = type(nodes[0].settings)
+  if kind in COMPANY_STAGES:
+    outcomes = COMPANY_STAGES[kind](context, nodes, replicates)
   else:
     (node,) = nodes
-    found = STAGES[type(node.settings)](context, node, replicates)
+    found = STAGES[kind](context, node, replicates)
     outcomes = {(node, r): outcome for r, outcome in found.items()}
   seconds = time.monotonic() - started
+  # Scores of one recipe share their networks.
+  together = len(replicates) * (1 if kind is Score else len(nodes))
   for (node, replicate), outcome in outcomes.items():
     if isinstance(outcome, Artefact):
       header = {
@@ -66,7 +91,7 @@ def run_nodes(
         },
         "seed": context.seed,
         "replicate": replicate,
-        "made_with": made_with(context, len(replicates), seconds),
+        "made_with": made_with(context, together, seconds),
       }
       outcomes[node, replicate] = dataclasses.replace(
         outcome, record=header | outcome.record

@@ -1,6 +1,8 @@
 """The stages that train networks: pre-training, and a ticket's training."""
 
 import functools
+import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -9,12 +11,27 @@ import numpy as np
 
 from imp_jax.invariants import nonzero_pruned_weight, unfaithful_rewind
 from imp_jax.keys import key_words
+from imp_jax.landscape.geometry import apartness
 from imp_jax.masks import apply_masks, density, init_masks, layer_table
 from imp_jax.models import Model
-from imp_jax.nodes import Pretrain, Train
-from imp_jax.runs import Failure, Run, Trainer, network_tree, state_tree
+from imp_jax.nodes import (
+  Child,
+  Node,
+  Pretrain,
+  child_of,
+  snapshots_of,
+  trained_by,
+)
+from imp_jax.runs import (
+  Failure,
+  Run,
+  Trainer,
+  network_tree,
+  state_tree,
+)
 from imp_jax.settings import StreamSettings, SubsetSettings
 from imp_jax.stages.context import Context, Outcome, noise_key
+from imp_jax.stages.ticket_watch import TicketWatch
 from imp_jax.store import Artefact
 from imp_jax.subsets import keep_indices
 from imp_jax.training import TrainState, init_opt_state
@@ -102,50 +119,85 @@ def _kept_examples(context, node, replicate, labels):
   )
 
 
-def run_train(context, node, replicates):
-  """Trains tickets: masked weights from their start step to the end."""
-  settings: Train = node.settings
+def run_tickets(
+  context: Context, nodes: Sequence[Node], replicates: Sequence[int]
+) -> dict[tuple[Node, int], Outcome]:
+  """Trains tickets: masked weights from their start step to the end.
+
+  Several nodes are the children of one parent.
+  """
+  settings = trained_by(nodes[0].settings)
+  assert settings is not None  # a training, or one again
   model = context.model(settings.model)
-  outcomes: dict[int, Outcome] = {}
-  runs: dict[int, Run] = {}
-  for r in replicates:
-    tree = context.load(node, "weights", r).tree
-    params = tree["params"]
-    masks = context.load_masks(node, r, params)
-    params = apply_masks(params, masks)
-    if settings.optimizer == "rewound":
-      opt_state = init_opt_state(params, apply_masks(tree["momentum"], masks))
-    else:
-      opt_state = init_opt_state(params)
-    runs[r] = make_run(
-      context,
-      f"{node.label}, replicate {r}",
-      settings.stream,
-      r,
-      run=settings.run,
-      masks=masks,
-      state=TrainState(
-        step=jnp.int32(settings.start),
-        params=params,
-        batch_stats=jax.tree.map(jnp.asarray, tree["batch_stats"]),
-        opt_state=opt_state,
-        key=None,
-      ),
-      checkpoint=node.object_id(context.seed, r),
-    )
-    wrong = _unfaithful_start(context, node, r, runs[r])
+  outcomes: dict[tuple[Node, int], Outcome] = {}
+  runs: dict[tuple[Node, int], Run] = {}
+  for node, r in itertools.product(nodes, replicates):
+    run = _ticket_run(context, node, r)
+    wrong = _unfaithful_start(context, node, r, run)
     if wrong:
-      outcomes[r] = Failure(f"{runs.pop(r).name}: {wrong}")
+      outcomes[node, r] = Failure(f"{run.name}: {wrong}")
+    else:
+      runs[node, r] = run
   if not runs:
     return outcomes
-  trainer = _trainer(context, model, settings, curve_steps=settings.curve_steps)
-  trainer.train(list(runs.values()), settings.stop)
-  metrics = trainer.final_metrics(list(runs.values()))
-  for (r, run), m in zip(runs.items(), metrics, strict=True):
-    outcomes[r] = (
-      run.failure or _not_finite(run, m) or _trained(model, settings, run, m)
+  together = list(runs.values())
+  starts = [jax.device_get(run.state.params) for run in together]
+  watch = TicketWatch(context, runs, snapshots_of(nodes[0].settings))
+  trainer = _trainer(
+    context,
+    model,
+    settings,
+    curve_steps=settings.curve_steps,
+    watch=watch if watch.steps else None,
+  )
+  trainer.train(together, settings.stop)
+  metrics = trainer.final_metrics(together)
+  for ((node, r), run), start, m in zip(
+    runs.items(), starts, metrics, strict=True
+  ):
+    outcomes[node, r] = (
+      run.failure
+      or _not_finite(run, m)
+      or _trained(model, settings, run, start, m)
     )
   return outcomes
+
+
+def run_trajectory(context, node, replicates):
+  """Trains a ticket again, to keep its weights at some steps."""
+  found = run_tickets(context, (node,), replicates)
+  return {r: outcome for (_, r), outcome in found.items()}
+
+
+def _ticket_run(context, node, replicate) -> Run:
+  """One ticket's run, as its training starts it."""
+  settings = trained_by(node.settings)
+  assert settings is not None  # a training, or one again
+  tree = context.load(node, "weights", replicate).tree
+  params = tree["params"]
+  masks = context.load_masks(node, replicate, params)
+  params = apply_masks(params, masks)
+  if settings.optimizer == "rewound":
+    opt_state = init_opt_state(params, apply_masks(tree["momentum"], masks))
+  else:
+    opt_state = init_opt_state(params)
+  return make_run(
+    context,
+    f"{node.label}, replicate {replicate}",
+    settings.stream,
+    replicate,
+    run=settings.run,
+    masks=masks,
+    state=TrainState(
+      step=jnp.int32(settings.start),
+      params=params,
+      batch_stats=jax.tree.map(jnp.asarray, tree["batch_stats"]),
+      opt_state=opt_state,
+      key=None,
+    ),
+    checkpoint=node.object_id(context.seed, replicate),
+    child=child_of(node.settings),
+  )
 
 
 def _unfaithful_start(context, node, replicate, run):
@@ -160,7 +212,7 @@ def _unfaithful_start(context, node, replicate, run):
   )
 
 
-def _trained(model, settings, run, metrics) -> Outcome:
+def _trained(model, settings, run, start, metrics) -> Outcome:
   tree = network_tree(run.state)
   wrong = nonzero_pruned_weight(tree["params"], run.masks)
   if wrong:
@@ -172,8 +224,9 @@ def _trained(model, settings, run, metrics) -> Outcome:
     "step": settings.stop,
     "density": density(run.masks, prunable),
     "layers": layer_table(run.masks, prunable),
+    "travelled": apartness(start, tree["params"], prunable),
   }
-  return Artefact(record, tree)
+  return Artefact(record, tree | run.watched)
 
 
 def _not_finite(run, metrics) -> Failure | None:
@@ -183,7 +236,9 @@ def _not_finite(run, metrics) -> Failure | None:
   return None
 
 
-def _trainer(context, model, settings, *, curve_steps=(), labels=None):
+def _trainer(
+  context, model, settings, *, curve_steps=(), labels=None, watch=None
+):
   return Trainer(
     model=model,
     dataset=context.dataset,
@@ -194,6 +249,7 @@ def _trainer(context, model, settings, *, curve_steps=(), labels=None):
     execution=context.execution,
     progress=context.progress,
     labels=labels,
+    watch=watch,
   )
 
 
@@ -221,6 +277,7 @@ def make_run(
   masks: PyTree = None,
   keep_index: np.ndarray | None = None,
   purpose: str = "",
+  child: Child | None = None,
 ) -> Run:
   """Returns a replicate's run, with the keys of its order and augmentation.
 
@@ -236,12 +293,17 @@ def make_run(
     keep_index: examples in use; None = all.
     purpose: prefix of the keys' names, for runs that are no replicates of the
       study.
+    child: whose noise it gets in place of its parent's.
   """
-  seed = context.seed
-  augment = noise_key(
-    seed, f"{purpose}augment", stream.augment_noise, replicate, run
-  )
-  order = noise_key(seed, f"{purpose}data_order", stream.order, replicate, run)
+  differ = child.noise.differ if child else ""
+
+  def key(name, noise, varied):
+    if child and differ in (varied, "both"):
+      return context.key(f"child_{name}", replicate, run, child.number)
+    return noise_key(context.seed, f"{purpose}{name}", noise, replicate, run)
+
+  augment = key("augment", stream.augment_noise, "augment")
+  order = key("data_order", stream.order, "order")
   if masks is None:
     masks = init_masks(state.params)
   if keep_index is None:

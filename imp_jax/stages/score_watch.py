@@ -38,6 +38,8 @@ class ScoreWatch:
   "presented" as they were at their last step, and "checkpoints".
   """
 
+  moves = False
+
   def __init__(
     self, context: Context, nodes: tuple[Node, ...], labels: np.ndarray
   ):

@@ -1,6 +1,5 @@
-"""Training: state, optimiser, one step, many steps, evaluation."""
+"""Training: state, optimiser, one step, many steps."""
 
-from imp_jax.training.evaluate import evaluate as evaluate
 from imp_jax.training.loop import Pipeline as Pipeline
 from imp_jax.training.loop import train_steps as train_steps
 from imp_jax.training.optimiser import Recipe as Recipe

@@ -1,0 +1,75 @@
+"""Which initialisations will work? MNIST-1D, within ten minutes on two cores.
+
+  python -m launch.main --config=configs/landscape_mnist1d.py \
+    --workdir=runs/landscape
+
+Two dense children of each W_r, which differ in the data's order: none, all
+examples for t_r = 5 to 100 steps, and 500 random, easy or hard ones for 20;
+barriers between successive levels of three of them; curvature and planes of
+two. `:quick` has 4 replicates, `:smoke` takes seconds.
+"""
+
+from configs.defaults import get_defaults, words
+from configs.recipes import everything, subset
+
+STEPS, DIET_STEP, SIZE = (5, 20, 50, 100), 20, 500
+LEVEL = 5
+
+
+def get_config(arg: str = ""):
+  variants = words(arg, ("quick", "smoke"))
+  config = get_defaults()
+  config.name = "-".join(["landscape-mnist1d", *sorted(variants)])
+  # Settings were chosen on seeds 101 to 104; this one was first run when they
+  # stood.
+  config.seed = 2
+  config.replicates = 12
+  config.optim.update(steps="800step", milestones=("400step", "600step"))
+  config.prune.update(levels=6, fraction=0.36)
+  config.scores.update(networks=10, steps="300step")
+  config.connectivity.update(children=2, differ="order")
+  config.execution.chunk_steps = 400
+  steps, t_r, size, level = STEPS, DIET_STEP, SIZE, LEVEL
+  if "quick" in variants:
+    config.replicates = 4
+  if "smoke" in variants:
+    config.replicates = 2
+    config.model.width = 0.25
+    config.data.update(train_examples=80, batch_size=16)
+    config.optim.update(steps="4step", milestones=("3step",))
+    config.scores.update(networks=2, steps="2step")
+    config.prune.levels = 2
+    config.connectivity.update(
+      alphas=(0.5,),
+      batch_stats=("average", "recompute", "endpoint"),
+      recompute_batches=2,
+    )
+    config.curvature.update(
+      examples=20, layers=True, lanczos_steps=4, eigenvalues=2, probes=2
+    )
+    config.planes.update(
+      points=3, examples=40, snapshots=3, recompute_batches=1
+    )
+    steps, t_r, size, level = (1, 2), 1, 20, 1
+  levels = config.prune.levels
+  looked_at = {
+    "connectivity.successive": True,
+    "curvature.levels": (0, levels // 2, levels),
+    "planes.through": ("children", "levels"),
+    "planes.levels": (0, levels // 2, levels),
+  }
+  config.experiments = (
+    everything("none", "0step") | looked_at,
+    *(
+      everything(f"all-{s}", f"{s}step")
+      | (looked_at if s in (t_r, steps[-1]) else {})
+      for s in steps
+    ),
+    *(
+      subset(kind, size, f"{t_r}step", balanced=True)
+      | {"name": f"{kind}-{t_r}"}
+      for kind in ("random", "easy", "hard")
+    ),
+  )
+  config.claims.connected.update(level=level, threshold=0.1)
+  return config

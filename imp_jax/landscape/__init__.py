@@ -1,0 +1,1 @@
+"""The loss landscape between networks: paths, planes, distances, curvature."""

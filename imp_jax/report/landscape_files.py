@@ -1,0 +1,240 @@
+"""The files that describe the landscape around a study's tickets."""
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from imp_jax.report.barriers import (
+  barriers_table,
+  curves_table,
+  mean_example_barriers,
+)
+from imp_jax.report.curvature import curvature_figures, curvature_table
+from imp_jax.report.figures import save_figure
+from imp_jax.report.geometry import geometry_table, mask_overlaps
+from imp_jax.report.landscape import (
+  connected_lines,
+  instability_lines,
+  instability_table,
+  landscape_table,
+)
+from imp_jax.report.landscape_figures import (
+  barrier_histograms,
+  instability_figure,
+  landscape_figure,
+  levels_figure,
+  path_figure,
+)
+from imp_jax.report.plane_figures import plane_figure
+from imp_jax.report.tables import load_entries, load_records
+from imp_jax.settings import ClaimSettings
+from imp_jax.store import Artefact, Store, StoreError
+
+
+@dataclasses.dataclass(frozen=True)
+class ViewEntry:
+  """Where one view of one replicate is stored: a row of landscape.json.
+
+  Attributes:
+    experiment, kind, level, between: as of a view.
+    replicate: number from 0.
+    stage: that made it: "path", "curvature" or "plane".
+    artefact: identity.
+  """
+
+  experiment: str
+  kind: str
+  level: int
+  between: str
+  replicate: int
+  stage: str
+  artefact: str
+
+  @property
+  def key(self) -> tuple:
+    """What it is of; its artefact is another if it was looked at otherwise."""
+    return (
+      self.experiment,
+      self.kind,
+      self.level,
+      self.between,
+      self.replicate,
+    )
+
+
+def load_views(store: Store, study: str) -> list[ViewEntry]:
+  """Returns where the study's views are stored, of all runs so far."""
+  file = store.study_dir(study) / "landscape.json"
+  if not file.exists():
+    return []
+  return [ViewEntry(**row) for row in json.loads(file.read_text())]
+
+
+def write_landscape(
+  store: Store,
+  study: str,
+  entries: Sequence[ViewEntry],
+  claims: ClaimSettings,
+) -> None:
+  """Writes the landscape's tables and figures, of these and earlier entries.
+
+  geometry.csv always; landscape.json and, of what was looked at, barriers.csv,
+  paths.csv, landscape.csv, instability.csv, curvature.csv, and as .png and .svg
+  landscape, instability, barriers, paths, levels, spectrum, eigenvalues,
+  plane_EXPERIMENT.
+  """
+  known = {e.key: e for e in load_views(store, study)}
+  known |= {e.key: e for e in entries}
+  folder = store.study_dir(study)
+  tickets = load_entries(store, study)
+  records = load_records(store, tickets)
+  found = _loaded(store, known.values())
+  paths = [
+    ((e.experiment, e.replicate, e.level, e.kind, e.between), artefact)
+    for e, artefact in found
+    if e.stage == "path"
+  ]
+  tables = {
+    "geometry": geometry_table(
+      study, records, paths, mask_overlaps(store, tickets)
+    )
+  }
+  if known:
+    rows = [dataclasses.asdict(e) for e in known.values()]
+    store.write_text(folder / "landscape.json", json.dumps(rows, indent=0))
+  meaning = json.loads((folder / "config.json").read_text())
+  thresholds: dict[str, list[float]] = {
+    name: sorted(
+      {
+        *e.get("connectivity", {}).get("thresholds", ()),
+        *([claims.connected.threshold] if claims.connected else []),
+      }
+    )
+    for name, e in meaning["experiments"].items()
+  }
+  figures: dict[str, Any] = {}
+  if paths:
+    tables["barriers"] = barriers_table(study, paths, thresholds)
+    tables["paths"] = curves_table(study, paths)
+    more, drawn = _connectivity(folder, tables, paths, claims, thresholds)
+    tables |= more
+    figures |= drawn
+  curved = [(e, a) for e, a in found if e.stage == "curvature"]
+  if curved:
+    densities = _densities(records)
+    tables["curvature"] = curvature_table(study, curved, densities)
+    figures |= curvature_figures(tables["curvature"], curved)
+  for e, artefact in found:
+    if e.stage == "plane":
+      name = f"plane_{e.experiment}_{'_'.join(e.between.split(', '))}"
+      figures[name.replace(" ", "")] = _plane(e, artefact)
+  for name, table in tables.items():
+    store.write_text(folder / f"{name}.csv", table.to_csv(index=False))
+  for name, figure in figures.items():
+    if figure is not None:
+      save_figure(store, folder / name, figure)
+
+
+def _connectivity(folder, tables, paths, claims, thresholds):
+  """Tables and figures of barriers beside what the tickets became."""
+  barriers = tables["barriers"]
+  results = pd.read_csv(folder / "results.csv", dtype={"experiment": str})
+  experiments = pd.read_csv(
+    folder / "experiments.csv", dtype={"experiment": str}
+  )
+  more = {"instability": instability_table(barriers, experiments)}
+  figures = {
+    "instability": instability_figure(more["instability"]),
+    "paths": path_figure(tables["paths"]),
+    "levels": levels_figure(
+      barriers,
+      results.groupby("level").density.mean(),
+    ),
+  }
+  threshold = _shown_threshold(claims, thresholds)
+  per_example = mean_example_barriers(paths)
+  if per_example:
+    shown = (threshold,) if threshold else ()
+    figures["barriers"] = barrier_histograms(per_example, thresholds=shown)
+  if threshold and _has_midpoints(barriers, threshold):
+    table = landscape_table(barriers, results, experiments, threshold=threshold)
+    more["landscape"] = table
+    if len(table):
+      levels = sorted(set(table["level"]))
+      level = claims.connected.level if claims.connected else levels[-1]
+      figures["landscape"] = landscape_figure(table, level)
+  return more, figures
+
+
+def _shown_threshold(claims, thresholds) -> float | None:
+  """The claim's threshold, or the smallest that every experiment has."""
+  if claims.connected:
+    return claims.connected.threshold
+  every = [set(t) for t in thresholds.values() if t]
+  common = set.intersection(*every) if every else set()
+  return min(common, default=None)
+
+
+def _has_midpoints(barriers, threshold) -> bool:
+  wanted = f"connected_midpoint_{threshold:g}_average"
+  rows = barriers.query(
+    "kind == 'children' and level == 0 and split == 'train'"
+  )
+  return wanted in set(rows["metric"])
+
+
+def _densities(records) -> Mapping[tuple[str, int, int], float]:
+  return {
+    (entry.experiment, entry.level, entry.replicate): trained["density"]
+    for entry, trained, _ in records
+    if entry.ticket == "imp"
+  }
+
+
+def _plane(entry: ViewEntry, artefact: Artefact):
+  arrays = artefact.arrays
+  assert arrays is not None  # a plane, by construction
+  paths = [
+    arrays[name][:, :2] for name in sorted(arrays) if name.startswith("path.")
+  ]
+  return plane_figure(
+    arrays["xs"],
+    arrays["ys"],
+    np.asarray(arrays["loss"]),
+    arrays["corners"],
+    entry.between.split(", "),
+    paths,
+    title=f"{entry.experiment}, replicate {entry.replicate}",
+    quantity="training loss (nats)",
+  )
+
+
+def _loaded(store, entries) -> list[tuple[ViewEntry, Artefact]]:
+  found = []
+  for entry in entries:
+    try:
+      found.append((entry, store.load(entry.artefact)))
+    except StoreError:
+      continue  # not made yet, or its replicate failed
+  return found
+
+
+def landscape_lines(results: Any, claims: ClaimSettings) -> list[str]:
+  """Returns the lines that a run prints of its landscape.
+
+  Args:
+    results: the study's; `read_table` is used.
+    claims: what it declared.
+  """
+  lines = []
+  if results.has_table("instability"):
+    lines += instability_lines(results.read_table("instability"))
+  if claims.connected and results.has_table("landscape"):
+    lines += connected_lines(
+      results.read_table("landscape"), claims.connected, claims
+    )
+  return lines

@@ -1,0 +1,234 @@
+"""Resolving what is looked at of the loss landscape."""
+
+from typing import Any
+
+from imp_jax.data.dataset import Dataset
+from imp_jax.landscape.barriers import check_alphas
+from imp_jax.landscape.curvature import MATRICES
+from imp_jax.landscape.paths import BATCH_STATS
+from imp_jax.resolve.checks import at_least, in_range, is_number, one_of
+from imp_jax.resolve.training import Training
+from imp_jax.settings import (
+  ConnectivitySettings,
+  CurvatureSettings,
+  NoiseBetween,
+  PathSettings,
+  PlaneSettings,
+)
+
+DIFFER = ("order", "augment", "both", "perturb")
+THROUGH = ("children", "levels")
+
+# What is not looked at is one and the same setting, whatever is left of it.
+NO_CONNECTIVITY = ConnectivitySettings(
+  children=0,
+  noise=NoiseBetween(""),
+  levels=(),
+  successive=False,
+  path=PathSettings((), (), (), 0, 0),
+  thresholds=(),
+)
+NO_CURVATURE = CurvatureSettings((), (), 0, 0, 0, 0, False, False)
+NO_PLANES = PlaneSettings((), (), 0, 0.0, 0, 0, 0, 0)
+
+
+def resolve_connectivity(
+  connectivity: Any, base: Training, start: int, levels: int, dataset: Dataset
+) -> ConnectivitySettings:
+  """Returns which networks are joined by paths, and how.
+
+  Args:
+    connectivity: the config's group.
+    base: the main training.
+    start: t_r, where children begin.
+    levels: of IMP.
+    dataset: the data.
+
+  Raises:
+    ValueError: a field is out of its range, a level is not run, or children
+      would be equal.
+  """
+  c = connectivity
+  in_range("connectivity.children", c.children, 0, 1000)
+  if not c.children and not c.successive:
+    return NO_CONNECTIVITY
+  if c.children == 1:
+    raise ValueError(
+      "connectivity.children must be 0 or at least 2: one child has nothing to "
+      "be connected to, got 1"
+    )
+  noise = NoiseBetween("")
+  if c.children:
+    noise = _noise(c, base, start, dataset)
+    for level in c.levels:
+      in_range("connectivity.levels", level, 0, levels)
+    if not c.levels:
+      raise ValueError(
+        "connectivity.levels must name a level whose tickets have children"
+      )
+  if c.successive and not levels:
+    raise ValueError(
+      "connectivity.successive joins levels: prune.levels must be at least 1"
+    )
+  thresholds = tuple(c.thresholds)
+  for threshold in thresholds:
+    if not (is_number(threshold) and 0 < threshold < float("inf")):
+      raise ValueError(
+        f"connectivity.thresholds must be > 0 nats, got {threshold}"
+      )
+  return ConnectivitySettings(
+    children=c.children,
+    noise=noise,
+    levels=tuple(sorted(set(c.levels))) if c.children else (),
+    successive=bool(c.successive),
+    path=_path(c, base, dataset),
+    thresholds=tuple(sorted({float(t) for t in thresholds})),
+  )
+
+
+def resolve_curvature(
+  curvature: Any, levels: int, dataset: Dataset
+) -> CurvatureSettings:
+  """Returns at which networks curvature is taken, and how.
+
+  Raises:
+    ValueError: a field is out of its range, or a level is not run.
+  """
+  c = curvature
+  if not c.levels:
+    return NO_CURVATURE
+  for level in c.levels:
+    in_range("curvature.levels", level, 0, levels)
+  matrices = tuple(
+    one_of("curvature.matrices", m, MATRICES) for m in c.matrices
+  )
+  if not matrices:
+    raise ValueError(
+      f"curvature.matrices must name some of {', '.join(MATRICES)}"
+    )
+  in_range("curvature.examples", c.examples, 1, len(dataset.train))
+  in_range("curvature.lanczos_steps", c.lanczos_steps, 2, 10_000)
+  in_range("curvature.eigenvalues", c.eigenvalues, 1, c.lanczos_steps)
+  in_range("curvature.probes", c.probes, 2, 10_000)
+  return CurvatureSettings(
+    levels=tuple(sorted(set(c.levels))),
+    matrices=matrices,
+    examples=c.examples,
+    eigenvalues=c.eigenvalues,
+    lanczos_steps=c.lanczos_steps,
+    probes=c.probes,
+    surviving=bool(c.surviving),
+    layers=bool(c.layers),
+  )
+
+
+def resolve_planes(
+  planes: Any,
+  base: Training,
+  levels: int,
+  dataset: Dataset,
+  connectivity: ConnectivitySettings,
+) -> PlaneSettings:
+  """Returns which planes are drawn.
+
+  Raises:
+    ValueError: a field is out of its range, a level is not run, or there are no
+      children to draw one through.
+  """
+  p = planes
+  if not p.through:
+    return NO_PLANES
+  through = tuple(one_of("planes.through", t, THROUGH) for t in p.through)
+  if "children" in through and not connectivity.children:
+    raise ValueError(
+      "planes.through='children' needs connectivity.children >= 2, got 0"
+    )
+  if "levels" in through:
+    for level in p.levels:
+      in_range("planes.levels", level, 0, levels)
+  if "levels" in through and len(set(p.levels)) != 3:
+    raise ValueError(
+      f"planes.levels must be three different levels, got {tuple(p.levels)}"
+    )
+  in_range("planes.points", p.points, 2, 1000)
+  at_least("planes.margin", p.margin, 0)
+  in_range("planes.examples", p.examples, 1, len(dataset.train))
+  if p.snapshots:
+    in_range("planes.snapshots", p.snapshots, 2, 1000)
+  _check_recompute("planes", p.recompute_batches, base, dataset)
+  return PlaneSettings(
+    through=tuple(dict.fromkeys(through)),
+    levels=tuple(sorted(set(p.levels))) if "levels" in through else (),
+    points=p.points,
+    margin=float(p.margin),
+    examples=p.examples,
+    snapshots=p.snapshots,
+    recompute_batches=p.recompute_batches,
+    batch_size=base.stream.batch_size,
+  )
+
+
+def _noise(c, base, start, dataset) -> NoiseBetween:
+  differ = one_of("connectivity.differ", c.differ, DIFFER)
+  augmented = base.stream.crop_pad > 0 or base.stream.flip
+  whole = base.stream.batch_size == len(dataset.train)
+  if differ == "augment" and not augmented:
+    raise ValueError(
+      "connectivity.differ='augment' needs augmentation (data.crop_pad or "
+      "data.flip): without it the children would be equal"
+    )
+  if whole and differ in ("order", "both") and not augmented:
+    raise ValueError(
+      f"connectivity.differ={differ!r} needs more than one batch per epoch: "
+      "with all the data in each batch the children would be equal"
+    )
+  if differ != "perturb":
+    return NoiseBetween(differ)
+  step = base.steps_of(c.perturb_step, "connectivity.perturb_step")
+  if not start <= step < base.steps:
+    raise ValueError(
+      "connectivity.perturb_step must be in the children's training, "
+      f"{start} <= step < {base.steps}, got {step}"
+    )
+  if not (is_number(c.perturb_norm) and 0 < c.perturb_norm < float("inf")):
+    raise ValueError(
+      "connectivity.perturb_norm must be > 0, or the children would be equal, "
+      f"got {c.perturb_norm}"
+    )
+  return NoiseBetween(differ, step, float(c.perturb_norm))
+
+
+def _path(c, base, dataset) -> PathSettings:
+  if not all(is_number(a) for a in c.alphas):
+    raise ValueError(
+      f"connectivity.alphas must be numbers, got {tuple(c.alphas)}"
+    )
+  alphas = tuple(sorted({0.0, 1.0, *map(float, c.alphas)}))
+  try:
+    check_alphas(alphas, extrapolate=bool(c.extrapolate))
+  except ValueError as error:
+    raise ValueError(f"connectivity.{error}") from None
+  splits = tuple(
+    one_of("connectivity.splits", s, tuple(dataset.splits)) for s in c.splits
+  )
+  modes = tuple(
+    one_of("connectivity.batch_stats", m, BATCH_STATS) for m in c.batch_stats
+  )
+  if not splits or not modes:
+    raise ValueError("connectivity.splits and .batch_stats must not be empty")
+  recompute = 0
+  if "recompute" in modes:
+    recompute = c.recompute_batches
+    _check_recompute("connectivity", recompute, base, dataset)
+  return PathSettings(
+    alphas=alphas,
+    splits=tuple(dict.fromkeys(splits)),
+    batch_stats=tuple(dict.fromkeys(modes)),
+    recompute_batches=recompute,
+    batch_size=base.stream.batch_size,
+  )
+
+
+def _check_recompute(group, batches, base, dataset) -> None:
+  most = len(dataset.train) // base.stream.batch_size
+  in_range(f"{group}.recompute_batches", batches, 1, most)

@@ -1,0 +1,92 @@
+"""What a study means: its experiments, and how they are executed."""
+
+import dataclasses
+
+from imp_jax.settings.claims import ClaimSettings
+from imp_jax.settings.diet import PretrainSettings, ScoringSettings
+from imp_jax.settings.landscape import (
+  ConnectivitySettings,
+  CurvatureSettings,
+  PlaneSettings,
+)
+from imp_jax.settings.training import (
+  ModelSettings,
+  OptimSettings,
+  StreamSettings,
+)
+
+# What names of studies, experiments and scores look like: they name files too.
+NAME = r"\w[\w.+=-]*"
+
+
+@dataclasses.dataclass(frozen=True)
+class PruneSettings:
+  levels: int
+  criterion: str
+  fraction: float
+  densities: tuple[float, ...]
+  allocation: str
+  rule: str
+  exclude: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class TicketSettings:
+  kind: str
+  optimizer: str
+  finetune_steps: int
+
+
+@dataclasses.dataclass(frozen=True)
+class ControlSettings:
+  kinds: tuple[str, ...]
+  levels: tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class EvalSettings:
+  splits: tuple[str, ...]
+  curve_steps: tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+  """One pre-training choice and one IMP run."""
+
+  name: str
+  model: ModelSettings
+  stream: StreamSettings
+  optim: OptimSettings
+  steps: int  # T
+  pretrain: PretrainSettings
+  prune: PruneSettings
+  ticket: TicketSettings
+  controls: ControlSettings
+  eval: EvalSettings
+  connectivity: ConnectivitySettings
+  curvature: CurvatureSettings
+  planes: PlaneSettings
+
+
+@dataclasses.dataclass(frozen=True)
+class ExecutionSettings:
+  """What changes speed and rounding only; recorded, never hashed."""
+
+  mode: str
+  replicates_at_once: int  # 0 = as many as there are
+  convolution: str
+  chunk_steps: int
+  checkpoint_seconds: float
+  eval_batch_size: int
+  mix: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+  name: str
+  seed: int
+  replicates: int
+  experiments: tuple[Experiment, ...]
+  scores: tuple[ScoringSettings, ...]  # also wanted, whoever uses them
+  claims: ClaimSettings
+  execution: ExecutionSettings

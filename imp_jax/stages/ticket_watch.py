@@ -1,0 +1,76 @@
+"""What looks at tickets while they train: perturbs them, keeps snapshots."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from imp_jax.masks import apply_masks
+from imp_jax.nodes import Node, child_of
+from imp_jax.runs import Run, network_tree
+from imp_jax.stages.context import Context
+
+PyTree = Any
+
+
+class TicketWatch:
+  """Perturbs children after their step, keeps weights; see `runs.Watch`.
+
+  A run's `watched` holds "snapshots": parameters by step.
+  """
+
+  presented = None
+
+  def __init__(
+    self,
+    context: Context,
+    runs: Mapping[tuple[Node, int], Run],
+    snapshots: tuple[int, ...],
+  ):
+    self._snapshots = snapshots
+    self._moves: dict[str, tuple[int, float, jax.Array]] = {}
+    for (node, replicate), run in runs.items():
+      child = child_of(node.settings)
+      if child and child.noise.differ == "perturb":
+        noise = child.noise
+        key = context.key("perturb", replicate, child.train.run, child.number)
+        self._moves[run.name] = (noise.step, noise.norm, key)
+    self.moves = bool(self._moves)
+    self.names = ("snapshots",) if snapshots else ()
+    moved_at = (step for step, _, _ in self._moves.values())
+    self.steps = tuple(sorted({*snapshots, *moved_at}))
+
+  def __call__(self, step: int, runs: Sequence[Run]) -> None:
+    for run in runs:
+      move = self._moves.get(run.name)
+      if move and step == move[0]:
+        _, norm, key = move
+        moved = perturbed(run.state.params, run.masks, key, norm)
+        run.state = run.state.replace(params=moved)
+      if step in self._snapshots:
+        kept = run.watched.setdefault("snapshots", {})
+        kept[f"{step:09d}"] = network_tree(run.state)["params"]
+
+
+def perturbed(
+  params: PyTree, masks: PyTree, key: jax.Array, norm: float
+) -> PyTree:
+  """Returns the parameters moved by a random vector of the given L2 norm.
+
+  Args:
+    params: one network's.
+    masks: entries that may move; the others stay 0.
+    key: of the direction, normal in every kept entry.
+    norm: L2 length of the move.
+  """
+  leaves, structure = jax.tree.flatten(params)
+  keys = jax.random.split(key, len(leaves))
+  drawn = [
+    jax.random.normal(k, leaf.shape)
+    for k, leaf in zip(keys, leaves, strict=True)
+  ]
+  direction = apply_masks(jax.tree.unflatten(structure, drawn), masks)
+  squares = [jnp.sum(leaf**2) for leaf in jax.tree.leaves(direction)]
+  scale = norm / jnp.sqrt(jnp.stack(squares).sum())
+  return jax.tree.map(lambda p, d: p + scale * d, params, direction)

@@ -1,0 +1,79 @@
+"""What the command-line programs share: errors in one line, progress."""
+
+import sys
+
+from absl import flags
+from rich.console import Console
+from rich.progress import (
+  BarColumn,
+  MofNCompleteColumn,
+  TextColumn,
+  TimeElapsedColumn,
+  TimeRemainingColumn,
+)
+from rich.progress import (
+  Progress as RichProgress,
+)
+
+from imp_jax.study import Progress
+
+# What bad input raises, before anything is written.
+BAD_INPUT = (ValueError, OSError, TypeError, OverflowError, ImportError)
+
+
+class BadInput(SystemExit):
+  """Ends the program with exit code 2 and one line."""
+
+  def __init__(self, error: BaseException | str):
+    if isinstance(error, KeyError):  # str() of it is a repr
+      error = str(error.args[0])
+    lines = str(error).strip().splitlines() or [repr(error)]
+    if any(line.startswith("Traceback") for line in lines):
+      lines = lines[-1:]  # a config file's own error, quoted whole by absl
+    print("error:", " ".join(" ".join(lines).split()), file=sys.stderr)
+    super().__init__(2)
+
+
+class Bar(Progress):
+  """A progress bar with the time left, on a terminal; else warnings only."""
+
+  def __init__(self):
+    self._console = Console(stderr=True)
+    self._bar = RichProgress(
+      TextColumn("{task.description}"),
+      BarColumn(),
+      MofNCompleteColumn(),
+      TextColumn("steps"),
+      TimeElapsedColumn(),
+      TimeRemainingColumn(),
+      console=self._console,
+      disable=not self._console.is_terminal,
+    )
+    self._task = self._bar.add_task("", total=None)
+
+  def __enter__(self):
+    self._bar.start()
+    return self
+
+  def __exit__(self, *_):
+    self._bar.stop()
+
+  def begin(self, total_steps: int) -> None:
+    self._bar.update(self._task, total=total_steps)
+
+  def node(self, label: str) -> None:
+    self._bar.update(self._task, description=label)
+
+  def steps(self, count: int) -> None:
+    self._bar.advance(self._task, count)
+
+  def warn(self, message: str) -> None:
+    print(f"warning: {message}", file=sys.stderr)
+
+
+def parse_flags(argv):
+  """Flags as absl reads them, but errors in one line and exit code 2."""
+  try:
+    return flags.FLAGS(argv)
+  except Exception as error:  # config files raise anything while they load
+    raise BadInput(error) from None

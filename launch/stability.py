@@ -1,0 +1,164 @@
+"""Finds the smallest stable t_r of one experiment, by bisection.
+
+  python -m launch.stability --config=configs/landscape_mnist1d.py \
+    --workdir=runs/landscape --experiment=all-20 --high=200step
+
+At each t_r that it tries it trains the experiment's W_r and its dense children
+(connectivity.children, at level 0) and takes the largest rise of error above
+the mean of the ends. What the workdir already has is used.
+"""
+
+import sys
+from typing import Any
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from imp_jax.report.landscape import STABLE
+from imp_jax.resolve.checks import flatten
+from imp_jax.stability import StableStep, smallest_stable_step
+from imp_jax.study import execute, prepare
+from launch.cli import BAD_INPUT, BadInput, Bar, parse_flags
+
+_CONFIG = config_flags.DEFINE_config_file("config", help_string="a study")
+_WORKDIR = flags.DEFINE_string(
+  "workdir", None, "Where artefacts and results lie."
+)
+_EXPERIMENT = flags.DEFINE_string(
+  "experiment", None, "The study's experiment whose t_r is varied."
+)
+_LOW = flags.DEFINE_integer("low", 0, "The smallest t_r, in steps.")
+_HIGH = flags.DEFINE_integer("high", None, "The largest t_r, in steps.")
+_TOLERANCE = flags.DEFINE_integer(
+  "tolerance", 10, "Steps that the result may be too large."
+)
+_THRESHOLD = flags.DEFINE_float(
+  "threshold", STABLE, "Instability below it is stable; a fraction of error."
+)
+flags.mark_flags_as_required(["config", "workdir", "experiment", "high"])
+
+
+class Unfinished(Exception):
+  """A t_r that was tried has no instability: its runs failed."""
+
+
+def config_at(config: Any, experiment: str, step: int) -> Any:
+  """Returns the config of one experiment at another t_r, dense only.
+
+  Args:
+    config: a study's.
+    experiment: the name of one of its experiments.
+    step: t_r.
+
+  Raises:
+    ValueError: there is no such experiment, or it has no children.
+  """
+  deltas = {d["name"]: flatten(d) for d in config.experiments}
+  if experiment not in deltas:
+    raise ValueError(
+      f"no experiment {experiment!r}; the study has: {', '.join(deltas)}"
+    )
+  delta = deltas[experiment]
+  children = delta.get("connectivity.children", config.connectivity.children)
+  if not children:
+    raise ValueError(
+      f"experiment {experiment!r} has no children: set connectivity.children"
+    )
+  config = config.copy_and_resolve_references()
+  config.name = f"{config.name}-stability"
+  config.experiments = (
+    {
+      **delta,
+      "name": f"{experiment}-at-{step}",
+      "pretrain.steps": f"{step}step",
+      "prune.levels": 0,
+      "controls.levels": (),
+      "connectivity.levels": (0,),
+      "connectivity.successive": False,
+      "curvature.levels": (),
+      "planes.through": (),
+    },
+  )
+  config.scores.compute = ()
+  config.claims.rewinding.treatments = ()
+  config.claims.little_data.comparisons = ()
+  config.claims.easy_data.comparisons = ()
+  config.claims.connected.update(level=0, experiments=())
+  return config
+
+
+def find(config: Any, workdir: str, experiment: str, **search) -> StableStep:
+  """Returns the smallest stable t_r of an experiment.
+
+  Args:
+    config: a study's.
+    workdir: where its artefacts lie, or will.
+    experiment: the name of one of its experiments.
+    **search: low, high, tolerance and threshold of `smallest_stable_step`.
+
+  Raises:
+    ValueError, OSError: bad input.
+    Unfinished: runs failed.
+  """
+  # Both ends first, so that bad input is told before anything runs.
+  for step in (search["low"], search["high"]):
+    prepare(config_at(config, experiment, step), workdir)
+
+  def instability(step):
+    plan = prepare(config_at(config, experiment, step), workdir)
+    with Bar() as bar:
+      results = execute(plan, bar)
+    table = results.read_table("instability")
+    rows = table[table["experiment"] == f"{experiment}-at-{step}"]
+    if len(rows) != 1:
+      raise Unfinished(f"t_r = {step} has no instability: its runs failed")
+    found = rows.iloc[0]
+    print(
+      f"t_r = {step}: {100 * found['mean']:.2f} % "
+      f"[{100 * found['low']:.2f}, {100 * found['high']:.2f}], "
+      f"{found['replicates']} replicates",
+      flush=True,
+    )
+    return float(found["mean"])
+
+  return smallest_stable_step(instability, **search)
+
+
+def told(experiment: str, found: StableStep, threshold: float) -> str:
+  """Returns what the search found, in one line."""
+  bar = f"< {100 * threshold:g} %"
+  percent = {s: f"{100 * v:.2f} % at {s}" for s, v in found.tried.items()}
+  unstable = percent.get(found.unstable or 0, "")
+  if found.step is None:
+    return f"no stable t_r of {experiment}: {unstable} is not {bar}"
+  line = f"smallest stable t_r of {experiment}: {percent[found.step]} is {bar}"
+  if found.unstable is None:
+    return f"{line}, and the search began there"
+  return f"{line}, {unstable} is not"
+
+
+def main(argv) -> int:
+  if len(argv) > 1:
+    raise BadInput(f"unknown arguments: {' '.join(argv[1:])}")
+  logging.set_verbosity(logging.WARNING)
+  try:
+    found = find(
+      _CONFIG.value,
+      str(_WORKDIR.value),
+      str(_EXPERIMENT.value),
+      low=_LOW.value,
+      high=_HIGH.value,
+      tolerance=_TOLERANCE.value,
+      threshold=_THRESHOLD.value,
+    )
+  except BAD_INPUT as error:
+    raise BadInput(error) from None
+  except Unfinished as error:
+    print("error:", error, file=sys.stderr)
+    return 1
+  print(told(str(_EXPERIMENT.value), found, _THRESHOLD.value))
+  return 0
+
+
+if __name__ == "__main__":
+  app.run(main, flags_parser=parse_flags)

@@ -1,0 +1,486 @@
+"""Curvature: products, eigenvalues, trace and density against dense matrices."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.flatten_util import ravel_pytree
+
+from imp_jax.landscape.curvature import (
+  MATRICES,
+  Sizes,
+  curvature,
+  density_on_grid,
+  dimension,
+  largest_eigenvalues,
+  layer_restrictions,
+  matrix_vector_product,
+  restricted,
+  spectral_density,
+  trace,
+)
+from imp_jax.masks import flat_leaves, init_masks
+from imp_jax.models import Model, make_model
+from tests.scoring import (
+  MEAN,
+  STD,
+  images,
+  linear_model,
+  network,
+  normalised,
+  quick_jit,
+  signals,
+)
+
+pytest.importorskip("matfree")
+
+EXAMPLES = 11
+
+
+def perceptron():
+  """59 parameters."""
+  return make_model("lenet300100", num_classes=3, input_shape=(5,), width=0.02)
+
+
+def convolutional():
+  return make_model(
+    "conv1d", num_classes=3, input_shape=(12,), width=0.25, conv="patches"
+  )
+
+
+def linear():
+  return linear_model(classes=4, length=6)
+
+
+@functools.cache
+def problem(make):
+  """A model, its network and 11 examples."""
+  model, rng = make(), np.random.default_rng(0)
+  classes = 4 if make is linear else 3
+  data = signals(rng, EXAMPLES, length=model.input_shape[0], classes=classes)
+  return model, network(model), data
+
+
+@functools.cache
+def dense(make, matrix):
+  """float64[n, n] of a mean loss and logits written for the purpose."""
+  model, (params, stats), (x, y) = problem(make)
+  flat, unravel = ravel_pytree(params)
+  x = jnp.asarray(normalised(x))
+
+  def logits(flat):
+    return model.apply(unravel(flat), stats, x)
+
+  def loss(flat):
+    z = logits(flat)
+    return -jnp.mean(z[jnp.arange(EXAMPLES), y] - jax.nn.logsumexp(z, axis=1))
+
+  if matrix == "hessian":
+    found = quick_jit(jax.hessian(loss))(flat)
+    return np.asarray(found, np.float64)
+  jacobians = np.asarray(quick_jit(jax.jacrev(logits))(flat), np.float64)
+  total = 0
+  for z, jacobian in zip(np.asarray(logits(flat)), jacobians, strict=True):
+    p = np.exp(z.astype(np.float64))
+    p /= p.sum()
+    total += jacobian.T @ (np.diag(p) - np.outer(p, p)) @ jacobian
+  return total / EXAMPLES
+
+
+def columns(make, matrix, batch_size=4, mask=None):
+  """The matrix whose columns are the products with unit vectors."""
+  model, (params, stats), (x, y) = problem(make)
+  size = ravel_pytree(params)[0].size
+  mask = jnp.ones(size, bool) if mask is None else mask
+
+  @quick_jit
+  def fn(params, stats, x, y, mask):
+    matvec = matrix_vector_product(
+      params,
+      stats,
+      x,
+      y,
+      model=model,
+      mean=MEAN,
+      std=STD,
+      matrix=matrix,
+      batch_size=batch_size,
+    )
+    return jax.lax.map(restricted(matvec, mask), jnp.eye(size))
+
+  return np.asarray(fn(params, stats, x, y, mask)).T
+
+
+def estimates(make, matrix, restriction=None, **sizes):
+  model, net, data = problem(make)
+  return curvature(
+    *net,
+    *data,
+    model=model,
+    mean=MEAN,
+    std=STD,
+    matrix=matrix,
+    restriction=init_masks(net[0]) if restriction is None else restriction,
+    key=jax.random.key(1),
+    sizes=Sizes(**{**SMALL, **sizes}),
+  )
+
+
+SMALL = dict(
+  eigenvalues=3,
+  lanczos_steps=30,
+  trace_probes=400,
+  density_probes=100,
+  batch_size=4,
+)
+
+
+def some_masks(params, rng):
+  return jax.tree.map(lambda p: rng.uniform(size=p.shape) < 0.6, params)
+
+
+def symmetric(rng, eigenvalues):
+  basis, _ = np.linalg.qr(rng.normal(size=(len(eigenvalues),) * 2))
+  return (basis * np.asarray(eigenvalues)) @ basis.T
+
+
+def products_of(matrix):
+  """matvec as the Hessian of the quadratic model v^T A v / 2 at some point."""
+  matrix = jnp.asarray(matrix, jnp.float32)
+  gradient = jax.grad(lambda v: v @ matrix @ v / 2)
+  point = jnp.ones(len(matrix))
+  return lambda v: jax.jvp(gradient, (point,), (v,))[1]
+
+
+def ends(matrix, key, mask=None, **sizes):
+  mask = jnp.ones(len(matrix), bool) if mask is None else jnp.asarray(mask)
+  fn = functools.partial(
+    largest_eigenvalues, products_of(matrix), key=key, **sizes
+  )
+  found = quick_jit(fn)(mask)
+  return np.asarray(found["eigenvalues"]), float(found["smallest"])
+
+
+def density(matrix, key, mask=None, **sizes):
+  mask = jnp.ones(len(matrix), bool) if mask is None else jnp.asarray(mask)
+  fn = functools.partial(
+    spectral_density, products_of(matrix), key=key, **sizes
+  )
+  found = quick_jit(fn)(mask)
+  return np.asarray(found["ritz"]), np.asarray(found["weights"])
+
+
+# Symmetric matrices.
+
+
+def test_ends_of_a_spectrum_given_in_advance(rng, key):
+  want = [-3.0, -1, *np.linspace(-0.1, 0.1, 30), 2, 5, 7]
+  largest, smallest = ends(symmetric(rng, want), key, count=3, lanczos_steps=20)
+  # Rounding is 1e-7 of 7; 20 steps of 35 resolve the isolated ones.
+  np.testing.assert_allclose(largest, [7, 5, 2], rtol=1e-5)
+  np.testing.assert_allclose(smallest, -3, rtol=1e-5)
+
+
+def test_one_step_is_the_start_s_quotient_and_more_are_nearer(rng, key):
+  """Ritz values grow to the largest eigenvalue from below."""
+  matrix = symmetric(rng, np.linspace(0, 1, 50))
+  found = [
+    ends(matrix, key, count=1, lanczos_steps=steps)[0][0]
+    for steps in (1, 4, 16, 50)
+  ]
+  start = np.asarray(jax.random.normal(key, (50,)), np.float64)
+  quotient = start @ matrix @ start / (start @ start)
+  np.testing.assert_allclose(found[0], quotient, rtol=1e-5)
+  assert found[0] < found[1] < found[2] < 1
+  np.testing.assert_allclose(found[3], 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+  "eigenvalues",
+  [
+    [2.0] * 8,
+    [0.0] * 8,
+    [0.0] * 7 + [3],
+    [-1.0, -1, 0, 0, 4, 4, 4, 4],
+    [-2.0, -1, 0, 1, 2, 3, 4, 5],
+  ],
+)
+@pytest.mark.parametrize("diagonal", [True, False])
+def test_a_space_that_is_used_up_early_makes_nothing_up(
+  rng, key, eigenvalues, diagonal
+):
+  """Steps beyond the distinct eigenvalues and the dimension."""
+  fill = np.diag if diagonal else functools.partial(symmetric, rng)
+  matrix = fill(np.asarray(eigenvalues))
+  largest, smallest = ends(matrix, key, count=10, lanczos_steps=12)
+  held = np.isfinite(largest).sum()
+  assert len(set(eigenvalues)) <= held <= 8
+  assert np.isnan(largest[held:]).all()
+  for value in largest[:held]:  # 1e-5: rounding, of at most 5
+    assert np.abs(value - np.asarray(eigenvalues)).min() < 1e-5
+  np.testing.assert_allclose(largest[0], max(eigenvalues), atol=1e-5)
+  np.testing.assert_allclose(smallest, min(eigenvalues), atol=1e-5)
+  ritz, weights = density(matrix, key, probes=3, lanczos_steps=12)
+  assert ritz.shape == (3, 8)
+  np.testing.assert_allclose(weights.sum(axis=1), 1, rtol=1e-5)
+  assert ritz.min() > min(eigenvalues) - 1e-5
+  assert ritz.max() < max(eigenvalues) + 1e-5
+
+
+def test_a_restriction_of_fewer_coordinates_than_steps(rng, key):
+  matrix, mask = symmetric(rng, rng.normal(size=20)), np.zeros(20, bool)
+  mask[[3, 4, 11]] = True
+  want = np.linalg.eigvalsh(matrix[np.ix_(mask, mask)])
+  largest, smallest = ends(matrix, key, mask, count=5, lanczos_steps=10)
+  np.testing.assert_allclose(largest[:3], want[::-1], atol=1e-5)
+  assert np.isnan(largest[3:]).all()
+  np.testing.assert_allclose(smallest, want[0], atol=1e-5)
+  ritz, weights = density(matrix, key, mask, probes=2, lanczos_steps=10)
+  assert ((weights > 0).sum(axis=1) == 3).all()
+  for values, mass in zip(ritz, weights, strict=True):
+    np.testing.assert_allclose(values[mass > 0], want, atol=1e-5)
+
+
+def test_a_matrix_of_nan_has_no_spectrum(key):
+  largest, smallest = ends(
+    np.full((6, 6), np.nan), key, count=2, lanczos_steps=4
+  )
+  assert np.isnan(largest).all() and np.isnan(smallest)
+
+
+def test_trace_and_its_error_in_closed_form(rng, key):
+  """Of signs, v^T A v has variance 2 * (sum of squares off the diagonal)."""
+  matrix, mask = symmetric(rng, rng.normal(size=12)), np.arange(12) != 5
+  part = matrix[np.ix_(mask, mask)]
+  found = quick_jit(
+    functools.partial(trace, products_of(matrix), probes=4000, key=key)
+  )(jnp.asarray(mask))
+  variance = 2 * ((part**2).sum() - (np.diag(part) ** 2).sum())
+  error = np.sqrt(variance / 4000)
+  # The key is fixed; 4 errors is generous to any other.
+  assert abs(found["trace"] - np.trace(part)) < 4 * error
+  # The estimated deviation of 4,000 samples is good to 1 % or 2 %.
+  np.testing.assert_allclose(found["trace_error"], error, rtol=0.08)
+
+
+def test_trace_of_a_diagonal_matrix_is_exact(key):
+  matvec = products_of(np.diag([1.0, -2, 4, 8]))
+  mask = jnp.asarray([True, True, False, True])
+  found = trace(matvec, mask, probes=2, key=key)
+  assert found["trace"] == 7 and found["trace_error"] == 0
+
+
+def test_density_s_moments_are_those_of_the_matrix(rng, key):
+  matrix = symmetric(rng, rng.normal(size=12))
+  ritz, weights = density(matrix, key, probes=4, lanczos_steps=3)
+  for i, one in enumerate(jax.random.split(key, 4)):
+    v = np.asarray(jax.random.rademacher(one, (12,)), np.float64)
+    for power in range(6):  # exact up to 2 * 3 - 1
+      want = v @ np.linalg.matrix_power(matrix, power) @ v / 12
+      got = weights[i] @ ritz[i].astype(np.float64) ** power
+      np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
+
+
+def test_density_on_a_grid_integrates_to_one_with_the_trace_as_mean(key):
+  values = [-1.0, 0, 0, 0, 0.5, 3]
+  ritz, weights = density(np.diag(values), key, probes=5, lanczos_steps=6)
+  grid = np.linspace(-4, 6, 2001)  # 15 widths beyond either end
+  found = density_on_grid(ritz, weights, grid, 0.2)
+  step = grid[1] - grid[0]
+  np.testing.assert_allclose(found.sum() * step, 1, rtol=1e-5)
+  # Signs give a diagonal matrix's trace without error.
+  np.testing.assert_allclose(
+    (found * grid).sum() * step, np.mean(values), rtol=1e-5
+  )
+  normal = np.exp(-0.5 * ((grid[:, None] - values) / 0.2) ** 2)
+  want = normal.mean(axis=1) / (0.2 * np.sqrt(2 * np.pi))
+  # Of diag(values) and signs each probe's weights are the multiplicities.
+  np.testing.assert_allclose(found, want, atol=1e-5)
+
+
+# Networks.
+
+
+@pytest.mark.parametrize("matrix", MATRICES)
+@pytest.mark.parametrize("make", [perceptron, convolutional])
+def test_products_against_the_dense_matrix(make, matrix):
+  want = dense(make, matrix)
+  got = columns(make, matrix)
+  # float32 sums of products as large as the largest entry.
+  np.testing.assert_allclose(got, want, atol=2e-6 * np.abs(want).max())
+
+
+def test_the_two_matrices_are_not_the_same():
+  difference = dense(perceptron, "hessian") - dense(perceptron, "gauss_newton")
+  assert np.abs(difference).max() > 0.01
+
+
+def test_gauss_newton_is_the_hessian_of_a_linear_model():
+  hessian, gauss_newton = (columns(linear, matrix) for matrix in MATRICES)
+  np.testing.assert_allclose(hessian, gauss_newton, atol=1e-6)
+  assert np.abs(hessian).max() > 0.1
+
+
+def test_gauss_newton_is_positive_semi_definite_and_the_hessian_is_not():
+  """Also on the largest entry's scale, which rounding is relative to."""
+  lowest = {m: np.linalg.eigvalsh(columns(perceptron, m))[0] for m in MATRICES}
+  largest = np.linalg.eigvalsh(dense(perceptron, "gauss_newton"))[-1]
+  assert lowest["gauss_newton"] > -1e-6 * largest
+  assert lowest["hessian"] < -1e-3 * largest
+
+
+@pytest.mark.parametrize("matrix", MATRICES)
+@pytest.mark.parametrize("batch_size", [1, 11, 100])
+def test_the_batch_size_changes_no_product(matrix, batch_size):
+  """Against 4, of which the last batch has 3 examples."""
+  want = columns(perceptron, matrix, 4)
+  got = columns(perceptron, matrix, batch_size)
+  np.testing.assert_allclose(got, want, atol=1e-6 * np.abs(want).max())
+
+
+def test_a_restriction_is_the_principal_submatrix(rng):
+  _, (params, _), _ = problem(perceptron)
+  mask = np.asarray(ravel_pytree(some_masks(params, rng))[0])
+  whole = columns(perceptron, "hessian")
+  got = columns(perceptron, "hessian", mask=jnp.asarray(mask))
+  want = whole * mask[:, None] * mask
+  np.testing.assert_allclose(got, want, atol=1e-6 * np.abs(whole).max())
+  assert 0 < mask.sum() < len(mask) and not got[~mask].any()
+
+
+def test_layer_restrictions_are_disjoint_and_make_up_the_masks(rng):
+  model, (params, _), _ = problem(perceptron)
+  masks, prunable = some_masks(params, rng), model.prunable(params)
+  layers = layer_restrictions(masks, prunable)
+  assert list(layers) == ["head/kernel", "hidden1/kernel", "hidden2/kernel"]
+  for path, layer in layers.items():
+    for p, leaf in flat_leaves(layer).items():
+      want = flat_leaves(masks)[p] if p == path else np.zeros_like(leaf)
+      np.testing.assert_array_equal(leaf, want)
+    assert dimension(layer, params) == flat_leaves(masks)[path].sum()
+
+
+def test_traces_of_disjoint_layers_add_up_to_the_whole():
+  _, (params, _), _ = problem(perceptron)
+  layers = layer_restrictions(init_masks(params), list(flat_leaves(params)))
+  flat = [jnp.asarray(ravel_pytree(layer)[0]) for layer in layers.values()]
+  parts = [np.trace(columns(perceptron, "hessian", mask=m)) for m in flat]
+  whole = np.trace(dense(perceptron, "hessian"))
+  np.testing.assert_allclose(sum(parts), whole, rtol=1e-5)
+  assert min(np.abs(parts)) > 0
+
+
+@pytest.mark.parametrize("matrix", MATRICES)
+def test_curvature_against_the_restricted_dense_matrix(rng, matrix):
+  _, (params, _), _ = problem(perceptron)
+  masks = some_masks(params, rng)
+  mask = np.asarray(ravel_pytree(masks)[0])
+  part = dense(perceptron, matrix)[np.ix_(mask, mask)]
+  values = np.linalg.eigvalsh(part)
+  found = estimates(perceptron, matrix, masks)
+  assert found["dimension"] == mask.sum()
+  scale = np.abs(values).max()
+  np.testing.assert_allclose(
+    found["eigenvalues"], values[:-4:-1], atol=1e-5 * scale
+  )
+  np.testing.assert_allclose(found["smallest"], values[0], atol=1e-5 * scale)
+  # The key is fixed; 4 errors is generous to any other.
+  error = found["trace_error"]
+  assert 0 < error < 0.1 * abs(np.trace(part))
+  assert abs(found["trace"] - np.trace(part)) < 4 * error
+  means = (found["ritz"] * found["weights"]).sum(axis=1)
+  assert means.shape == (100,)
+  assert abs(means.mean() * mask.sum() - np.trace(part)) < 4 * error * 2
+  np.testing.assert_allclose(found["weights"].sum(axis=1), 1, rtol=1e-5)
+
+
+def test_one_program_serves_all_restrictions_and_networks(rng):
+  traced = []
+
+  @dataclasses.dataclass(frozen=True)
+  class Counted(Model):
+    def apply(self, params, batch_stats, inputs):
+      traced.append(inputs.shape)
+      return super().apply(params, batch_stats, inputs)
+
+  plain, _, (x, y) = problem(linear)
+  model = Counted(plain.name, plain.module, plain.input_shape)
+  found = []
+  for seed in range(3):
+    params, stats = network(plain, seed)
+    sizes = Sizes(2, 3, 2, 1, 4)
+    result = curvature(
+      params,
+      stats,
+      x,
+      y,
+      model=model,
+      mean=list(MEAN),
+      std=list(STD),
+      matrix="hessian",
+      restriction=some_masks(params, rng),
+      key=jax.random.key(seed),
+      sizes=sizes,
+    )
+    found.append((len(traced), result["dimension"], result["trace"].item()))
+  assert found[0][0] == found[1][0] == found[2][0] > 0
+  assert len({trace for _, _, trace in found}) == 3
+
+
+def test_refusals(rng, key):
+  model, (params, stats), (x, y) = problem(perceptron)
+  call = functools.partial(
+    curvature,
+    params,
+    stats,
+    model=model,
+    mean=MEAN,
+    std=STD,
+    key=key,
+    name="layer head/kernel",
+  )
+  masks = init_masks(params)
+  nothing = jax.tree.map(jnp.zeros_like, masks)
+  with pytest.raises(ValueError, match="layer head/kernel is empty"):
+    call(x, y, matrix="hessian", restriction=nothing)
+  with pytest.raises(ValueError, match="layer head/kernel must be boolean"):
+    call(x, y, matrix="hessian", restriction=params)
+  with pytest.raises(ValueError, match="layer head/kernel must be boolean"):
+    call(x, y, matrix="hessian", restriction={"head": masks["head"]})
+  with pytest.raises(ValueError, match="unknown matrix 'fisher'; known: hess"):
+    call(x, y, matrix="fisher", restriction=masks)
+  with pytest.raises(ValueError, match="got 0 examples"):
+    call(x[:0], y[:0], matrix="hessian", restriction=masks)
+  with pytest.raises(ValueError, match="count must be in 1 to lanczos_steps"):
+    sizes = Sizes(eigenvalues=5, lanczos_steps=4)
+    call(x, y, matrix="hessian", restriction=masks, sizes=sizes)
+  with pytest.raises(ValueError, match="at least 2, got 1"):
+    sizes = Sizes(trace_probes=1)
+    call(x, y, matrix="hessian", restriction=masks, sizes=sizes)
+  with pytest.raises(ValueError, match="must be at least 1, got 0"):
+    sizes = Sizes(density_probes=0)
+    call(x, y, matrix="hessian", restriction=masks, sizes=sizes)
+  with pytest.raises(ValueError, match="width must be > 0"):
+    density_on_grid(np.ones((1, 2)), np.ones((1, 2)), np.ones(3), 0.0)
+
+
+def test_fast_convolutions_have_no_gauss_newton(rng, key):
+  model = make_model(
+    "resnet8", num_classes=10, input_shape=(8, 8, 3), width=0.25, conv="fast"
+  )
+  params, stats = network(model)
+  with pytest.raises(ValueError, match="make it with conv='patches'"):
+    curvature(
+      params,
+      stats,
+      *images(rng, 2),
+      model=model,
+      mean=MEAN,
+      std=STD,
+      matrix="gauss_newton",
+      restriction=init_masks(params),
+      key=key,
+    )
