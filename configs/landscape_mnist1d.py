@@ -3,17 +3,22 @@
   python -m launch.main --config=configs/landscape_mnist1d.py \
     --workdir=runs/landscape
 
-Two dense children of each W_r, which differ in the data's order: none, all
-examples for t_r = 5 to 100 steps, and 500 random, easy or hard ones for 20;
-barriers between successive levels of three of them; curvature and planes of
-two. `:quick` has 4 replicates, `:smoke` takes seconds.
+Two dense children of each W_r, which differ in the data's order, after no
+pre-training, after t_r = 5 to 100 steps on all examples, and after 20 and 50 on
+500 random, easy or hard ones; barriers between levels, curvature and planes of
+none, all-20 and all-100.
+
+Claim 3 is a correlation over variants as much as over replicates: 12 variants
+are paid for with 8 replicates, a short training (800 steps) and levels that
+each prune 36 % (two of the paper's at once), down to 11 % of the weights.
+`:quick` has 2 replicates, `:smoke` takes seconds.
 """
 
 from configs.defaults import get_defaults, words
 from configs.recipes import everything, subset
 
-STEPS, DIET_STEP, SIZE = (5, 20, 50, 100), 20, 500
-LEVEL = 5
+STEPS, DIETS, SIZE = (5, 10, 20, 50, 100), (20, 50), 500
+LEVEL = 4  # 17 % of the weights, between the paper's two
 
 
 def get_config(arg: str = ""):
@@ -23,15 +28,16 @@ def get_config(arg: str = ""):
   # Settings were chosen on seeds 101 to 104; this one was first run when they
   # stood.
   config.seed = 2
-  config.replicates = 12
+  config.replicates = 8
   config.optim.update(steps="800step", milestones=("400step", "600step"))
-  config.prune.update(levels=6, fraction=0.36)
+  config.prune.update(levels=5, fraction=0.36)
   config.scores.update(networks=10, steps="300step")
   config.connectivity.update(children=2, differ="order")
+  config.curvature.update(examples=300, lanczos_steps=30, probes=4)
   config.execution.chunk_steps = 400
-  steps, t_r, size, level = STEPS, DIET_STEP, SIZE, LEVEL
+  steps, diets, size, level = STEPS, DIETS, SIZE, LEVEL
   if "quick" in variants:
-    config.replicates = 4
+    config.replicates = 2
   if "smoke" in variants:
     config.replicates = 2
     config.model.width = 0.25
@@ -41,7 +47,7 @@ def get_config(arg: str = ""):
     config.prune.levels = 2
     config.connectivity.update(
       alphas=(0.5,),
-      batch_stats=("average", "recompute", "endpoint"),
+      batch_stats=("average", "endpoint"),
       recompute_batches=2,
     )
     config.curvature.update(
@@ -50,10 +56,12 @@ def get_config(arg: str = ""):
     config.planes.update(
       points=3, examples=40, snapshots=3, recompute_batches=1
     )
-    steps, t_r, size, level = (1, 2), 1, 20, 1
+    steps, diets, size, level = (1, 2), (1,), 20, 1
   levels = config.prune.levels
   looked_at = {
     "connectivity.successive": True,
+    # Where pruning empties a channel its averaged statistics mislead.
+    "connectivity.batch_stats": ("average", "recompute"),
     "curvature.levels": (0, levels // 2, levels),
     "planes.through": ("children", "levels"),
     "planes.levels": (0, levels // 2, levels),
@@ -62,12 +70,13 @@ def get_config(arg: str = ""):
     everything("none", "0step") | looked_at,
     *(
       everything(f"all-{s}", f"{s}step")
-      | (looked_at if s in (t_r, steps[-1]) else {})
+      | (looked_at if s in (diets[0], steps[-1]) else {})
       for s in steps
     ),
     *(
       subset(kind, size, f"{t_r}step", balanced=True)
       | {"name": f"{kind}-{t_r}"}
+      for t_r in diets
       for kind in ("random", "easy", "hard")
     ),
   )

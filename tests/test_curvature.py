@@ -1,8 +1,9 @@
-"""Curvature: products, eigenvalues, trace and density against dense matrices."""
+"""Curvature: products, spectra and traces against dense matrices."""
 
 import dataclasses
 import functools
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,6 +25,7 @@ from imp_jax.landscape.curvature import (
 )
 from imp_jax.masks import flat_leaves, init_masks
 from imp_jax.models import Model, make_model
+from imp_jax.models.layers import Conv
 from tests.scoring import (
   MEAN,
   STD,
@@ -90,14 +92,13 @@ def dense(make, matrix):
   return total / EXAMPLES
 
 
-def columns(make, matrix, batch_size=4, mask=None):
-  """The matrix whose columns are the products with unit vectors."""
-  model, (params, stats), (x, y) = problem(make)
+@functools.cache
+def columns_program(make, matrix, batch_size):
+  model, (params, _), _ = problem(make)
   size = ravel_pytree(params)[0].size
-  mask = jnp.ones(size, bool) if mask is None else mask
 
   @quick_jit
-  def fn(params, stats, x, y, mask):
+  def program(params, stats, x, y, mask):
     matvec = matrix_vector_product(
       params,
       stats,
@@ -111,7 +112,16 @@ def columns(make, matrix, batch_size=4, mask=None):
     )
     return jax.lax.map(restricted(matvec, mask), jnp.eye(size))
 
-  return np.asarray(fn(params, stats, x, y, mask)).T
+  return program
+
+
+def columns(make, matrix, batch_size=4, mask=None):
+  """The matrix whose columns are the products with unit vectors."""
+  _, net, data = problem(make)
+  masks = jnp.ones(ravel_pytree(net[0])[0].size, bool) if mask is None else mask
+  return np.asarray(
+    columns_program(make, matrix, batch_size)(*net, *data, masks)
+  ).T
 
 
 def estimates(make, matrix, restriction=None, **sizes):
@@ -149,28 +159,35 @@ def symmetric(rng, eigenvalues):
 
 def products_of(matrix):
   """matvec as the Hessian of the quadratic model v^T A v / 2 at some point."""
-  matrix = jnp.asarray(matrix, jnp.float32)
   gradient = jax.grad(lambda v: v @ matrix @ v / 2)
   point = jnp.ones(len(matrix))
   return lambda v: jax.jvp(gradient, (point,), (v,))[1]
 
 
+@functools.cache
+def spectrum_program(estimate, sizes):
+  @quick_jit
+  def program(matrix, mask, key):
+    return estimate(products_of(matrix), mask, key=key, **dict(sizes))
+
+  return program
+
+
+def estimated(estimate, matrix, key, mask=None, **sizes):
+  """A function of matvec and mask, compiled once for sizes and dimension."""
+  program = spectrum_program(estimate, tuple(sizes.items()))
+  mask = np.ones(len(matrix), bool) if mask is None else mask
+  return jax.device_get(program(jnp.float32(matrix), jnp.asarray(mask), key))
+
+
 def ends(matrix, key, mask=None, **sizes):
-  mask = jnp.ones(len(matrix), bool) if mask is None else jnp.asarray(mask)
-  fn = functools.partial(
-    largest_eigenvalues, products_of(matrix), key=key, **sizes
-  )
-  found = quick_jit(fn)(mask)
-  return np.asarray(found["eigenvalues"]), float(found["smallest"])
+  found = estimated(largest_eigenvalues, matrix, key, mask, **sizes)
+  return found["eigenvalues"], found["smallest"]
 
 
 def density(matrix, key, mask=None, **sizes):
-  mask = jnp.ones(len(matrix), bool) if mask is None else jnp.asarray(mask)
-  fn = functools.partial(
-    spectral_density, products_of(matrix), key=key, **sizes
-  )
-  found = quick_jit(fn)(mask)
-  return np.asarray(found["ritz"]), np.asarray(found["weights"])
+  found = estimated(spectral_density, matrix, key, mask, **sizes)
+  return found["ritz"], found["weights"]
 
 
 # Symmetric matrices.
@@ -188,14 +205,12 @@ def test_one_step_is_the_start_s_quotient_and_more_are_nearer(rng, key):
   """Ritz values grow to the largest eigenvalue from below."""
   matrix = symmetric(rng, np.linspace(0, 1, 50))
   found = [
-    ends(matrix, key, count=1, lanczos_steps=steps)[0][0]
-    for steps in (1, 4, 16, 50)
+    ends(matrix, key, count=1, lanczos_steps=steps)[0][0] for steps in (1, 8)
   ]
   start = np.asarray(jax.random.normal(key, (50,)), np.float64)
   quotient = start @ matrix @ start / (start @ start)
   np.testing.assert_allclose(found[0], quotient, rtol=1e-5)
-  assert found[0] < found[1] < found[2] < 1
-  np.testing.assert_allclose(found[3], 1, rtol=1e-5)
+  assert found[0] < found[1] < 1
 
 
 @pytest.mark.parametrize(
@@ -219,45 +234,64 @@ def test_a_space_that_is_used_up_early_makes_nothing_up(
   held = np.isfinite(largest).sum()
   assert len(set(eigenvalues)) <= held <= 8
   assert np.isnan(largest[held:]).all()
-  for value in largest[:held]:  # 1e-5: rounding, of at most 5
-    assert np.abs(value - np.asarray(eigenvalues)).min() < 1e-5
-  np.testing.assert_allclose(largest[0], max(eigenvalues), atol=1e-5)
-  np.testing.assert_allclose(smallest, min(eigenvalues), atol=1e-5)
+  # A vector that counts is orthogonal to 1e-5, relative to the scale.
+  atol = 2e-5 * np.abs(eigenvalues).max() + 1e-12
+  for value in largest[:held]:
+    assert np.abs(value - np.asarray(eigenvalues)).min() < atol
+  np.testing.assert_allclose(largest[0], max(eigenvalues), atol=atol)
+  np.testing.assert_allclose(smallest, min(eigenvalues), atol=atol)
   ritz, weights = density(matrix, key, probes=3, lanczos_steps=12)
   assert ritz.shape == (3, 8)
   np.testing.assert_allclose(weights.sum(axis=1), 1, rtol=1e-5)
-  assert ritz.min() > min(eigenvalues) - 1e-5
-  assert ritz.max() < max(eigenvalues) + 1e-5
+  assert ritz.min() > min(eigenvalues) - atol
+  assert ritz.max() < max(eigenvalues) + atol
 
 
 def test_a_restriction_of_fewer_coordinates_than_steps(rng, key):
-  matrix, mask = symmetric(rng, rng.normal(size=20)), np.zeros(20, bool)
-  mask[[3, 4, 11]] = True
+  matrix, mask = symmetric(rng, rng.normal(size=8)), np.zeros(8, bool)
+  mask[[3, 4, 6]] = True
   want = np.linalg.eigvalsh(matrix[np.ix_(mask, mask)])
-  largest, smallest = ends(matrix, key, mask, count=5, lanczos_steps=10)
+  largest, smallest = ends(matrix, key, mask, count=10, lanczos_steps=12)
   np.testing.assert_allclose(largest[:3], want[::-1], atol=1e-5)
   assert np.isnan(largest[3:]).all()
   np.testing.assert_allclose(smallest, want[0], atol=1e-5)
-  ritz, weights = density(matrix, key, mask, probes=2, lanczos_steps=10)
-  assert ((weights > 0).sum(axis=1) == 3).all()
-  for values, mass in zip(ritz, weights, strict=True):
-    np.testing.assert_allclose(values[mass > 0], want, atol=1e-5)
+  ritz, weights = density(matrix, key, mask, probes=3, lanczos_steps=12)
+  # Other steps have a weight of rounding errors' squares at most.
+  held = weights > 1e-9
+  assert (held.sum(axis=1) == 3).all()
+  np.testing.assert_allclose(ritz[held].reshape(3, 3), [want] * 3, atol=1e-5)
 
 
-def test_a_matrix_of_nan_has_no_spectrum(key):
-  largest, smallest = ends(
-    np.full((6, 6), np.nan), key, count=2, lanczos_steps=4
+def test_long_vectors_keep_all_steps(key):
+  """They lose orthogonality to rounding, which is not a space used up."""
+  values = jax.random.normal(key, (200_000,)) ** 3
+  values = values.at[:3].set(jnp.asarray([1e4, 3e3, -2e3]))
+  mask = jnp.ones(len(values), bool)
+  fn = functools.partial(
+    largest_eigenvalues, lambda v: values * v, count=20, lanczos_steps=20
   )
-  assert np.isnan(largest).all() and np.isnan(smallest)
+  found = jax.jit(fn)(mask, key=key)
+  assert np.isfinite(found["eigenvalues"]).all()
+  # Defects of 1e-4, by a CPU's sums of 200,000 terms.
+  np.testing.assert_allclose(found["eigenvalues"][:2], [1e4, 3e3], rtol=5e-4)
+  np.testing.assert_allclose(found["smallest"], -2e3, rtol=5e-4)
+
+
+def test_nothing_is_made_up_of_nan_or_of_an_empty_restriction(key):
+  """Where it is traced it cannot be refused."""
+  for matrix, mask in (
+    (np.full((8, 8), np.nan), None),
+    (np.eye(8), [False] * 8),
+  ):
+    largest, smallest = ends(matrix, key, mask, count=10, lanczos_steps=12)
+    assert np.isnan(largest).all() and np.isnan(smallest)
 
 
 def test_trace_and_its_error_in_closed_form(rng, key):
   """Of signs, v^T A v has variance 2 * (sum of squares off the diagonal)."""
   matrix, mask = symmetric(rng, rng.normal(size=12)), np.arange(12) != 5
   part = matrix[np.ix_(mask, mask)]
-  found = quick_jit(
-    functools.partial(trace, products_of(matrix), probes=4000, key=key)
-  )(jnp.asarray(mask))
+  found = estimated(trace, matrix, key, mask, probes=4000)
   variance = 2 * ((part**2).sum() - (np.diag(part) ** 2).sum())
   error = np.sqrt(variance / 4000)
   # The key is fixed; 4 errors is generous to any other.
@@ -266,10 +300,23 @@ def test_trace_and_its_error_in_closed_form(rng, key):
   np.testing.assert_allclose(found["trace_error"], error, rtol=0.08)
 
 
+def test_trace_of_two_probes_by_hand(rng, key):
+  """Of two samples the standard error is half their difference."""
+  matrix = symmetric(rng, rng.normal(size=12))
+  samples = []
+  for one in jax.random.split(key, 2):
+    v = np.asarray(jax.random.rademacher(one, (12,)), np.float64)
+    samples.append(v @ matrix @ v)
+  found = estimated(trace, matrix, key, probes=2)
+  np.testing.assert_allclose(found["trace"], np.mean(samples), rtol=1e-5)
+  np.testing.assert_allclose(
+    found["trace_error"], abs(np.subtract(*samples)) / 2, rtol=1e-5
+  )
+
+
 def test_trace_of_a_diagonal_matrix_is_exact(key):
-  matvec = products_of(np.diag([1.0, -2, 4, 8]))
-  mask = jnp.asarray([True, True, False, True])
-  found = trace(matvec, mask, probes=2, key=key)
+  mask = np.asarray([True, True, False, True])
+  found = estimated(trace, np.diag([1, -2, 4, 8]), key, mask, probes=2)
   assert found["trace"] == 7 and found["trace_error"] == 0
 
 
@@ -333,7 +380,7 @@ def test_gauss_newton_is_positive_semi_definite_and_the_hessian_is_not():
 
 
 @pytest.mark.parametrize("matrix", MATRICES)
-@pytest.mark.parametrize("batch_size", [1, 11, 100])
+@pytest.mark.parametrize("batch_size", [1, 100])
 def test_the_batch_size_changes_no_product(matrix, batch_size):
   """Against 4, of which the last batch has 3 examples."""
   want = columns(perceptron, matrix, 4)
@@ -388,12 +435,14 @@ def test_curvature_against_the_restricted_dense_matrix(rng, matrix):
   )
   np.testing.assert_allclose(found["smallest"], values[0], atol=1e-5 * scale)
   # The key is fixed; 4 errors is generous to any other.
-  error = found["trace_error"]
-  assert 0 < error < 0.1 * abs(np.trace(part))
+  squares = (part**2).sum() - (np.diag(part) ** 2).sum()
+  error = np.sqrt(2 * squares / 400)
   assert abs(found["trace"] - np.trace(part)) < 4 * error
-  means = (found["ritz"] * found["weights"]).sum(axis=1)
+  np.testing.assert_allclose(found["trace_error"], error, rtol=0.2)
+  # A hundred probes have twice the error of four hundred.
+  means = (found["ritz"] * found["weights"]).sum(axis=1) * mask.sum()
   assert means.shape == (100,)
-  assert abs(means.mean() * mask.sum() - np.trace(part)) < 4 * error * 2
+  assert abs(means.mean() - np.trace(part)) < 4 * 2 * error
   np.testing.assert_allclose(found["weights"].sum(axis=1), 1, rtol=1e-5)
 
 
@@ -467,16 +516,24 @@ def test_refusals(rng, key):
     density_on_grid(np.ones((1, 2)), np.ones((1, 2)), np.ones(3), 0.0)
 
 
+class FastConvolution(nn.Module):
+  """One convolution of an image."""
+
+  @nn.compact
+  def __call__(self, x, *, train, weights=None):
+    del train, weights
+    x = Conv(2, window=3, stride=2, kind="fast", dtype=jnp.float32)(x)
+    return x.sum(axis=(1, 2))
+
+
 def test_fast_convolutions_have_no_gauss_newton(rng, key):
-  model = make_model(
-    "resnet8", num_classes=10, input_shape=(8, 8, 3), width=0.25, conv="fast"
-  )
+  model = Model("convolution", FastConvolution(), (8, 8, 3))
   params, stats = network(model)
   with pytest.raises(ValueError, match="make it with conv='patches'"):
     curvature(
       params,
       stats,
-      *images(rng, 2),
+      *images(rng, 2, classes=2),
       model=model,
       mean=MEAN,
       std=STD,

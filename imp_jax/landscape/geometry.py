@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from imp_jax.landscape.structure import check_same_structure, host_vector
-from imp_jax.masks import flat_leaves, nested_leaves
+from imp_jax.masks import flat_leaves
 
 PyTree = Any
 
@@ -148,15 +148,19 @@ def apartness(
     ValueError: the structures differ; it names the leaf.
   """
   check_same_structure(a, b)
-  others = flat_leaves(b)
-  both = {
-    path: (np.asarray(leaf) != 0) & (np.asarray(others[path]) != 0)
-    for path, leaf in flat_leaves(a).items()
-  }
+  x, y = host_vector(a), host_vector(b)
+  apart, norm = float(np.linalg.norm(x - y)), float(np.linalg.norm(x))
+  flat = [flat_leaves(tree) for tree in (a, b)]
+  x, y = (
+    np.concatenate([np.ravel(leaves[path]) for path in prunable])
+    for leaves in flat
+  )
+  both = (x != 0) & (y != 0)
+  agreeing = np.count_nonzero(both & ((x > 0) == (y > 0)))
   return {
-    "distance": distance(a, b),
-    "relative_distance": relative_distance(a, b),
-    "sign_agreement": sign_agreement(a, b, nested_leaves(both), prunable),
+    "distance": apart,
+    "relative_distance": apart / norm if norm else float("nan"),
+    "sign_agreement": float(agreeing / both.sum()) if both.any() else np.nan,
   }
 
 

@@ -9,13 +9,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int
 
 from imp_jax.evaluation import evaluate, recomputed_batch_stats
 from imp_jax.landscape.barriers import check_alphas
-from imp_jax.landscape.structure import check_same_structure, lerp
+from imp_jax.landscape.structure import lerp
 from imp_jax.models import Model
 
 PyTree = Any
@@ -42,12 +41,11 @@ def path_point(
   Raises:
     ValueError: the networks' structures differ; it names the leaf.
   """
-  check_same_structure(a, b)
-  params = _lerp(a["params"], b["params"], jnp.float32(alpha))
+  params = _lerp(a["params"], b["params"], np.float32(alpha))
   if batch_stats == "endpoint":
     stats = (a if alpha <= 0.5 else b)["batch_stats"]
   else:
-    stats = _lerp(a["batch_stats"], b["batch_stats"], jnp.float32(alpha))
+    stats = _lerp(a["batch_stats"], b["batch_stats"], np.float32(alpha))
   return {"params": params, "batch_stats": stats}
 
 

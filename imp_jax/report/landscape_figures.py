@@ -19,8 +19,8 @@ _PERCENT = FuncFormatter(lambda y, _: f"{100 * y:g}")
 _BINS = 40
 # Panels of a figure over levels or paths: metric, label, whether a fraction.
 _BARRIERS = (
-  ("error_rise_above_mean_average", "rise of test error (%)", True),
-  ("loss_midpoint_average", "midpoint barrier of test loss (nats)", False),
+  ("error_rise_above_mean", "rise of test error (%)", True),
+  ("loss_midpoint", "midpoint barrier of test loss (nats)", False),
 )
 _ALONG = (("error", "error (%)", True), ("loss", "loss (nats)", False))
 
@@ -194,31 +194,38 @@ def barrier_histograms(
 
 
 def levels_figure(
-  barriers: pd.DataFrame, densities: Mapping[int, float] | pd.Series
+  barriers: pd.DataFrame,
+  densities: Mapping[int, float] | pd.Series,
+  *,
+  batch_stats: str = "average",
 ) -> Figure | None:
   """Returns barriers between networks of different levels, against level.
 
   Args:
     barriers: rows of barriers.csv.
     densities: by level, fractions; said below the levels.
+    batch_stats: of the rows shown.
 
   Returns:
     Four panels, of successive levels and of the dense network and level k: the
     largest rise of test error above the mean of the ends and the midpoint
-    barrier of test loss, BatchNorm averaged; a line per experiment, mean ± std
-    over replicates (ddof = 1). None without such barriers.
+    barrier of test loss; a line per experiment, mean ± std over replicates
+    (ddof = 1). None without such barriers.
   """
   kinds = {"successive": "levels k and k + 1", "from_dense": "levels 0 and k"}
+  metrics = [f"{metric}_{batch_stats}" for metric, *_ in _BARRIERS]
   rows = barriers[
     barriers["kind"].isin(kinds)
     & (barriers["split"] == "test")
-    & barriers["metric"].isin([metric for metric, *_ in _BARRIERS])
+    & barriers["metric"].isin(metrics)
   ]
   if not len(rows):
     return None
   figure = Figure(figsize=(10, 6.5), layout="constrained")
   grid = figure.subplots(2, 2, sharey="row")
-  for line, (metric, label, fraction) in zip(grid, _BARRIERS, strict=True):
+  for line, metric, (_, label, fraction) in zip(
+    grid, metrics, _BARRIERS, strict=True
+  ):
     for axes, (kind, said) in zip(line, kinds.items(), strict=True):
       shown = rows[(rows["metric"] == metric) & (rows["kind"] == kind)]
       _mean_lines(axes, shown, "level", rows)
@@ -232,7 +239,9 @@ def levels_figure(
     line[0].set_ylabel(label)
   for axes in grid[1]:
     axes.set_xlabel("level k (weights left, %)")
-  title = _over_replicates(rows, "barriers between levels")
+  title = _over_replicates(
+    rows, f"barriers between levels (BatchNorm: {batch_stats})"
+  )
   _finish(figure, grid[0, 0], title)
   return figure
 

@@ -84,8 +84,8 @@ def write_landscape(
 
   geometry.csv always; landscape.json and, of what was looked at, barriers.csv,
   paths.csv, landscape.csv, instability.csv, curvature.csv, and as .png and .svg
-  landscape, instability, barriers, paths, levels, spectrum, eigenvalues,
-  plane_EXPERIMENT.
+  landscape, instability, barriers, paths, levels_BATCHSTATS, spectrum,
+  eigenvalues, plane_EXPERIMENT_NETWORKS.
   """
   known = {e.key: e for e in load_views(store, study)}
   known |= {e.key: e for e in entries}
@@ -150,11 +150,12 @@ def _connectivity(folder, tables, paths, claims, thresholds):
   figures = {
     "instability": instability_figure(more["instability"]),
     "paths": path_figure(tables["paths"]),
-    "levels": levels_figure(
-      barriers,
-      results.groupby("level").density.mean(),
-    ),
   }
+  densities = results.groupby("level").density.mean()
+  for mode in sorted(set(tables["paths"]["batch_stats"])):
+    figures[f"levels_{mode}"] = levels_figure(
+      barriers, densities, batch_stats=mode
+    )
   threshold = _shown_threshold(claims, thresholds)
   per_example = mean_example_barriers(paths)
   if per_example:

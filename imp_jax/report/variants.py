@@ -12,7 +12,7 @@ DIET_COLUMNS = ("pretrain.subset.kind", "pretrain.subset.size")
 # and what changes no ticket's number at a level.
 _STEPS = "pretrain.steps"
 _FREE = ("experiment", "seed", _STEPS, "prune.levels")
-_FREE_GROUPS = ("controls.", "eval.")
+_FREE_GROUPS = ("controls.", "eval.", "connectivity.", "curvature.", "planes.")
 # Settings that a label says best, in this order; others come after them.
 _SAID_FIRST = (
   "pretrain.subset.score",

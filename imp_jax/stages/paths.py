@@ -45,7 +45,7 @@ def run_paths(
         ends[node, r] = (a, b)
   size = context.execution.replicates_at_once or max(len(ends), 1)
   for chunk in chunks(list(ends), size):
-    found = _measured(context, settings, [ends[item] for item in chunk])
+    found = measured_paths(context, settings, [ends[item] for item in chunk])
     for item, artefact in zip(chunk, found, strict=True):
       node, r = item
       bad = _not_finite(artefact.record["paths"])
@@ -80,8 +80,20 @@ def _network(artefact) -> PyTree:
   return {name: artefact.tree[name] for name in ("params", "batch_stats")}
 
 
-def _measured(context, settings, pairs) -> list[Artefact]:
-  """Each pair's curves and per-example barriers, and how far apart it is."""
+def measured_paths(
+  context: Context, settings: Path, pairs: Sequence[tuple[PyTree, PyTree]]
+) -> list[Artefact]:
+  """Returns what lies between each two networks, one artefact per pair.
+
+  Args:
+    context: what stages run with; `model` and its data and execution are used.
+    settings: the path's.
+    pairs: of networks, {"params", "batch_stats"} on the host.
+
+  Returns:
+    Artefacts with record {"apart", "paths": {split: {batch_stats: curve}}} and
+    the per-example arrays that `example_array` names.
+  """
   model = context.model(settings.model)
   prunable = model.prunable(pairs[0][0]["params"])
   records: list[dict[str, Any]] = [
