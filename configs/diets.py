@@ -61,6 +61,36 @@ def get_diet(name: str, arg: str):
   return config
 
 
+def get_landscape(name: str, arg: str):
+  """Returns a diet with dense children of every W_r, and claim 3.
+
+  The paper's landscape study: three children, which differ in data order and
+  augmentation, and the midpoint on the training images.
+
+  Args:
+    name, arg: as of `get_diet`.
+  """
+  config = get_diet(name, arg)
+  config.name = config.name.replace("data-diet", "landscape", 1)
+  reduced = {"quick", "smoke"} & set(arg.split(","))
+  if not reduced:
+    config.replicates = 2 if name == "cinic10" else 4
+    config.prune.levels = 7 if name == "cinic10" else 8
+  level = config.prune.levels
+  config.connectivity.update(
+    children=2 if reduced else 3,
+    differ="both",
+    alphas=(0.5,),
+    splits=("train",) if "quick" in reduced else ("train", "test"),
+    thresholds=(0.5,),
+  )
+  for claim in (config.claims.rewinding, config.claims.little_data):
+    claim.level = level
+  config.claims.easy_data.level = level
+  config.claims.connected.update(threshold=0.5, level=level)
+  return config
+
+
 def _at(t_r, size):
   """All and each kind of subset at another t_r, which their names tell."""
   yield everything(f"all-{t_r}", f"{t_r}step")

@@ -1,9 +1,10 @@
 """A tiny study of paths between networks, and NumPy's own account of them."""
 
 import numpy as np
+import pytest
 
 from imp_jax.study import prepare
-from tests.tiny import tiny_config
+from tests.tiny import run_tiny, tiny_config
 
 # The smoke configs' data and normalisation are MNIST-1D's; what follows holds
 # for any.
@@ -137,3 +138,44 @@ def losses_and_hits(params, stats, x, labels):
     for z, y in zip(logits.tolist(), np.asarray(labels).tolist(), strict=True)
   ]
   return tuple(np.array(column) for column in zip(*found, strict=True))
+
+
+def looked_at(**changes):
+  """Two replicates, two levels, and everything there is to look at."""
+  settings = connected(
+    replicates=2,
+    prune__levels=2,
+    connectivity__levels=(0, 1),
+    connectivity__successive=True,
+    connectivity__batch_stats=("average", "recompute", "endpoint"),
+    connectivity__recompute_batches=2,
+    curvature__levels=(2,),
+    curvature__matrices=("hessian",),
+    curvature__examples=20,
+    curvature__lanczos_steps=30,
+    curvature__eigenvalues=2,
+    curvature__probes=2,
+    curvature__layers=True,
+    planes__through=("children", "levels"),
+    planes__levels=(0, 1, 2),
+    planes__points=3,
+    planes__margin=0.0,
+    planes__examples=40,
+    planes__snapshots=3,
+    planes__recompute_batches=2,
+  )
+  return settings | changes
+
+
+_finished = {}  # by the test run's factory of folders: one study for all files
+
+
+def finished_landscape(tmp_path_factory):
+  """(workdir, results, log) of that study, run once in a session."""
+  if id(tmp_path_factory) not in _finished:
+    workdir = tmp_path_factory.mktemp("landscape")
+    with pytest.MonkeyPatch.context() as patch:
+      no_figures(patch)
+      results, log = run_tiny(workdir, **looked_at())
+    _finished[id(tmp_path_factory)] = workdir, results, log
+  return _finished[id(tmp_path_factory)]

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from imp_jax.landscape.curvature import density_on_grid
+from imp_jax.landscape.spectrum import density_on_grid
 from imp_jax.report.curvature_figures import eigenvalue_figure, spectrum_figure
 from imp_jax.store import Artefact
 
