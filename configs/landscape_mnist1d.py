@@ -31,7 +31,10 @@ def get_config(arg: str = ""):
   config.replicates = 8
   config.optim.update(steps="800step", milestones=("400step", "600step"))
   config.prune.update(levels=5, fraction=0.36)
-  config.scores.update(networks=10, steps="300step")
+  # The barrier as a score, from the networks of all-20: beside EL2N.
+  config.scores.update(
+    networks=10, steps="300step", compute=("el2n", "barrier")
+  )
   config.connectivity.update(children=2, differ="order")
   config.curvature.update(examples=300, lanczos_steps=30, probes=4)
   config.execution.chunk_steps = 400
@@ -56,7 +59,8 @@ def get_config(arg: str = ""):
     config.planes.update(
       points=3, examples=40, snapshots=3, recompute_batches=1
     )
-    steps, diets, size, level = (1, 2), (1,), 20, 1
+    steps, diets, size, level = (1,), (1,), 20, 1
+  config.scores.rewind_step = f"{diets[0]}step"
   levels = config.prune.levels
   looked_at = {
     "connectivity.successive": True,
@@ -67,7 +71,7 @@ def get_config(arg: str = ""):
     "planes.levels": (0, levels // 2, levels),
   }
   config.experiments = (
-    everything("none", "0step") | looked_at,
+    everything("none", "0step") | ({} if "smoke" in variants else looked_at),
     *(
       everything(f"all-{s}", f"{s}step")
       | (looked_at if s in (diets[0], steps[-1]) else {})

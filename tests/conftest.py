@@ -1,12 +1,19 @@
 """Fixtures; shape types are checked at run time here, and only here."""
 
 import os
+import tempfile
 
 from jaxtyping import install_import_hook
 
 import tests.typechecker  # noqa: F401  (the hook looks it up by name)
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# The processes of one run, workers and command lines, share what they compile;
+# a run starts with nothing compiled.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+  _programs = tempfile.TemporaryDirectory(prefix="imp_jax_programs_")
+  os.environ["JAX_COMPILATION_CACHE_DIR"] = _programs.name
+  os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.05"
 install_import_hook("imp_jax", "tests.typechecker.check")
 
 import jax

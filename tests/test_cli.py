@@ -22,12 +22,7 @@ def launch(*args):
   return subprocess.run(
     [sys.executable, "-m", "launch.main", *args],
     cwd=ROOT,
-    env=os.environ
-    | {
-      "JAX_PLATFORMS": "cpu",
-      # Configs of one network compile it once.
-      "JAX_COMPILATION_CACHE_DIR": os.environ["XDG_CACHE_HOME"] + "/jax",
-    },
+    env=os.environ | {"JAX_PLATFORMS": "cpu"},
     capture_output=True,
     text=True,
     timeout=300,
