@@ -32,6 +32,9 @@ def get_diet(name: str, arg: str):
   if "smoke" in variants:
     steps, sizes, size, level = 1, (4, 10), 10, 1
     config.prune.levels = 1
+  # Scores this young find one class the easiest, and a network that has seen
+  # nothing else for a few steps never recovers.
+  fields = {"balanced": True} if "quick" in variants else {}
   every = sizes if "sizes" in variants else (size,)
   fewer = ()
   if "steps" in variants and "smoke" not in variants:
@@ -40,8 +43,10 @@ def get_diet(name: str, arg: str):
     everything("none", "0step"),
     everything(f"all-{steps}", f"{steps}step"),
     everything(f"all-{2 * steps}", f"{2 * steps}step"),
-    *(subset(kind, s, f"{steps}step") for s in every for kind in KINDS),
-    *(e for t_r in fewer for e in _at(t_r, size)),
+    *(
+      subset(kind, s, f"{steps}step", **fields) for s in every for kind in KINDS
+    ),
+    *(e for t_r in fewer for e in _at(t_r, size, fields)),
   )
   claims = config.claims
   claims.rewinding = {
@@ -91,9 +96,9 @@ def get_landscape(name: str, arg: str):
   return config
 
 
-def _at(t_r, size):
+def _at(t_r, size, fields):
   """All and each kind of subset at another t_r, which their names tell."""
   yield everything(f"all-{t_r}", f"{t_r}step")
   for kind in KINDS:
     own = {"name": f"{kind}-{size}-at-{t_r}"}
-    yield subset(kind, size, f"{t_r}step") | own
+    yield subset(kind, size, f"{t_r}step", **fields) | own
