@@ -3,9 +3,11 @@
 import dataclasses
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 from imp_jax.nodes import Child, Node, Path, Train
 from imp_jax.settings import NoiseBetween, PathSettings
+from imp_jax.store import content_id
 
 
 def child_nodes(trained: Node, count: int, noise: NoiseBetween) -> list[Node]:
@@ -25,7 +27,7 @@ def child_nodes(trained: Node, count: int, noise: NoiseBetween) -> list[Node]:
         Child(train, number, noise),
         trained.inputs,
         f"{trained.label}, child {number}",
-        company=f"children of {trained.key}",
+        company=_company([trained], noise),
       )
       for number in range(1, count)
     ),
@@ -41,7 +43,7 @@ def pair_nodes(children: Sequence[Node], path: PathSettings) -> dict[str, Node]:
       children[j],
       path,
       label=f"{parent.label}, children {i} and {j}",
-      company=f"pairs of {parent.key}",
+      company=_company(children, path),
       must_differ=True,
     )
     for i, j in itertools.combinations(range(len(children)), 2)
@@ -76,6 +78,11 @@ def path_node(
     label,
     company=company,
   )
+
+
+def _company(nodes: Sequence[Node], settings: Any) -> str:
+  """Of what is made of these nodes in one way, and so run together."""
+  return content_id([n.key for n in nodes], dataclasses.asdict(settings))
 
 
 def midpoint_only(path: PathSettings, batch_stats: str) -> PathSettings:

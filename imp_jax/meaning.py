@@ -93,6 +93,26 @@ def meaning_of(study: Study) -> dict[str, Any]:
   return json.loads(json.dumps(meaning))
 
 
+def merged_meaning(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+  """Returns what a name stands for after a run: also what earlier runs did.
+
+  Args:
+    old: what config.json says.
+    new: of `meaning_of`; it means the same.
+  """
+  experiments = dict(old.get("experiments", {}))
+  for name, fields in new["experiments"].items():
+    was = experiments.get(name, {})
+    kept = {
+      group: was[group]
+      for group, (looking, _) in _SEEN.items()
+      if group in was and not _looks(looking, fields[group])
+    }
+    experiments[name] = fields | kept
+  scores = old.get("scores", {}) | new["scores"]
+  return new | {"experiments": experiments, "scores": scores}
+
+
 def _rounding(mode: str, backend: str, convolution: str) -> str:
   return f"{mode if mode == 'vmap' else 'exact'}/{backend}/{convolution}"
 
@@ -120,12 +140,16 @@ def _extends(path, was, now) -> bool:
 
 def _sees_alike(looking, free, was, now) -> bool:
   """Whether two groups of settings look at the landscape in one way."""
-  if not all(any(group[f] for f in looking) for group in (was, now)):
-    return True  # one of them does not look
+  if not all(_looks(looking, group) for group in (was, now)):
+    return True
   if not was.get("children", 1) or not now.get("children", 1):
     free = (*free, "noise")  # there are no children to differ in it
   fixed = set(was) - {*looking, *free}
   return all(was[f] == now[f] for f in fixed)
+
+
+def _looks(looking, group) -> bool:
+  return any(group[field] for field in looking)
 
 
 def _flat_items(tree, path=()):

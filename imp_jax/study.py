@@ -14,6 +14,7 @@ from imp_jax.meaning import (
   check_same_execution,
   check_same_meaning,
   meaning_of,
+  merged_meaning,
 )
 from imp_jax.nodes import Node, Score, checkpoint_id
 from imp_jax.replicates import chunks, resolve_execution
@@ -70,8 +71,9 @@ class Job:
 
   @property
   def steps(self) -> int:
-    """Optimiser steps of one replicate."""
-    return max(node.steps for node in self.nodes)
+    """Optimiser steps of one replicate, all nodes together."""
+    steps = [node.steps for node in self.nodes]
+    return max(steps) if self.nodes[0].recipe else sum(steps)
 
 
 class Progress:
@@ -171,11 +173,8 @@ def execute(plan: Plan, progress: Progress) -> Results:
   failures: dict[tuple[Node, int], str] = {}
   try:
     for job in jobs:
-      ready = [r for r in job.replicates if not _lacks_input(job, r, failures)]
-      for r in set(job.replicates) - set(ready):
-        failures |= {(node, r): "" for node in job.nodes}
-        progress.steps(job.steps)
-      _run_job(context, job.nodes, ready, failures, progress)
+      for ready in _ready(job, failures, progress):
+        _run_job(context, ready.nodes, ready.replicates, failures, progress)
   finally:
     _write_study(plan, _failure_lines(failures))
   return Results(store, study.name)
@@ -233,12 +232,23 @@ def _clear_checkpoints(plan: Plan, jobs: Sequence[Job]) -> None:
         plan.store.checkpoint(kept).clear()
 
 
-def _lacks_input(job, replicate, failures) -> bool:
-  return any(
-    (source, r) in failures
-    for node in job.nodes
-    for _, source, r in node.sources(replicate)
-  )
+def _ready(
+  job: Job, failures: dict[tuple[Node, int], str], progress: Progress
+) -> Iterator[Job]:
+  """Yields a job without the nodes that lack an input, which fail with it."""
+  groups: dict[tuple[Node, ...], list[int]] = {}
+  for r in job.replicates:
+    ready = []
+    for node in job.nodes:
+      if any((source, s) in failures for _, source, s in node.sources(r)):
+        failures[node, r] = ""
+        progress.steps(node.steps)
+      else:
+        ready.append(node)
+    groups.setdefault(tuple(ready), []).append(r)
+  for nodes, replicates in groups.items():
+    if nodes:
+      yield Job(nodes, replicates)
 
 
 def _run_job(context, nodes, replicates, failures, progress):
@@ -266,9 +276,7 @@ def _write_meaning(plan: Plan) -> None:
   config = plan.store.study_dir(plan.study.name) / "config.json"
   meaning = meaning_of(plan.study)
   if config.exists():
-    old = json.loads(config.read_text())
-    for part in ("experiments", "scores"):
-      meaning[part] = old.get(part, {}) | meaning[part]
+    meaning = merged_meaning(json.loads(config.read_text()), meaning)
   plan.store.write_text(config, json.dumps(meaning, indent=1))
 
 

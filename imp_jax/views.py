@@ -75,7 +75,6 @@ def _between_levels(e, by_level) -> Iterator[View]:
         by_level[upper].train,
         path,
         label=f"{e.name} levels {lower} and {upper}",
-        company=f"levels of {by_level[0].train.key}: {upper}",
         masks=masks,
       ),
     )

@@ -11,6 +11,7 @@ the mean of the ends. What the workdir already has is used.
 import sys
 from typing import Any
 
+import pandas as pd
 from absl import app, flags, logging
 from ml_collections import config_flags
 
@@ -102,15 +103,21 @@ def find(config: Any, workdir: str, experiment: str, **search) -> StableStep:
   """
   # Both ends first, so that bad input is told before anything runs.
   for step in (search["low"], search["high"]):
-    prepare(config_at(config, experiment, step), workdir)
+    plan = prepare(config_at(config, experiment, step), workdir)
+    path = plan.study.experiments[0].connectivity.path
+    for field, needed in (("splits", "test"), ("batch_stats", "average")):
+      if needed not in getattr(path, field):
+        raise ValueError(f"the search needs {needed!r} in connectivity.{field}")
 
   def instability(step):
     plan = prepare(config_at(config, experiment, step), workdir)
     with Bar() as bar:
       results = execute(plan, bar)
-    table = results.read_table("instability")
-    rows = table[table["experiment"] == f"{experiment}-at-{step}"]
-    if len(rows) != 1:
+    rows = pd.DataFrame()
+    if results.has_table("instability"):
+      table = results.read_table("instability")
+      rows = table[table["experiment"] == f"{experiment}-at-{step}"]
+    if not len(rows):
       raise Unfinished(f"t_r = {step} has no instability: its runs failed")
     found = rows.iloc[0]
     print(

@@ -70,8 +70,7 @@ def test_barriers_of_a_quadratic_model_in_closed_form(rng):
     a, b, c = rng.normal(size=(3, 4))
     bend = (b - a) @ hessian @ (b - a)
     values = [
-      (a + t * (b - a) - c) @ hessian @ (a + t * (b - a) - c) / 2
-      for t in FIVE
+      (a + t * (b - a) - c) @ hessian @ (a + t * (b - a) - c) / 2 for t in FIVE
     ]
     values = np.array(values)
     assert midpoint(values, FIVE) == pytest.approx(-bend / 8, rel=1e-12)
@@ -211,7 +210,10 @@ def test_a_fold_keeps_a_few_numbers_per_example():
   count = 20_000
   peaks = []
   for alphas in (4, 400):
-    zeros = {"loss": np.zeros(count, np.float32), "correct": np.ones(count, bool)}
+    zeros = {
+      "loss": np.zeros(count, np.float32),
+      "correct": np.ones(count, bool),
+    }
     tracemalloc.start()
     fold = PathFold(zeros, zeros)
     for alpha in np.linspace(0, 1, alphas):

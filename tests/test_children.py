@@ -1,6 +1,7 @@
 """Children of tickets: how many trainings, alone and in company, failures."""
 
 import itertools
+import shutil
 
 import chex
 import jax
@@ -18,6 +19,7 @@ from tests.tiny_landscape import (
   finished_landscape,
   looked_at,
   no_figures,
+  no_tables,
   plan_of,
 )
 
@@ -69,9 +71,9 @@ def test_sparse_children_keep_their_tickets_mask(landscape):
     ticket = results.ticket("all", level=1, replicate=r)
     masks = flat_leaves(ticket.masks)
     assert any((~m).any() for m in masks.values())
-    child = children_of(
-      plan_of(workdir, **looked_at()), level=1, replicate=r
-    )[1]
+    child = children_of(plan_of(workdir, **looked_at()), level=1, replicate=r)[
+      1
+    ]
     weights = flat_leaves(child.tree["params"])
     for path, mask in masks.items():
       assert (weights[path][~mask] == 0).all()
@@ -85,34 +87,36 @@ def test_sparse_children_keep_their_tickets_mask(landscape):
         assert apart.max() > 0.01
 
 
-def test_children_and_replicates_together_are_as_alone(landscape, tmp_path):
-  """Bit for bit: each of four trainings in company, and one by itself."""
-  workdir = copy_of(landscape, tmp_path)
-  few = dict(
+def test_children_and_replicates_together_are_as_alone(
+  landscape, tmp_path, monkeypatch
+):
+  """Bit for bit: trainings of two replicates in company, and one by one."""
+  no_tables(monkeypatch)
+  workdir, bare = (copy_of(landscape, tmp_path / n) for n in ("w", "bare"))
+  settings = looked_at(
+    name="together",
+    connectivity__children=3,
     connectivity__levels=(1,),
     connectivity__successive=False,
     connectivity__alphas=(0.5,),
     curvature__levels=(),
     planes__through=(),
   )
-  together = looked_at(name="together", connectivity__children=3, **few)
-  alone = looked_at(
-    name="alone",
-    connectivity__children=3,
-    execution__replicates_at_once=1,
-    **few,
-  )
-  # In another order of children, so that nothing is there already.
-  run_tiny(workdir, **together)
-  bare = tmp_path / "bare"
-  _, log = run_tiny(bare, **alone | dict(connectivity__children=2))
-  assert log.total == log.done
-  _, log = run_tiny(bare, **alone)
-  assert log.total == log.done == 2 * (STEPS - T_R)  # child 2, each by itself
+  run_tiny(workdir, **settings)
+  alone = settings | dict(name="alone", execution__replicates_at_once=1)
+  plan = plan_of(bare, **alone)
+  for node in plan.nodes:  # child 1, which two replicates trained together
+    if isinstance(node.settings, Child) and node.settings.number == 1:
+      for r in (0, 1):
+        shutil.rmtree(bare / "objects" / node.object_id(0, r))
+  for children in (2, 3):
+    one_more = alone | dict(connectivity__children=children)
+    _, log = run_tiny(bare, **one_more)
+    assert log.total == log.done == 2 * (STEPS - T_R)
   for r in (0, 1):
     one, two = (
       children_of(plan_of(w, **s), level=1, replicate=r)
-      for w, s in ((workdir, together), (bare, alone))
+      for w, s in ((workdir, settings), (bare, alone))
     )
     assert len(one) == len(two) == 3
     for a, b in zip(one, two, strict=True):
@@ -217,8 +221,11 @@ def test_experiments_of_one_training_keep_their_own_paths(tmp_path):
         assert all(curve["alpha"] == alphas for curve in curves.values())
 
 
-def test_children_of_one_parent_keep_their_own_perturbation(tmp_path):
+def test_children_of_one_parent_keep_their_own_perturbation(
+  tmp_path, monkeypatch
+):
   """Two scores, two norms: their networks have the same labels and parent."""
+  no_tables(monkeypatch)
   easy = {
     "pretrain.subset.kind": "easy",
     "pretrain.subset.size": 20,
@@ -247,7 +254,9 @@ def test_children_of_one_parent_keep_their_own_perturbation(tmp_path):
           dict(node.inputs)["weights"].object_id(0, 0),
         )
       ]
-      apart = [np.subtract(*two, dtype=float) for two in zip(*weights)]
+      apart = [
+        np.subtract(*two, dtype=float) for two in zip(*weights, strict=True)
+      ]
       distance = np.sqrt(sum((leaf**2).sum() for leaf in apart))
       found[node.settings.noise.norm] = distance
   assert found.keys() == set(norms.values())

@@ -100,9 +100,7 @@ def reference(a, b, alpha, mode, x):
 
 
 @pytest.mark.parametrize("mode", BATCH_STATS)
-def test_examples_barriers_against_a_numpy_loop(
-  networks, path_of, mnist, mode
-):
+def test_examples_barriers_against_a_numpy_loop(networks, path_of, mnist, mode):
   """Over pairs, alphas and examples, each with its own arithmetic."""
   x = (mnist.train.inputs - mnist.mean[0]) / mnist.std[0]
   for i, j in ((0, 1), (0, 2), (1, 2)):
@@ -152,7 +150,9 @@ def test_statistics_of_points_by_hand(networks):
   ):
     point = path_point(a, b, alpha, batch_stats=mode)
     for got, want in zip(
-      jax.tree.leaves(point["batch_stats"]), jax.tree.leaves(wanted), strict=True
+      jax.tree.leaves(point["batch_stats"]),
+      jax.tree.leaves(wanted),
+      strict=True,
     ):
       np.testing.assert_allclose(got, want, rtol=1e-6)
     # The parameters are interpolated in every mode.
@@ -229,7 +229,9 @@ def test_a_two_layer_linear_network_in_closed_form(rng):
     np.testing.assert_allclose(found["loss"][k], wanted, rtol=1e-5, atol=1e-5)
     np.testing.assert_array_equal(found["correct"][k], z.argmax(1) == labels)
   curve = found["loss"].mean(axis=1)
-  assert np.ptp(curve) > 0.05 and abs(barriers(curve, alphas)["midpoint"]) > 0.01
+  assert (
+    np.ptp(curve) > 0.05 and abs(barriers(curve, alphas)["midpoint"]) > 0.01
+  )
 
 
 def test_permuting_hidden_units_keeps_the_function_and_moves_the_barrier(
@@ -282,21 +284,21 @@ def test_trees_that_differ_are_refused_by_their_leaf(networks, path_of):
   a, b, _ = networks
   head = b["params"]["head"]
   for other, message in (
-    (grown(b, "extra", bias=np.zeros(2)), "params/extra/bias is in b but not"),
+    (grown(b, "extra", bias=np.zeros(2)), "extra/bias is in b but not in a"),
     (
       b | {"params": {k: v for k, v in b["params"].items() if k != "head"}},
-      "params/head/bias is in a but not in b",
+      "head/bias is in a but not in b",
     ),
     (
       grown(b, "head", kernel=head["kernel"][:, :9], bias=head["bias"]),
-      r"params/head/kernel: a has shape \(20, 10\), b \(20, 9\)",
+      r"head/kernel: a has shape \(20, 10\), b \(20, 9\)",
     ),
     (
       # Of a shape that would broadcast.
       grown(b, "head", kernel=head["kernel"], bias=head["bias"][:1]),
-      r"params/head/bias: a has shape \(10,\), b \(1,\)",
+      r"head/bias: a has shape \(10,\), b \(1,\)",
     ),
-    (b | {"batch_stats": {}}, "batch_stats/norm1/mean is in a but not in b"),
+    (b | {"batch_stats": {}}, "norm1/mean is in a but not in b"),
   ):
     with pytest.raises(ValueError, match=message):
       path_of(a, other, ALPHAS)

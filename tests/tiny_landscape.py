@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from imp_jax.report import landscape_files, scores, tables
 from imp_jax.study import prepare
 from tests.tiny import run_tiny, tiny_config
 
@@ -36,10 +37,16 @@ def connected(**changes):
 
 def no_figures(monkeypatch):
   """Leaves out drawing, most of what a tiny study takes."""
-  for module in ("landscape_files", "tables", "scores"):
-    monkeypatch.setattr(
-      f"imp_jax.report.{module}.save_figure", lambda *_: None
-    )
+  for module in (landscape_files, tables, scores):
+    for name in vars(module):
+      if name.endswith(("_figure", "_histograms")):
+        monkeypatch.setattr(module, name, lambda *_, **__: None)
+  monkeypatch.setattr(landscape_files, "curvature_figures", lambda *_: {})
+
+
+def no_tables(monkeypatch):
+  """Leaves out all that describes a study, where its objects are enough."""
+  monkeypatch.setattr("imp_jax.study._write_study", lambda *_: None)
 
 
 def plan_of(workdir, **changes):

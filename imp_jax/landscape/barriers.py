@@ -44,7 +44,8 @@ def midpoint(
   """
   if 0.5 not in alphas:
     raise ValueError(f"the midpoint needs alpha 0.5, got {tuple(alphas)}")
-  return _at(values, alphas, 0.5) - _mean_of_ends(values, alphas)
+  # An array also where it is a single number.
+  return np.asarray(_at(values, alphas, 0.5) - _mean_of_ends(values, alphas))
 
 
 def rise_above_mean(
@@ -56,7 +57,8 @@ def rise_above_mean(
   belong to the path, so it is at least half of their difference. Alphas outside
   [0, 1] are left out.
   """
-  return _between(values, alphas).max(axis=0) - _mean_of_ends(values, alphas)
+  highest = _between(values, alphas).max(axis=0)
+  return np.asarray(highest - _mean_of_ends(values, alphas))
 
 
 def rise_above_line(
@@ -71,7 +73,7 @@ def rise_above_line(
   inside = inside.reshape(-1, *(1,) * (values.ndim - 1))
   start, end = _at(values, alphas, 0), _at(values, alphas, 1)
   line = (1 - inside) * start + inside * end
-  return (_between(values, alphas) - line).max(axis=0)
+  return np.asarray((_between(values, alphas) - line).max(axis=0))
 
 
 def barriers(

@@ -59,6 +59,7 @@ def dense_experiment(
   subset = SubsetSettings("all", len(dataset.train))
   if not rewind_step:
     subset = SubsetSettings("none", 0)
+  ticket = TicketSettings("weight_rewind", "fresh", 0)
   return Experiment(
     name="barrier parents",
     model=base.model,
@@ -67,11 +68,11 @@ def dense_experiment(
     steps=base.steps,
     pretrain=PretrainSettings(rewind_step, subset, NO_NOISE, base.optim, None),
     prune=PruneSettings(0, "magnitude", 0.0, (), "global", "threshold", ()),
-    ticket=TicketSettings("weight_rewind", "fresh", 0),
+    ticket=ticket,
     controls=ControlSettings((), ()),
     eval=resolve_eval(config.eval, base, dataset),
     connectivity=resolve_connectivity(
-      connectivity, base, rewind_step, 0, dataset
+      connectivity, base, rewind_step, 0, ticket, dataset
     ),
     curvature=NO_CURVATURE,
     planes=NO_PLANES,

@@ -14,6 +14,7 @@ from imp_jax.settings import (
   NoiseBetween,
   PathSettings,
   PlaneSettings,
+  TicketSettings,
 )
 
 DIFFER = ("order", "augment", "both", "perturb")
@@ -33,7 +34,12 @@ NO_PLANES = PlaneSettings((), (), 0, 0.0, 0, 0, 0, 0)
 
 
 def resolve_connectivity(
-  connectivity: Any, base: Training, start: int, levels: int, dataset: Dataset
+  connectivity: Any,
+  base: Training,
+  start: int,
+  levels: int,
+  ticket: TicketSettings,
+  dataset: Dataset,
 ) -> ConnectivitySettings:
   """Returns which networks are joined by paths, and how.
 
@@ -42,6 +48,7 @@ def resolve_connectivity(
     base: the main training.
     start: t_r, where children begin.
     levels: of IMP.
+    ticket: how its tickets are trained.
     dataset: the data.
 
   Raises:
@@ -59,9 +66,9 @@ def resolve_connectivity(
     )
   noise = NoiseBetween("")
   if c.children:
-    noise = _noise(c, base, start, dataset)
     for level in c.levels:
       in_range("connectivity.levels", level, 0, levels)
+    noise = _noise(c, base, start, ticket, dataset)
     if not c.levels:
       raise ValueError(
         "connectivity.levels must name a level whose tickets have children"
@@ -168,7 +175,7 @@ def resolve_planes(
   )
 
 
-def _noise(c, base, start, dataset) -> NoiseBetween:
+def _noise(c, base, start, ticket, dataset) -> NoiseBetween:
   differ = one_of("connectivity.differ", c.differ, DIFFER)
   augmented = base.stream.crop_pad > 0 or base.stream.flip
   whole = base.stream.batch_size == len(dataset.train)
@@ -185,11 +192,15 @@ def _noise(c, base, start, dataset) -> NoiseBetween:
   if differ != "perturb":
     return NoiseBetween(differ)
   step = base.steps_of(c.perturb_step, "connectivity.perturb_step")
-  if not start <= step < base.steps:
-    raise ValueError(
-      "connectivity.perturb_step must be in the children's training, "
-      f"{start} <= step < {base.steps}, got {step}"
-    )
+  for level in c.levels:
+    first, end = start, base.steps
+    if level and ticket.kind == "finetune":
+      first, end = base.steps, base.steps + ticket.finetune_steps
+    if not first <= step < end:
+      raise ValueError(
+        f"connectivity.perturb_step must be in the training of level {level}, "
+        f"{first} <= step < {end}, got {step}"
+      )
   if not (is_number(c.perturb_norm) and 0 < c.perturb_norm < float("inf")):
     raise ValueError(
       "connectivity.perturb_norm must be > 0, or the children would be equal, "

@@ -168,7 +168,7 @@ def _experiment(name, config, dataset, imports) -> Experiment:
       f"ticket.kind='weight_rewind', not {ticket.kind!r}"
     )
   connectivity = resolve_connectivity(
-    config.connectivity, base, rewind_step, prune.levels, dataset
+    config.connectivity, base, rewind_step, prune.levels, ticket, dataset
   )
   return Experiment(
     name=name,
