@@ -124,14 +124,15 @@ def test_children_and_replicates_together_are_as_alone(
       assert a.record["metrics"] == b.record["metrics"]
 
 
-def test_the_steps_of_children_trained_together_are_all_told(tmp_path):
-  settings = connected(connectivity__children=4, connectivity__alphas=(0.5,))
-  results, log = run_tiny(tmp_path, **settings)
+def test_the_steps_of_children_trained_together_are_all_told(
+  tmp_path, monkeypatch
+):
+  no_tables(monkeypatch)
+  settings = connected(connectivity__children=3, connectivity__alphas=(0.5,))
+  _, log = run_tiny(tmp_path, **settings)
   own = STEPS - T_R
-  assert log.done == T_R + own + 3 * own
+  assert log.done == T_R + own + 2 * own
   assert log.total == log.done
-  pairs = set(results.read_table("barriers").pair)
-  assert pairs == {"0-1", "0-2", "0-3", "1-2", "1-3", "2-3"}
 
 
 def test_equal_children_are_a_named_failure(tmp_path, monkeypatch):

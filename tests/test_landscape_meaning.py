@@ -161,6 +161,17 @@ def test_not_looking_for_once_forgets_nothing(landscape, tmp_path):
     run_tiny(workdir, **looked_at(connectivity__alphas=(0.3, 0.5)))
 
 
+def test_levels_alone_forget_no_childrens_noise(landscape, tmp_path):
+  """Children of two kinds of noise would stand in one table."""
+  workdir = copy_of(landscape, tmp_path)
+  fewer = dict(curvature__levels=(), planes__through=(), replicates=1)
+  run_tiny(workdir, **looked_at(connectivity__children=0, **fewer))
+  with pytest.raises(ValueError, match="already means something else"):
+    run_tiny(workdir, **looked_at(connectivity__differ="both", **fewer))
+  _, log = run_tiny(workdir, **looked_at(**fewer))
+  assert log.nodes == []
+
+
 LOOKING = (Child, Trajectory, Path, Curvature, Plane)
 
 
