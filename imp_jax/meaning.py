@@ -103,11 +103,7 @@ def merged_meaning(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
   experiments = dict(old.get("experiments", {}))
   for name, fields in new["experiments"].items():
     was = experiments.get(name, {})
-    kept = {
-      group: was[group]
-      for group, (looking, _) in _SEEN.items()
-      if group in was and not _looks(looking, fields[group])
-    }
+    kept = {group: _seen(group, was, fields) for group in _SEEN if group in was}
     experiments[name] = fields | kept
   scores = old.get("scores", {}) | new["scores"]
   return new | {"experiments": experiments, "scores": scores}
@@ -146,6 +142,16 @@ def _sees_alike(looking, free, was, now) -> bool:
     free = (*free, "noise")  # there are no children to differ in it
   fixed = set(was) - {*looking, *free}
   return all(was[f] == now[f] for f in fixed)
+
+
+def _seen(group, was, now) -> dict[str, Any]:
+  """How an experiment looks at the landscape, or did where it does not now."""
+  was, now = was[group], now[group]
+  if not _looks(_SEEN[group][0], now):
+    return was
+  if was.get("children") and not now["children"]:
+    return now | {f: was[f] for f in ("children", "noise", "levels")}
+  return now
 
 
 def _looks(looking, group) -> bool:

@@ -1,5 +1,6 @@
 """Paths in a study: their ends, numbers, levels, tables, and what they hold."""
 
+import functools
 import itertools
 import weakref
 
@@ -7,6 +8,7 @@ import jax
 import numpy as np
 import pytest
 
+from imp_jax.evaluation import evaluate, recomputed_batch_stats
 from imp_jax.landscape.barriers import FORMS, PathFold, barriers
 from imp_jax.landscape.paths import evaluate_path
 from imp_jax.masks import apply_masks
@@ -234,6 +236,32 @@ def test_the_tables_are_made_of_the_stored_paths(landscape):
           assert own.mean() >= of_means - 1e-6
       right = loaded.examples[split, mode, "right_throughout"].mean()
       assert value[(*at, f"right_throughout_{mode}")] == pytest.approx(right)
+
+
+def test_temporary_memory_does_not_grow_with_the_examples(conv1d):
+  """Batches are taken one by one: ten times the examples, the same space."""
+  network = jax.eval_shape(conv1d.init, jax.random.key(0))
+  options = dict(model=conv1d, mean=(0.0,), std=(1.0,), batch_size=20)
+  for fn, kinds in (
+    (evaluate, ((40,), ())),
+    (recomputed_batch_stats, ((40,),)),
+  ):
+    few, many = (
+      jax.jit(functools.partial(fn, **options))
+      .lower(
+        *network,
+        *(
+          jax.ShapeDtypeStruct((n, *k), "float32" if k else "int32")
+          for k in kinds
+        ),
+      )
+      .compile()
+      .memory_analysis()
+      .temp_size_in_bytes
+      for n in (80, 800)
+    )
+    # A loss in float32 of each is the result; what it takes is of a batch.
+    assert few > 0 and many - few < 800 * 4, (fn.__name__, few, many)
 
 
 def test_what_is_held_does_not_grow_with_the_alphas(
