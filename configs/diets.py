@@ -81,6 +81,10 @@ def get_landscape(name: str, arg: str):
   if not reduced:
     config.replicates = 2 if name == "cinic10" else 4
     config.prune.levels = 7 if name == "cinic10" else 8
+  if "smoke" in reduced:  # the diets' own smoke runs the others
+    config.experiments = config.experiments[:2]
+    config.claims.little_data.comparisons = ()
+    config.claims.easy_data.comparisons = ()
   level = config.prune.levels
   config.connectivity.update(
     children=2 if reduced else 3,

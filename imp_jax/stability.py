@@ -44,12 +44,7 @@ def smallest_stable_step(
   Raises:
     ValueError: an argument is out of its range.
   """
-  if not 0 <= low < high:
-    raise ValueError(f"need 0 <= low < high, got low {low} and high {high}")
-  if tolerance < 1:
-    raise ValueError(f"tolerance must be at least 1 step, got {tolerance}")
-  if not 0 < threshold < 1:
-    raise ValueError(f"threshold must be in (0, 1), got {threshold}")
+  check_search(low=low, high=high, tolerance=tolerance, threshold=threshold)
   tried: dict[int, float] = {}
 
   def is_stable(step):
@@ -67,3 +62,19 @@ def smallest_stable_step(
     else:
       low = middle
   return StableStep(high, low, tried)
+
+
+def check_search(
+  *, low: int, high: int, tolerance: int, threshold: float
+) -> None:
+  """Refuses what `smallest_stable_step` cannot search with.
+
+  Raises:
+    ValueError: an argument is out of its range.
+  """
+  if not 0 <= low < high:
+    raise ValueError(f"need 0 <= low < high, got low {low} and high {high}")
+  if tolerance < 1:
+    raise ValueError(f"tolerance must be at least 1 step, got {tolerance}")
+  if not 0 < threshold < 1:
+    raise ValueError(f"threshold must be in (0, 1), got {threshold}")

@@ -174,7 +174,7 @@ def execute(plan: Plan, progress: Progress) -> Results:
   try:
     for job in jobs:
       for ready in _ready(job, failures, progress):
-        _run_job(context, ready.nodes, ready.replicates, failures, progress)
+        _run_job(context, ready, failures, progress)
   finally:
     _write_study(plan, _failure_lines(failures))
   return Results(store, study.name)
@@ -251,24 +251,35 @@ def _ready(
       yield Job(nodes, replicates)
 
 
-def _run_job(context, nodes, replicates, failures, progress):
+def _run_job(context, job, failures, progress):
   store, seed = context.store, context.seed
-  size = context.execution.replicates_at_once or max(len(replicates), 1)
-  if nodes[0].recipe is None:  # scores share their networks
-    size = max(size // len(nodes), 1)
-  for chunk in chunks(replicates, size):
-    progress.node(", ".join(node.label for node in nodes))
-    for (node, r), outcome in run_nodes(context, nodes, chunk).items():
+  for part in _parts(job, context.execution.replicates_at_once):
+    progress.node(", ".join(node.label for node in part.nodes))
+    outcomes = run_nodes(context, part.nodes, part.replicates)
+    for (node, r), outcome in outcomes.items():
       if isinstance(outcome, Failure):
         if outcome.message not in failures.values():
           progress.warn(outcome.message)
         failures[node, r] = outcome.message
       else:
         store.save(node.object_id(seed, r), outcome)
-    for r in chunk:
-      if not any((node, r) in failures for node in nodes):
-        for kept in {checkpoint_id(node, seed, r) for node in nodes}:
+    for r in part.replicates:
+      if not any((node, r) in failures for node in part.nodes):
+        for kept in {checkpoint_id(node, seed, r) for node in part.nodes}:
           store.checkpoint(kept).clear()
+
+
+def _parts(job: Job, at_once: int) -> Iterator[Job]:
+  """Yields a job in parts of at most so many networks, if it is not 0."""
+  if not at_once:
+    yield job
+    return
+  # Scores share their networks.
+  alike = bool(job.nodes[0].recipe)
+  for nodes in [job.nodes] if alike else chunks(job.nodes, at_once):
+    size = at_once if alike else at_once // len(nodes)
+    for replicates in chunks(job.replicates, size):
+      yield Job(tuple(nodes), list(replicates))
 
 
 def _write_meaning(plan: Plan) -> None:

@@ -115,11 +115,12 @@ def score_nodes(study: Study) -> dict[str, Node]:
 
 def _score_name(scoring: ScoringSettings) -> str:
   score = scoring.score
-  if isinstance(score, BarrierScoreSettings):
-    return score.name
   if isinstance(score, ImportSettings):
     return f"{score.name}-file"
-  noise = score.training.noise if score.training else NO_NOISE
+  if isinstance(score, BarrierScoreSettings):
+    noise = score.label_noise
+  else:
+    noise = score.training.noise if score.training else NO_NOISE
   if not noise.fraction:
     return score.name
   kind = "" if noise.kind == "redrawn" else f"-{noise.kind}"

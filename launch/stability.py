@@ -17,7 +17,11 @@ from ml_collections import config_flags
 
 from imp_jax.report.landscape import STABLE
 from imp_jax.resolve.checks import flatten
-from imp_jax.stability import StableStep, smallest_stable_step
+from imp_jax.stability import (
+  StableStep,
+  check_search,
+  smallest_stable_step,
+)
 from imp_jax.study import execute, prepare
 from launch.cli import BAD_INPUT, BadInput, Bar, parse_flags
 
@@ -54,11 +58,10 @@ def config_at(config: Any, experiment: str, step: int) -> Any:
   Raises:
     ValueError: there is no such experiment, or it has no children.
   """
-  deltas = {d["name"]: flatten(d) for d in config.experiments}
+  deltas = {d.get("name", ""): flatten(d) for d in config.experiments}
   if experiment not in deltas:
-    raise ValueError(
-      f"no experiment {experiment!r}; the study has: {', '.join(deltas)}"
-    )
+    known = ", ".join(map(str, deltas))
+    raise ValueError(f"no experiment {experiment!r}; the study has: {known}")
   delta = deltas[experiment]
   children = delta.get("connectivity.children", config.connectivity.children)
   if not children:
@@ -101,6 +104,7 @@ def find(config: Any, workdir: str, experiment: str, **search) -> StableStep:
     ValueError, OSError: bad input.
     Unfinished: runs failed.
   """
+  check_search(**search)
   # Both ends first, so that bad input is told before anything runs.
   for step in (search["low"], search["high"]):
     plan = prepare(config_at(config, experiment, step), workdir)

@@ -224,3 +224,23 @@ def test_what_gives_no_barrier_is_refused(tmp_path, changes, message):
   with pytest.raises(ValueError, match=message):
     plan_of(workdir, **scored(**changes))
   assert not workdir.exists()
+
+
+def test_its_parents_are_pre_trained_as_the_experiment_says(tmp_path):
+  """With its own optimiser and label noise, as the networks of "all" are."""
+  easy = {"pretrain.optim.learning_rate": 0.01, "pretrain.noise.fraction": 0.5}
+  settings = scored(
+    experiments=({"name": "all"} | easy, {"name": "easy"} | EASY | easy)
+  )
+  plan = plan_of(tmp_path, **settings)
+  (pretrain,) = {t.pretrain.key for t in plan.tickets if t.experiment == "all"}
+  (name,) = plan.scores
+  assert name == "barrier-noise50"
+  networks = dict(score_node(plan).inputs)["pair.0"]
+  trained = dict(networks.inputs)["a"]
+  assert dict(trained.inputs)["weights"].key == pretrain
+  unseen = scored(
+    pretrain__noise__scoring=False,
+    experiments=({"name": "easy"} | EASY | easy,),
+  )
+  assert list(plan_of(tmp_path, **unseen).scores) == ["barrier"]

@@ -58,6 +58,11 @@ CONNECTIVITY = [
   (dict(alphas=(INF,), extrapolate=True), "connectivity.alphas must be .*inf"),
   (dict(alphas=("0.5",)), "connectivity.alphas must be numbers, got"),
   (
+    dict(alphas=(0.5, 0.2)),
+    r"connectivity.alphas must increase, got \(0.5, 0.2",
+  ),
+  (dict(alphas=(0.5, 0.5)), "connectivity.alphas must increase, got"),
+  (
     dict(splits=("valid",)),
     "unknown connectivity.splits 'valid'; known: test, train",
   ),

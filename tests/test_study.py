@@ -33,6 +33,7 @@ def test_it_computes_each_node_once_and_writes_the_tidy_files(finished):
     "experiments.csv",
     "layers.csv",
     "curves.csv",
+    "geometry.csv",
     "matching.csv",
     "metrics.jsonl",
     "accuracy.png",

@@ -14,7 +14,7 @@ from jaxtyping import Array, Int
 
 from imp_jax.evaluation import evaluate, recomputed_batch_stats
 from imp_jax.landscape.barriers import check_alphas
-from imp_jax.landscape.structure import lerp
+from imp_jax.landscape.structure import check_same_structure, lerp
 from imp_jax.models import Model
 
 PyTree = Any
@@ -89,6 +89,7 @@ def evaluate_path(
       batch_stats, or "recompute" without a whole batch of examples for it.
   """
   check_alphas(alphas, extrapolate=extrapolate)
+  check_same_structure(a, b)
   if batch_stats not in BATCH_STATS:
     raise ValueError(
       f"unknown batch_stats {batch_stats!r}; known: {', '.join(BATCH_STATS)}"

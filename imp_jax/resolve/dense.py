@@ -15,6 +15,8 @@ from imp_jax.settings import (
   ControlSettings,
   EvalSettings,
   Experiment,
+  NoiseSettings,
+  OptimSettings,
   PretrainSettings,
   PruneSettings,
   SubsetSettings,
@@ -38,13 +40,25 @@ def resolve_eval(config: Any, base: Training, dataset: Dataset) -> EvalSettings:
 
 
 def dense_experiment(
-  config: Any, base: Training, rewind_step: int, dataset: Dataset
+  config: Any,
+  base: Training,
+  rewind_step: int,
+  optim: OptimSettings,
+  noise: NoiseSettings,
+  dataset: Dataset,
 ) -> Experiment:
   """Returns the experiment of dense networks that a barrier score is of.
 
   Pre-trained on all the data for `rewind_step` steps, trained to the end, with
   children at level 0 as `config.connectivity` says. Where a study has such an
   experiment, their networks are the same.
+
+  Args:
+    config: the experiment's that wants the score.
+    base: its main training.
+    rewind_step: t_r of the parents.
+    optim, noise: of their pre-training.
+    dataset: the data.
 
   Raises:
     ValueError: a field is out of its range.
@@ -58,7 +72,7 @@ def dense_experiment(
   connectivity.update(levels=(0,), successive=False)
   subset = SubsetSettings("all", len(dataset.train))
   if not rewind_step:
-    subset = SubsetSettings("none", 0)
+    subset, noise, optim = SubsetSettings("none", 0), NO_NOISE, base.optim
   ticket = TicketSettings("weight_rewind", "fresh", 0)
   return Experiment(
     name="barrier parents",
@@ -66,7 +80,7 @@ def dense_experiment(
     stream=base.stream,
     optim=base.optim,
     steps=base.steps,
-    pretrain=PretrainSettings(rewind_step, subset, NO_NOISE, base.optim, None),
+    pretrain=PretrainSettings(rewind_step, subset, noise, optim, None),
     prune=PruneSettings(0, "magnitude", 0.0, (), "global", "threshold", ()),
     ticket=ticket,
     controls=ControlSettings((), ()),

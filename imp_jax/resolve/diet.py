@@ -135,8 +135,15 @@ def resolve_scoring(
       name, definition.version, dataset.fingerprint, constants=constants
     )
     return ScoringSettings(score, 1)
+  if scores.bn_mode == "batch" and name not in BATCH_MODE:
+    raise ValueError(
+      f"scores.bn_mode='batch' is defined for {', '.join(BATCH_MODE)}, not "
+      f"for {name}"
+    )
+  if not config.pretrain.noise.scoring:
+    noise = NO_NOISE
   if definition.made_from == "children":
-    return _barrier_scoring(config, base, dataset)
+    return _barrier_scoring(config, base, noise, dataset)
   optim = _overlaid(config.optim, scores.optim)
   total = base.steps_of(optim.steps, "scores.optim.steps")
   at_least("scores.optim.steps", total, 1)
@@ -144,19 +151,11 @@ def resolve_scoring(
     model=resolve_model(_overlaid(config.model, scores.model), dataset),
     stream=base.stream,
     optim=resolve_optim(optim, base.steps_of, total, "scores.optim"),
-    noise=noise if config.pretrain.noise.scoring else NO_NOISE,
+    noise=noise,
   )
   model_of(training.model, dataset, config.execution.convolution)
   stop = base.steps_of(scores.steps, "scores.steps")
-  if scores.bn_mode == "batch":
-    if name not in BATCH_MODE:
-      raise ValueError(
-        f"scores.bn_mode='batch' is defined for {', '.join(BATCH_MODE)}, not "
-        f"for {name}"
-      )
-    batch_size = base.stream.batch_size
-  else:
-    batch_size = 0
+  batch_size = base.stream.batch_size if scores.bn_mode == "batch" else 0
   settings = ScoreSettings(
     name, definition.version, dataset.fingerprint, batch_size=batch_size
   )
@@ -175,10 +174,16 @@ def resolve_scoring(
   return ScoringSettings(settings, scores.networks, training)
 
 
-def _barrier_scoring(config, base, dataset) -> ScoringSettings:
+def _barrier_scoring(config, base, noise, dataset) -> ScoringSettings:
   """Barriers between dense children of W_r, pre-trained on all the data."""
   start = base.steps_of(config.scores.rewind_step, "scores.rewind_step")
-  parents = dense_experiment(config, base, start, dataset)
+  optim = resolve_optim(
+    _overlaid(config.optim, config.pretrain.optim),
+    base.steps_of,
+    base.steps,
+    "pretrain.optim",
+  )
+  parents = dense_experiment(config, base, start, optim, noise, dataset)
   c = parents.connectivity
   if not c.children:
     raise ValueError("score 'barrier' needs connectivity.children >= 2, got 0")
@@ -190,6 +195,7 @@ def _barrier_scoring(config, base, dataset) -> ScoringSettings:
     steps=base.steps,
     children=c.children,
     noise=c.noise,
+    label_noise=parents.pretrain.noise,
     batch_stats=c.path.batch_stats[0],
   )
   return ScoringSettings(score, config.scores.networks, parents=parents)

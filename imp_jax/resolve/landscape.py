@@ -214,6 +214,10 @@ def _path(c, base, dataset) -> PathSettings:
     raise ValueError(
       f"connectivity.alphas must be numbers, got {tuple(c.alphas)}"
     )
+  if list(c.alphas) != sorted(set(c.alphas)):  # NaN neither
+    raise ValueError(
+      f"connectivity.alphas must increase, got {tuple(c.alphas)}"
+    )
   alphas = tuple(sorted({0.0, 1.0, *map(float, c.alphas)}))
   try:
     check_alphas(alphas, extrapolate=bool(c.extrapolate))

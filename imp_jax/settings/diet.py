@@ -106,6 +106,8 @@ class BarrierScoreSettings:
     rewind_step: t_r of the parents.
     steps: T.
     children, noise: of each parent; see `ConnectivitySettings`.
+    label_noise: that the parents' pre-training sees; barriers are of the data
+      set's labels.
     batch_stats: BatchNorm's statistics at the midpoint.
   """
 
@@ -116,6 +118,7 @@ class BarrierScoreSettings:
   steps: int
   children: int
   noise: NoiseBetween
+  label_noise: NoiseSettings
   batch_stats: str
   batch_size: int = 0  # of scored batches, as in ScoreSettings
   never_learned: str = ""

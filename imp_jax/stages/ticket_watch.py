@@ -53,8 +53,9 @@ class TicketWatch:
         kept[f"{step:09d}"] = network_tree(run.state)["params"]
 
 
+@jax.jit
 def perturbed(
-  params: PyTree, masks: PyTree, key: jax.Array, norm: float
+  params: PyTree, masks: PyTree, key: jax.Array, norm: float | jax.Array
 ) -> PyTree:
   """Returns the parameters moved by a random vector of the given L2 norm.
 
