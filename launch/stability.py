@@ -1,7 +1,7 @@
 """Finds the smallest stable t_r of one experiment, by bisection.
 
   python -m launch.stability --config=configs/landscape_mnist1d.py \
-    --workdir=runs/landscape --experiment=all-20 --high=200step
+    --workdir=runs/landscape --experiment=all-20 --high=200
 
 At each t_r that it tries it trains the experiment's W_r and its dense children
 (connectivity.children, at level 0) and takes the largest rise of error above
