@@ -1,4 +1,4 @@
-"""Distances, angles, signs and masks of two networks; joining two trees."""
+"""Distances, signs and masks of two networks; joining two trees."""
 
 import jax
 import jax.numpy as jnp
@@ -6,12 +6,9 @@ import numpy as np
 import pytest
 
 from imp_jax.landscape.geometry import (
-  cosine,
-  distance,
+  apartness,
   expected_overlap,
   mask_overlap,
-  relative_distance,
-  sign_agreement,
 )
 from imp_jax.landscape.structure import (
   check_same_structure,
@@ -104,45 +101,39 @@ def test_a_vector_holds_the_leaves_by_path():
   assert host_vector({}).tolist() == []
 
 
+def apart(a, b, quantity, prunable=PRUNABLE):
+  return apartness(a, b, prunable)[quantity]
+
+
 def test_distances_by_hand():
-  assert distance(A, B) == distance(B, A) == 6.0
-  assert relative_distance(A, B) == 6 / 5
-  assert distance(A, A) == relative_distance(A, A) == 0.0
+  assert apart(A, B, "distance") == apart(B, A, "distance") == 6.0
+  assert apart(A, B, "relative_distance") == 6 / 5
+  assert apart(A, A, "distance") == apart(A, A, "relative_distance") == 0.0
   zero = jax.tree.map(jnp.zeros_like, A)
-  assert distance(zero, A) == 5.0
-  assert np.isnan(relative_distance(zero, A))
+  assert apart(zero, A, "distance") == 5.0
+  assert np.isnan(apart(zero, A, "relative_distance"))
 
 
 def test_distances_are_computed_in_double_precision():
   # In float32 the 10^4 small differences' squares would not add up to 1.
   a = {"big": np.float32([1e4]), "small": np.zeros(10_000, "float32")}
   b = {"big": np.float32([0.0]), "small": np.full(10_000, 1e-2, "float32")}
-  assert distance(a, b) == pytest.approx(np.hypot(1e4, 1), rel=1e-12)
-
-
-def test_cosines_by_hand():
-  origin = tree([1.0, 0.0, 0.0, -2.0], [0.0, 4.0], [0.0])
-  # From there, A is 2 along one axis and B is 4 along each of two others.
-  assert cosine(A, B, origin) == 0.0
-  assert cosine(A, A, origin) == 1.0
-  assert cosine(A, lerp(A, origin, 3.0), origin) == -1.0
-  assert cosine(A, lerp(origin, A, 0.5), origin) == 1.0
-  assert np.isnan(cosine(A, origin, origin))
-  # (2, 0, 0) against (2, 4, 4): 4 / (2 * 6).
-  further = lerp(origin, A, 1.0)
-  further["head"] = B["head"]
-  assert cosine(A, further, origin) == pytest.approx(1 / 3, abs=1e-15)
+  found = apart(a, b, "distance", ["big"])
+  assert found == pytest.approx(np.hypot(1e4, 1), rel=1e-12)
 
 
 def test_sign_agreement_by_hand():
-  # Kept: 1 and 1 (agree), 2 and 0 (not), 0 and 0 (agree), 4 and 4 (agree).
-  assert sign_agreement(A, B, MASKS, PRUNABLE) == 3 / 4
-  assert sign_agreement(A, B, MASKS, ["head/kernel"]) == 1.0
-  assert sign_agreement(A, A, MASKS, PRUNABLE) == 1.0
+  # 0 in neither: 1 and 1, -2 and -2, 4 and 4. The bias does not count.
+  assert apart(A, B, "sign_agreement") == 1.0
+  other = tree([-1.0, 3.0, 5.0, -9.0], [7.0, -1.0], [0.0])
+  # 1 and -1 (not), 2 and 3, -2 and -9 (agree), 4 and -1 (not).
+  assert apart(A, other, "sign_agreement") == 2 / 4
+  assert apart(other, A, "sign_agreement") == 2 / 4
+  assert apart(A, other, "sign_agreement", ["conv/kernel"]) == 2 / 3
   flipped = jax.tree.map(jnp.negative, A)
-  assert sign_agreement(A, flipped, MASKS, PRUNABLE) == 1 / 4  # the 0
-  none = jax.tree.map(jnp.zeros_like, MASKS)
-  assert np.isnan(sign_agreement(A, B, none, PRUNABLE))
+  assert apart(A, flipped, "sign_agreement") == 0.0
+  zero = jax.tree.map(jnp.zeros_like, A)
+  assert np.isnan(apart(A, zero, "sign_agreement"))
 
 
 def test_mask_overlap_by_hand():
@@ -181,29 +172,22 @@ def test_expected_overlap_by_hand():
 
 
 def test_the_order_of_leaves_changes_nothing(rng):
-  a, b, c = (
+  a, b = (
     {k: {"w": rng.normal(size=9).astype("float32")} for k in "pqr"}
-    for _ in range(3)
+    for _ in range(2)
   )
-  masks = jax.tree.map(lambda x: x > 0, c)
   paths = ["p/w", "q/w"]
-  for function, given in (
-    (distance, (a, b)),
-    (relative_distance, (a, b)),
-    (cosine, (a, b, c)),
-    (lambda *t: sign_agreement(*t, paths), (a, b, masks)),
-    (lambda *t: mask_overlap(*t, paths), (masks, jax.tree.map(np.signbit, a))),
-  ):
-    assert function(*given) == function(turned(given[0]), *given[1:])
+  assert apartness(a, b, paths) == apartness(turned(a), b, paths)
+  masks = [jax.tree.map(np.signbit, t) for t in (a, b)]
+  assert mask_overlap(*masks, paths) == mask_overlap(
+    turned(masks[0]), masks[1], paths
+  )
 
 
 @pytest.mark.parametrize(
   "function",
   [
-    lambda t: distance(A, t),
-    lambda t: relative_distance(A, t),
-    lambda t: cosine(A, t, A),
-    lambda t: sign_agreement(A, t, MASKS, PRUNABLE),
+    lambda t: apartness(A, t, PRUNABLE),
     lambda t: mask_overlap(MASKS, t, PRUNABLE),
   ],
 )
@@ -212,18 +196,9 @@ def test_other_structures_are_refused(function):
     function(A | {"head": {"kernel": A["head"]["kernel"]}})
 
 
-def test_third_trees_are_checked_too():
-  with pytest.raises(
-    ValueError, match="^conv/kernel is in a but not in origin"
-  ):
-    cosine(A, B, {"head": A["head"]})
-  with pytest.raises(ValueError, match="^conv/kernel is in a but not in masks"):
-    sign_agreement(A, B, {"head": MASKS["head"]}, PRUNABLE)
-
-
 def test_unknown_prunable_leaves_are_refused():
   message = "prunable must name leaves, got 'stem'; known: conv/kernel, head/b"
   with pytest.raises(ValueError, match=message):
-    sign_agreement(A, B, MASKS, ["stem"])
+    apartness(A, B, ["stem"])
   with pytest.raises(ValueError, match=message):
     mask_overlap(MASKS, MASKS, ["stem"])

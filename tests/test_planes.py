@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from imp_jax.landscape.planes import (
-  affine_weights,
   coordinates,
   plane_grid,
   plane_point,
@@ -111,9 +110,6 @@ def test_a_point_off_the_plane_is_projected(rng, random_trees):
   x, y, distance = coordinates(plane, other)
   assert distance == pytest.approx(np.linalg.norm(away - span @ fit), rel=1e-12)
   assert distance**2 + x**2 + y**2 == pytest.approx(away @ away, rel=1e-12)
-  np.testing.assert_allclose(
-    affine_weights(plane, x, y), [1 - fit.sum(), *fit], rtol=1e-10
-  )
 
 
 def test_distances_between_points_of_the_plane_are_true(random_trees):
@@ -121,32 +117,6 @@ def test_distances_between_points_of_the_plane_are_true(random_trees):
   ends = [host_vector(plane_point(plane, *p)) for p in ((-1, 2), (0.5, 4.0))]
   # plane_point rounds weights of size 3 to float32.
   assert np.linalg.norm(ends[0] - ends[1]) == pytest.approx(2.5, abs=1e-6)
-
-
-def test_affine_weights_are_exact_at_the_corners(random_trees):
-  plane = plane_through(*random_trees[:3])
-  found = [affine_weights(plane, x, y) for x, y in plane.corners]
-  assert found == [(1, 0, 0), (0, 1, 0), (0, 0, 1)]
-
-
-def test_affine_weights_by_hand():
-  plane = plane_through(A, B, C)  # corners (0, 0), (4, 0), (-1, 5)
-  assert affine_weights(plane, 1, 0) == (0.75, 0.25, 0)
-  assert affine_weights(plane, 8, 0) == (-1, 2, 0)
-  assert affine_weights(plane, -0.5, 2.5) == (0.5, 0, 0.5)
-  assert affine_weights(plane, 3, 5) == (-1, 1, 1)
-
-
-@pytest.mark.parametrize("x,y", [(0.1, 0.2), (-0.3, 0.1), (0.2, -0.4)])
-def test_affine_weights_reproduce_points(random_trees, x, y):
-  corners = random_trees[:3]
-  plane = plane_through(*corners)
-  weights = affine_weights(plane, x, y)
-  assert sum(weights) == pytest.approx(1, abs=1e-15)
-  mixed = sum(w * host_vector(t) for w, t in zip(weights, corners, strict=True))
-  np.testing.assert_allclose(
-    mixed, host_vector(plane_point(plane, x, y)), rtol=1e-6, atol=1e-7
-  )
 
 
 def test_the_order_of_leaves_changes_nothing(random_trees):

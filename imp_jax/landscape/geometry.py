@@ -1,4 +1,4 @@
-"""How far apart two networks are: distances, angles, signs and masks.
+"""How far apart two networks are: distances, signs and masks.
 
 All of it is computed in float64 on the host, over nested dicts of arrays.
 """
@@ -14,78 +14,39 @@ from imp_jax.masks import flat_leaves
 PyTree = Any
 
 
-def distance(a: PyTree, b: PyTree) -> float:
-  """Returns the L2 distance over all leaves, >= 0.
-
-  Raises:
-    ValueError: the structures differ; it names the leaf.
-  """
-  check_same_structure(a, b)
-  return float(np.linalg.norm(host_vector(a) - host_vector(b)))
-
-
-def relative_distance(a: PyTree, b: PyTree) -> float:
-  """Returns the L2 distance as a fraction of a's norm; NaN if a is all 0.
-
-  Raises:
-    ValueError: the structures differ; it names the leaf.
-  """
-  apart, norm = distance(a, b), float(np.linalg.norm(host_vector(a)))
-  return apart / norm if norm else float("nan")
-
-
-def cosine(a: PyTree, b: PyTree, origin: PyTree) -> float:
-  """Returns the cosine of the angle at `origin` between a and b.
-
-  Args:
-    a, b, origin: trees of one structure, e.g. two trained networks and the
-      weights they were both rewound to.
-
-  Returns:
-    In [-1, 1]; NaN where a or b is the origin itself.
-
-  Raises:
-    ValueError: the structures differ; it names the leaf.
-  """
-  check_same_structure(a, b)
-  check_same_structure(a, origin, names=("a", "origin"))
-  start = host_vector(origin)
-  to_a, to_b = host_vector(a) - start, host_vector(b) - start
-  norms = [float(np.linalg.norm(v)) for v in (to_a, to_b)]
-  if not all(norms):
-    return float("nan")
-  return float(np.clip(to_a @ to_b / (norms[0] * norms[1]), -1, 1))
-
-
-def sign_agreement(
-  a: PyTree, b: PyTree, masks: PyTree, prunable: Sequence[str]
-) -> float:
-  """Returns the share of kept prunable weights whose signs agree.
+def apartness(
+  a: PyTree, b: PyTree, prunable: Sequence[str]
+) -> dict[str, float]:
+  """Returns how far apart two networks are, as tables name it.
 
   Args:
     a, b: parameter trees of one structure.
-    masks: boolean tree of that structure, True = kept.
-    prunable: paths of the prunable leaves; no others count.
+    prunable: paths of the prunable leaves.
 
   Returns:
-    In [0, 1]; 0 is a sign of its own, which agrees with 0 only. NaN where the
-    masks keep no prunable weight.
+    "distance" (L2 over all parameters), "relative_distance" (as a fraction of
+    a's norm, NaN if a is all 0) and "sign_agreement" (the share of prunable
+    weights with one sign, of those that are 0 in neither; NaN without any).
 
   Raises:
     ValueError: the structures differ or a path is no leaf; it names the leaf.
   """
   check_same_structure(a, b)
-  check_same_structure(a, masks, names=("a", "masks"))
-  _check_paths(masks, prunable)
-  agreeing = kept = 0
-  leaves = [flat_leaves(tree) for tree in (a, b)]
-  flat_masks = flat_leaves(masks)
-  for path in prunable:
-    mask = np.asarray(flat_masks[path], bool)
-    x, y = (np.sign(np.asarray(flat[path])) for flat in leaves)
-    agreeing += int(np.count_nonzero((x == y) & mask))
-    kept += int(np.count_nonzero(mask))
-  return agreeing / kept if kept else float("nan")
+  _check_paths(a, prunable)
+  x, y = host_vector(a), host_vector(b)
+  apart, norm = float(np.linalg.norm(x - y)), float(np.linalg.norm(x))
+  flat = [flat_leaves(tree) for tree in (a, b)]
+  x, y = (
+    np.concatenate([np.ravel(leaves[path]) for path in prunable])
+    for leaves in flat
+  )
+  both = (x != 0) & (y != 0)
+  agreeing = np.count_nonzero(both & ((x > 0) == (y > 0)))
+  return {
+    "distance": apart,
+    "relative_distance": apart / norm if norm else float("nan"),
+    "sign_agreement": float(agreeing / both.sum()) if both.any() else np.nan,
+  }
 
 
 def mask_overlap(a: PyTree, b: PyTree, prunable: Sequence[str]) -> float:
@@ -128,40 +89,6 @@ def expected_overlap(density: float) -> float:
   if not 0 < density <= 1:
     raise ValueError(f"density must be in (0, 1], got {density}")
   return density / (2 - density)
-
-
-def apartness(
-  a: PyTree, b: PyTree, prunable: Sequence[str]
-) -> dict[str, float]:
-  """Returns how far apart two networks are, as tables name it.
-
-  Args:
-    a, b: parameter trees of one structure.
-    prunable: paths of the prunable leaves.
-
-  Returns:
-    "distance" (L2 over all parameters), "relative_distance" (as a fraction of
-    a's norm) and "sign_agreement" (of the prunable weights that are 0 in
-    neither).
-
-  Raises:
-    ValueError: the structures differ; it names the leaf.
-  """
-  check_same_structure(a, b)
-  x, y = host_vector(a), host_vector(b)
-  apart, norm = float(np.linalg.norm(x - y)), float(np.linalg.norm(x))
-  flat = [flat_leaves(tree) for tree in (a, b)]
-  x, y = (
-    np.concatenate([np.ravel(leaves[path]) for path in prunable])
-    for leaves in flat
-  )
-  both = (x != 0) & (y != 0)
-  agreeing = np.count_nonzero(both & ((x > 0) == (y > 0)))
-  return {
-    "distance": apart,
-    "relative_distance": apart / norm if norm else float("nan"),
-    "sign_agreement": float(agreeing / both.sum()) if both.any() else np.nan,
-  }
 
 
 def _check_paths(tree: PyTree, prunable: Sequence[str]) -> None:

@@ -158,29 +158,6 @@ def plane_grid(
   return xs, ys
 
 
-def affine_weights(
-  plane: Plane, x: float, y: float
-) -> tuple[float, float, float]:
-  """Returns the corners' weights, of sum 1, whose mean of them is (x, y).
-
-  They interpolate other trees at a, b and c, e.g. statistics of batch norm, in
-  the way `plane_point` interpolates parameters. Outside the triangle some are
-  negative.
-
-  Args:
-    plane: of `plane_through`.
-    x, y: in L2 distance from the corner a.
-
-  Returns:
-    The barycentric coordinates of (x, y): (1, 0, 0) at a, (0, 1, 0) at b,
-    (0, 0, 1) at c, exactly.
-  """
-  (_, (length, _), (along, height)) = plane.corners.tolist()
-  third = y / height
-  second = (x - third * along) / length
-  return 1 - second - third, second, third
-
-
 def _check_finite(name: str, tree: PyTree) -> None:
   for path, leaf in flat_leaves(tree).items():
     if not np.isfinite(np.asarray(leaf, np.float64)).all():
