@@ -53,9 +53,9 @@ def mean_interval(
   mean = float(values.mean()) if len(values) else float("nan")
   if len(values) < 2:
     return Interval(mean, -np.inf, np.inf, len(values), confidence)
-  # In steps of 2^-40 sums are exact, so that resamples which are permutations
-  # of each other tie, whatever order they are added in: BCa counts ties.
-  values = np.round(values * 2.0**40) / 2.0**40
+  # So sums are exact, and resamples which are permutations of each other tie,
+  # whatever order they are added in: BCa counts ties.
+  values = _stepped(values)
   if np.ptp(values) == 0:
     return Interval(mean, mean, mean, len(values), confidence)
   for method in ("BCa", "percentile"):
@@ -192,7 +192,7 @@ def rank_correlation(
 
 def is_matching(interval: Interval, margin: float) -> bool:
   """Returns whether sparse - dense accuracy lies above -margin, surely."""
-  return interval.low > -margin
+  return bool(_stepped(interval.low) > _stepped(-margin))
 
 
 def smallest_matching_level(matching: Sequence[bool]) -> int:
@@ -225,18 +225,23 @@ def matching_levels(
   Returns:
     (level, levels of each replicate). The experiment's is by the interval of
     the paired differences over the replicates that have both; a replicate's is
-    by its own difference > -margin, or None where it has no dense level.
+    by its own difference > -margin (to 2^-40), or None where it has no dense
+    level.
   """
-  differences = accuracy - accuracy[:, :1]
+  differences = _stepped(accuracy - accuracy[:, :1])
+  above = differences > _stepped(-margin)
   together = [True]
   for column in differences.T[1:]:
     values = column[np.isfinite(column)]
     interval = mean_interval(values, confidence=confidence, resamples=resamples)
     together.append(is_matching(interval, margin))
   alone = [
-    None
-    if np.isnan(row[0])
-    else smallest_matching_level([True, *(row[1:] > -margin).tolist()])
-    for row in differences
+    None if np.isnan(row[0]) else smallest_matching_level([True, *matching[1:]])
+    for row, matching in zip(differences, above.tolist(), strict=True)
   ]
   return smallest_matching_level(together), alone
+
+
+def _stepped(values):
+  """The values in steps of 2^-40: what is equal but for rounding is equal."""
+  return np.round(np.asarray(values) * 2.0**40) / 2.0**40

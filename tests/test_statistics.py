@@ -134,6 +134,20 @@ def test_matching_levels_by_hand():
   assert matching_levels(failed, margin=0.01)[1] == [1, None]
 
 
+def test_a_loss_of_just_the_margin_is_no_match_whatever_its_last_bit():
+  """One example in a hundred more is wrong, of every accuracy there is."""
+  right = np.arange(1, 101)
+  accuracy = np.stack([right, right - 1, right], axis=1) / 100
+  together, alone = matching_levels(accuracy, margin=0.01)
+  assert together == 0 and alone == [0] * 100
+  losses = accuracy[:, 1] - accuracy[:, 0]
+  assert len(set(losses.tolist())) > 1  # so the last bit does differ
+  for loss in losses:
+    assert not is_matching(Interval(loss, loss, loss, 1, 0.95), 0.01)
+  nearly = accuracy + np.array([0, 1e-9, 0])
+  assert matching_levels(nearly, margin=0.01) == (2, [2] * 100)
+
+
 def test_holm_steps_down_on_the_test_that_is_made():
   """A difference of 0 is surely above -1: it frees the other's level."""
   rng = np.random.default_rng(0)
