@@ -308,7 +308,7 @@ def _write_study(plan: Plan, failures: list[str]) -> None:
     for t in plan.tickets
     for r in range(study.replicates)
   ]
-  write_report(store, study.name, entries, failures, study.claims)
+  records = write_report(store, study.name, entries, failures, study.claims)
   seen = [
     ViewEntry(
       experiment=v.experiment,
@@ -322,7 +322,7 @@ def _write_study(plan: Plan, failures: list[str]) -> None:
     for v in plan.views
     for r in range(v.replicates or study.replicates)
   ]
-  write_landscape(store, study.name, seen, study.claims)
+  write_landscape(store, study.name, seen, records, study.claims)
   ids = {
     name: node.object_id(study.seed, 0) for name, node in plan.scores.items()
   }

@@ -111,6 +111,9 @@ class PathFold:
 
   It keeps a few numbers per example however many alphas there are, and gives
   what `barriers` gives of them all at once.
+
+  Attributes:
+    curve: "alpha", mean "loss" (nats) and "error" of the points so far.
   """
 
   def __init__(
@@ -125,9 +128,13 @@ class PathFold:
     self._above_line = np.zeros_like(first)
     self._right = start["correct"] & end["correct"]
     self._middle: np.ndarray | None = None
+    self.curve: dict[str, list[float]] = {"alpha": [], "loss": [], "error": []}
 
   def add(self, alpha: float, point: Mapping[str, np.ndarray]) -> None:
-    """Takes one point; those outside [0, 1] tell nothing here."""
+    """Takes one point; those outside [0, 1] stand in the curve alone."""
+    self.curve["alpha"].append(alpha)
+    self.curve["loss"].append(float(point["loss"].mean(dtype=np.float64)))
+    self.curve["error"].append(float((~point["correct"]).mean()))
     if not 0 <= alpha <= 1:
       return
     loss, (first, last) = point["loss"].astype(np.float64), self._ends

@@ -2,7 +2,6 @@
 
 import itertools
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,7 +9,7 @@ import pandas as pd
 from imp_jax.landscape.geometry import expected_overlap, mask_overlap
 from imp_jax.masks import unpacked_leaves
 from imp_jax.report.barriers import Measured
-from imp_jax.report.tables import Entry
+from imp_jax.report.tables import Entry, Records
 from imp_jax.store import Store, StoreError
 
 GEOMETRY_COLUMNS = (
@@ -26,7 +25,7 @@ GEOMETRY_COLUMNS = (
 
 def geometry_table(
   study: str,
-  tickets: Sequence[tuple[Entry, dict[str, Any], dict[str, Any]]],
+  tickets: Records,
   paths: Measured,
   overlaps: Sequence[tuple],
 ) -> pd.DataFrame:

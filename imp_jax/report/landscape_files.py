@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from imp_jax.report.barriers import (
   barriers_table,
@@ -30,7 +29,7 @@ from imp_jax.report.landscape_figures import (
   path_figure,
 )
 from imp_jax.report.plane_figures import plane_figure
-from imp_jax.report.tables import load_entries, load_records
+from imp_jax.report.tables import Records, experiments_table, results_table
 from imp_jax.settings import ClaimSettings
 from imp_jax.store import Artefact, Store, StoreError
 
@@ -78,6 +77,7 @@ def write_landscape(
   store: Store,
   study: str,
   entries: Sequence[ViewEntry],
+  records: Records,
   claims: ClaimSettings,
 ) -> None:
   """Writes the landscape's tables and figures, of these and earlier entries.
@@ -86,12 +86,17 @@ def write_landscape(
   paths.csv, landscape.csv, instability.csv, curvature.csv, and as .png and .svg
   landscape, instability, barriers, paths, levels_BATCHSTATS, spectrum,
   eigenvalues, plane_EXPERIMENT_NETWORKS.
+
+  Args:
+    store: of the workdir; config.json is there.
+    study: its name.
+    entries: of this run.
+    records: of the study's tickets.
+    claims: what it declared.
   """
   known = {e.key: e for e in load_views(store, study)}
   known |= {e.key: e for e in entries}
   folder = store.study_dir(study)
-  tickets = load_entries(store, study)
-  records = load_records(store, tickets)
   found = _loaded(store, known.values())
   paths = [
     ((e.experiment, e.replicate, e.level, e.kind, e.between), artefact)
@@ -100,7 +105,7 @@ def write_landscape(
   ]
   tables = {
     "geometry": geometry_table(
-      study, records, paths, mask_overlaps(store, tickets)
+      study, records, paths, mask_overlaps(store, [e for e, *_ in records])
     )
   }
   if known:
@@ -120,7 +125,14 @@ def write_landscape(
   if paths:
     tables["barriers"] = barriers_table(study, paths, thresholds)
     tables["paths"] = curves_table(study, paths)
-    more, drawn = _connectivity(folder, tables, paths, claims, thresholds)
+    more, drawn = _connectivity(
+      tables,
+      results_table(study, records),
+      experiments_table(meaning),
+      paths,
+      claims,
+      thresholds,
+    )
     tables |= more
     figures |= drawn
   curved = [(e, a) for e, a in found if e.stage == "curvature"]
@@ -139,13 +151,9 @@ def write_landscape(
       save_figure(store, folder / name, figure)
 
 
-def _connectivity(folder, tables, paths, claims, thresholds):
+def _connectivity(tables, results, experiments, paths, claims, thresholds):
   """Tables and figures of barriers beside what the tickets became."""
   barriers = tables["barriers"]
-  results = pd.read_csv(folder / "results.csv", dtype={"experiment": str})
-  experiments = pd.read_csv(
-    folder / "experiments.csv", dtype={"experiment": str}
-  )
   more = {"instability": instability_table(barriers, experiments)}
   figures = {
     "instability": instability_figure(more["instability"]),

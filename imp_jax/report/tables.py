@@ -73,6 +73,10 @@ class Entry:
     return f"{self.experiment}:{self.ticket}"
 
 
+# (entry, train record, pretrain record) of finished tickets
+Records = list[tuple[Entry, dict[str, Any], dict[str, Any]]]
+
+
 def load_entries(store: Store, study: str) -> list[Entry]:
   """Returns where the study's tickets are stored, of all runs so far."""
   file = store.study_dir(study) / "tickets.json"
@@ -81,9 +85,7 @@ def load_entries(store: Store, study: str) -> list[Entry]:
   return [Entry(**row) for row in json.loads(file.read_text())]
 
 
-def load_records(
-  store: Store, entries: Iterable[Entry]
-) -> list[tuple[Entry, dict[str, Any], dict[str, Any]]]:
+def _load_records(store: Store, entries: Iterable[Entry]) -> Records:
   """Returns (entry, train record, pretrain record) of finished tickets."""
   found = []
   for entry in entries:
@@ -101,8 +103,10 @@ def write_report(
   entries: Sequence[Entry],
   failures: Sequence[str],
   claims: ClaimSettings,
-) -> None:
+) -> Records:
   """Writes the study's tables and figures, of these and earlier entries.
+
+  Returns the records of the tickets that are finished.
 
   tickets.json, results.csv, experiments.csv, layers.csv, curves.csv,
   matching.csv, metrics.jsonl, failures.txt (while there are any), and as .png
@@ -113,7 +117,7 @@ def write_report(
   folder = store.study_dir(study)
   rows = [dataclasses.asdict(e) for e in known.values()]
   store.write_text(folder / "tickets.json", json.dumps(rows, indent=0))
-  records = load_records(store, known.values())
+  records = _load_records(store, known.values())
   results = results_table(study, records)
   experiments = experiments_table(
     json.loads((folder / "config.json").read_text())
@@ -140,6 +144,7 @@ def write_report(
   if len(results):
     for name, figure in _figures(results, experiments, claims).items():
       save_figure(store, folder / name, figure)
+  return records
 
 
 def results_table(study: str, records: Sequence[tuple]) -> pd.DataFrame:

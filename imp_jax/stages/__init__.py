@@ -26,7 +26,7 @@ from imp_jax.stages.context import Context as Context
 from imp_jax.stages.context import Outcome
 from imp_jax.stages.curvature import run_curvature
 from imp_jax.stages.masking import run_prune, run_random_mask
-from imp_jax.stages.networks import run_pretrain, run_tickets, run_trajectory
+from imp_jax.stages.networks import run_pretrain, run_tickets
 from imp_jax.stages.paths import run_example_barriers, run_paths
 from imp_jax.stages.planes import run_plane
 from imp_jax.stages.scoring import check_presentations as check_presentations
@@ -39,7 +39,6 @@ STAGES: Mapping[type, Callable[..., Mapping[int, Outcome]]] = {
   Pretrain: run_pretrain,
   Prune: run_prune,
   RandomMask: run_random_mask,
-  Trajectory: run_trajectory,
   Scores: run_scores,
   ImportedScores: run_imported,
   ExampleBarriers: run_example_barriers,
@@ -53,6 +52,7 @@ COMPANY_STAGES: Mapping[
 ] = {
   Train: run_tickets,
   Child: run_tickets,
+  Trajectory: run_tickets,
   Path: run_paths,
   Score: run_score,
 }

@@ -124,7 +124,8 @@ def run_tickets(
 ) -> dict[tuple[Node, int], Outcome]:
   """Trains tickets: masked weights from their start step to the end.
 
-  Several nodes are the children of one parent.
+  Several nodes are the children of one parent. A trajectory's artefact has
+  "snapshots" in its tree, parameters by step.
   """
   settings = trained_by(nodes[0].settings)
   assert settings is not None  # a training, or one again
@@ -161,12 +162,6 @@ def run_tickets(
       or _trained(model, settings, run, start, m)
     )
   return outcomes
-
-
-def run_trajectory(context, node, replicates):
-  """Trains a ticket again, to keep its weights at some steps."""
-  found = run_tickets(context, (node,), replicates)
-  return {r: outcome for (_, r), outcome in found.items()}
 
 
 def _ticket_run(context, node, replicate) -> Run:

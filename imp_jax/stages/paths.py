@@ -1,6 +1,7 @@
 """The stages of linear mode connectivity: paths, and barriers as a score."""
 
 import functools
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ from imp_jax.landscape.paths import path_point
 from imp_jax.masks import apply_masks
 from imp_jax.nodes import ExampleBarriers, Node, Path, example_array
 from imp_jax.replicates import chunks, replicate_slice, replicated, stack_trees
-from imp_jax.runs import Failure, evaluate_networks, split_metrics
+from imp_jax.runs import Failure, evaluate_networks
 from imp_jax.stages.context import Context, Outcome
 from imp_jax.store import Artefact
 
@@ -94,54 +95,63 @@ def measured_paths(
     Artefacts with record {"apart", "paths": {split: {batch_stats: curve}}} and
     the per-example arrays that `example_array` names.
   """
-  model = context.model(settings.model)
-  prunable = model.prunable(pairs[0][0]["params"])
-  records: list[dict[str, Any]] = [
-    {"apart": apartness(a["params"], b["params"], prunable), "paths": {}}
-    for a, b in pairs
-  ]
-  arrays: list[dict[str, np.ndarray]] = [{} for _ in pairs]
+  path, model = settings.path, context.model(settings.model)
   a, b = (stack_trees([pair[end] for pair in pairs]) for end in (0, 1))
-  for split in settings.path.splits:
 
-    def values_of(networks, split=split):
-      found = evaluate_networks(
+  def evaluated(networks):
+    """Per split and pair, what the networks make of each example."""
+    found = {
+      split: evaluate_networks(
         networks,
         context.dataset.splits[split],
         model=model,
         stream=settings.stream,
         execution=context.execution,
       )
-      return [replicate_slice(found, i) for i in range(len(pairs))]
+      for split in path.splits
+    }
+    return {
+      split: [replicate_slice(values, i) for i in range(len(pairs))]
+      for split, values in found.items()
+    }
 
-    first, last = values_of(a), values_of(b)
-    for mode in settings.path.batch_stats:
-      folds = [PathFold(*two) for two in zip(first, last, strict=True)]
-      curves: list[list[dict]] = [[] for _ in pairs]
-      for alpha in settings.path.alphas:
-        if alpha in (0, 1):
-          points = first if alpha == 0 else last
-        else:
-          points = values_of(_point(context, settings, a, b, alpha, mode))
-        for fold, curve, point in zip(folds, curves, points, strict=True):
-          fold.add(alpha, point)
-          curve.append(_means(point))
-      for record, array, fold, curve in zip(
-        records, arrays, folds, curves, strict=True
-      ):
-        record["paths"].setdefault(split, {})[mode] = {
-          "alpha": list(settings.path.alphas),
-          **{name: [m[name] for m in curve] for name in ("loss", "error")},
-        }
-        for form, values in fold.barriers().items():
-          name = example_array(split, mode, form)
-          array[name] = values.astype(np.float32)
-        name = example_array(split, mode, "right_throughout")
-        array[name] = fold.right_throughout
+  first, last = evaluated(a), evaluated(b)
+  folds = {
+    (split, mode): [
+      PathFold(*two) for two in zip(first[split], last[split], strict=True)
+    ]
+    for split in path.splits
+    for mode in path.batch_stats
+  }
+  for mode, alpha in itertools.product(path.batch_stats, path.alphas):
+    if alpha in (0, 1):
+      points = last if alpha else first
+    else:
+      points = evaluated(_point(context, settings, a, b, alpha, mode))
+    for split in path.splits:
+      for fold, point in zip(folds[split, mode], points[split], strict=True):
+        fold.add(alpha, point)
+  prunable = model.prunable(pairs[0][0]["params"])
   return [
-    Artefact(record, arrays=array)
-    for record, array in zip(records, arrays, strict=True)
+    _path_artefact(
+      {place: of_pairs[i] for place, of_pairs in folds.items()},
+      apartness(start["params"], end["params"], prunable),
+    )
+    for i, (start, end) in enumerate(pairs)
   ]
+
+
+def _path_artefact(folds, apart) -> Artefact:
+  """What one pair's folds, by split and mode, have gathered."""
+  paths: dict[str, dict[str, Any]] = {}
+  arrays = {}
+  for (split, mode), fold in folds.items():
+    paths.setdefault(split, {})[mode] = fold.curve
+    for form, values in fold.barriers().items():
+      arrays[example_array(split, mode, form)] = values.astype(np.float32)
+    name = example_array(split, mode, "right_throughout")
+    arrays[name] = fold.right_throughout
+  return Artefact({"apart": apart, "paths": paths}, arrays=arrays)
 
 
 def _point(context, settings, a, b, alpha, mode) -> PyTree:
@@ -197,13 +207,6 @@ def _recompute_program(model, mean, std, batch_size, mode):
     batch_size=batch_size,
   )
   return replicated(fn, mode, shared=1)
-
-
-def _means(point) -> dict[str, float]:
-  return {
-    "loss": split_metrics(point["loss"], point["correct"])["loss"],
-    "error": float((~point["correct"]).mean(dtype=np.float64)),
-  }
 
 
 def _equal(a, b) -> bool:
