@@ -1,4 +1,4 @@
-"""Which initialisations will work? MNIST-1D, about ten minutes on two cores.
+"""Which initialisations will work? MNIST-1D, nine minutes on two cores.
 
   python -m launch.main --config=configs/landscape_mnist1d.py \
     --workdir=runs/landscape

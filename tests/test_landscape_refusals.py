@@ -4,11 +4,12 @@ import pytest
 
 from imp_jax.study import prepare
 from tests.tiny import tiny_config
-from tests.tiny_landscape import connected, looked_at
+from tests.tiny_landscape import ALPHAS, connected, looked_at
 
 NAN, INF = float("nan"), float("inf")
 PERTURB = dict(connectivity__differ="perturb", connectivity__perturb_norm=0.1)
 AT_2 = PERTURB | dict(connectivity__perturb_step="2step")
+WITH_ENDS = (0.0, *ALPHAS, 1.0)
 
 
 @pytest.fixture(autouse=True)
@@ -248,22 +249,40 @@ def test_claims_of_what_is_not_measured_are_refused(
   refused(tmp_path, settings | changes, message)
 
 
-def test_what_is_fine_is_not_refused(tmp_path):
-  """Whatever is left of what is off, and the nearest that is allowed."""
-  for changes in (
-    dict(connectivity__children=0, connectivity__levels=(7,)),
-    dict(connectivity__alphas=(-1.0, 0.5, 2.0), connectivity__extrapolate=True),
-    dict(connectivity__alphas=()),
-    PERTURB | dict(connectivity__perturb_step="1step"),
-    PERTURB | dict(connectivity__perturb_step="4step", data__batch_size=80),
-    dict(
-      prune__levels=1,
-      experiments=TWO,
-      claims__connected={
-        "threshold": 0.2,
-        "level": 1,
-        "experiments": ("all", "none"),
-      },
+@pytest.mark.parametrize(
+  "changes,alphas",
+  [
+    (dict(connectivity__children=0, connectivity__levels=(7,)), None),
+    (
+      dict(
+        connectivity__alphas=(-1.0, 0.5, 2.0), connectivity__extrapolate=True
+      ),
+      (-1.0, 0.0, 0.5, 1.0, 2.0),
     ),
-  ):
-    prepare(tiny_config(**connected(**changes)), str(tmp_path))
+    (dict(connectivity__alphas=()), (0.0, 1.0)),
+    (PERTURB | dict(connectivity__perturb_step="1step"), WITH_ENDS),
+    (
+      PERTURB | dict(connectivity__perturb_step="4step", data__batch_size=80),
+      WITH_ENDS,
+    ),
+    (
+      dict(
+        prune__levels=1,
+        claims__connected={
+          "threshold": 0.2,
+          "level": 1,
+          "experiments": ("all", "none"),
+        },
+      ),
+      WITH_ENDS,
+    ),
+  ],
+  ids=["off", "extrapolate", "ends", "first", "last", "claim"],
+)
+def test_the_nearest_that_is_allowed_is_looked_at(tmp_path, changes, alphas):
+  """Nothing where children are off, or else a path of each experiment."""
+  settings = connected(experiments=TWO) | changes
+  views = prepare(tiny_config(**settings), str(tmp_path)).views
+  assert [
+    (v.experiment, v.kind, v.level, v.node.settings.path.alphas) for v in views
+  ] == [(e["name"], "children", 0, alphas) for e in TWO if alphas]

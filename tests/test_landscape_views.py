@@ -17,6 +17,7 @@ from tests.tiny import copy_of, run_tiny
 from tests.tiny_landscape import (
   STEPS,
   T_R,
+  connected,
   finished_landscape,
   looked_at,
   losses_and_hits,
@@ -228,3 +229,18 @@ def test_curvature_is_of_the_surviving_weights(landscape, plan, conv1d, mnist):
   for row in table.itertuples():
     assert row.value == pytest.approx(found[row.layer]["eigenvalues"][0])
     assert row.density == pytest.approx(ticket.record["density"])
+
+
+def test_names_are_text_whatever_they_look_like(tmp_path):
+  """A number's, and that of nothing."""
+  names = {"20", "null"}
+  results, _ = run_tiny(
+    tmp_path,
+    **connected(
+      prune__levels=1,
+      connectivity__thresholds=(0.1,),
+      experiments=({"name": "20"}, {"name": "null", "pretrain.steps": "0step"}),
+    ),
+  )
+  for table in ("barriers", "geometry", "instability", "landscape"):
+    assert set(results.read_table(table).experiment) == names
