@@ -82,17 +82,7 @@ def train_steps(
 
   def body(i, carry):
     state, sums = carry
-    index = plan[i]
-    weights = (index >= 0).astype(jnp.float32) if pipeline.padded else None
-    rows = jnp.where(index >= 0, index, len(labels))  # past the end: dropped
-    index = jnp.maximum(index, 0)
-    batch = {
-      "inputs": _prepared(
-        inputs[index], jax.random.fold_in(state.key, state.step), pipeline
-      ),
-      "labels": labels[index],
-      "weights": weights,
-    }
+    batch = make_batch(state, plan[i], inputs, labels, pipeline)
     state, new, logits = train_step(
       state,
       masks,
@@ -104,6 +94,9 @@ def train_steps(
       skip_overflow=pipeline.skip_overflow,
     )
     if watch:
+      index = jnp.maximum(plan[i], 0)
+      # Padding goes past the end, where it is dropped.
+      rows = jnp.where(plan[i] >= 0, index, len(labels))
       seen = jax.tree.map(lambda leaf: leaf[index], state.watched)
       seen = watch(seen, logits, batch["labels"])
       state = state.replace(
@@ -121,6 +114,35 @@ def train_steps(
   for leaf in jax.tree.leaves((state.params, state.batch_stats)):
     finite &= jnp.isfinite(leaf).all()
   return state, sums | {"finite": finite.astype(jnp.float32)}
+
+
+def make_batch(
+  state: TrainState,
+  index: Int[Array, " batch"],
+  inputs: jax.Array,
+  labels: Int[Array, " examples"],
+  pipeline: Pipeline,
+) -> dict[str, Any]:
+  """Returns the batch that a step is given, augmented and normalised.
+
+  Args:
+    state: the state before the step; its key and step make the augmentation.
+    index: the examples, -1 for padding: one row of a batch plan.
+    inputs, labels: the training split on the device.
+    pipeline: static choices.
+
+  Returns:
+    "inputs", "labels", and "weights": 0 for padding, or None where there is
+    none.
+  """
+  weights = (index >= 0).astype(jnp.float32) if pipeline.padded else None
+  index = jnp.maximum(index, 0)
+  key = jax.random.fold_in(state.key, state.step)
+  return {
+    "inputs": _prepared(inputs[index], key, pipeline),
+    "labels": labels[index],
+    "weights": weights,
+  }
 
 
 def _prepared(inputs, key, pipeline):
