@@ -151,6 +151,7 @@ def get_defaults() -> ConfigDict:
         "mode": "auto",  # auto | threads | unroll | map | vmap
         "replicates_at_once": 0,  # 0 = all
         "convolution": "fast",  # fast | plain | patches
+        "cpu_library": "auto",  # auto | eigen | ynn: XLA's, for a CPU
         "chunk_steps": 500,  # steps between two looks at the metrics
         "checkpoint_seconds": 60.0,  # of an item in progress, at chunk ends
         "eval_batch_size": 500,

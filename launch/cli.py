@@ -1,6 +1,7 @@
 """What the command-line programs share: errors in one line, progress."""
 
 import sys
+from typing import Any
 
 from absl import flags
 from rich.console import Console
@@ -15,6 +16,11 @@ from rich.progress import (
   Progress as RichProgress,
 )
 
+from imp_jax.compilation import (
+  CPU_LIBRARIES,
+  choose_cpu_library,
+  use_program_cache,
+)
 from imp_jax.study import Progress
 
 # What bad input raises, before anything is written.
@@ -77,3 +83,16 @@ def parse_flags(argv):
     return flags.FLAGS(argv)
   except Exception as error:  # config files raise anything while they load
     raise BadInput(error) from None
+
+
+def start(config: Any) -> None:
+  """Sets how this process compiles; before anything uses JAX.
+
+  Args:
+    config: the study's; what is wrong with it is said later.
+  """
+  use_program_cache()
+  execution, data = config.get("execution", {}), config.get("data", {})
+  choice = execution.get("cpu_library", "auto")
+  if choice in CPU_LIBRARIES:
+    choose_cpu_library(choice, images=data.get("source") != "mnist1d")

@@ -11,7 +11,7 @@ from imp_jax.report.printed import accuracy_table, matching_step_table
 from imp_jax.report.scores import reliability_lines
 from imp_jax.report.summary import summary_lines
 from imp_jax.study import execute, prepare
-from launch.cli import BAD_INPUT, BadInput, Bar, parse_flags
+from launch.cli import BAD_INPUT, BadInput, Bar, parse_flags, start
 
 _CONFIG = config_flags.DEFINE_config_file("config", help_string="a study")
 _WORKDIR = flags.DEFINE_string(
@@ -26,6 +26,7 @@ def main(argv) -> int:
   if len(argv) > 1:
     raise BadInput(f"unknown arguments: {' '.join(argv[1:])}")
   logging.set_verbosity(logging.WARNING)  # Orbax and JAX are talkative
+  start(_CONFIG.value)
   try:
     plan = prepare(_CONFIG.value, str(_WORKDIR.value))
   except BAD_INPUT as error:

@@ -23,7 +23,7 @@ from imp_jax.stability import (
   smallest_stable_step,
 )
 from imp_jax.study import execute, prepare
-from launch.cli import BAD_INPUT, BadInput, Bar, parse_flags
+from launch.cli import BAD_INPUT, BadInput, Bar, parse_flags, start
 
 _CONFIG = config_flags.DEFINE_config_file("config", help_string="a study")
 _WORKDIR = flags.DEFINE_string(
@@ -152,6 +152,7 @@ def main(argv) -> int:
   if len(argv) > 1:
     raise BadInput(f"unknown arguments: {' '.join(argv[1:])}")
   logging.set_verbosity(logging.WARNING)
+  start(_CONFIG.value)
   try:
     found = find(
       _CONFIG.value,

@@ -55,24 +55,25 @@ def test_bad_models_are_refused(options, message):
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize(
-  "axes,window,stride,size,channels,features",
+  "axes,window,stride,size,channels,features,batch",
   [
-    (1, 5, 2, 9, 3, 4),
-    (1, 3, 1, 8, 1, 2),
-    (1, 3, 3, 7, 2, 1),
-    (2, 3, 1, 5, 3, 4),
-    (2, 3, 2, 6, 2, 3),
-    (2, 3, 2, 7, 1, 4),
-    (2, 5, 3, 8, 3, 2),
-    (2, 1, 2, 5, 2, 3),
+    (1, 5, 2, 9, 3, 4, 3),
+    (1, 3, 1, 8, 1, 2, 3),
+    (1, 3, 3, 7, 2, 1, 3),
+    (2, 3, 1, 5, 3, 4, 3),
+    (2, 3, 1, 5, 3, 4, 16),  # of more than one part
+    (2, 3, 2, 6, 2, 3, 8),
+    (2, 3, 2, 7, 1, 4, 6),
+    (2, 5, 3, 8, 3, 2, 12),
+    (2, 1, 2, 5, 2, 3, 4),
   ],
 )
 def test_all_kinds_of_convolution_agree(
-  axes, window, stride, size, channels, features, dtype
+  axes, window, stride, size, channels, features, batch, dtype
 ):
   """Forward and both gradients, alone and batched over replicates."""
   keys = jax.random.split(jax.random.key(size), 2)
-  shape = (2, 3, *[size + i for i in range(axes)], channels)
+  shape = (2, batch, *[size + i for i in range(axes)], channels)
   x = jax.random.normal(keys[0], shape).astype(dtype)
   kernel_shape = (2, *(window,) * axes, channels, features)
   kernel = jax.random.normal(keys[1], kernel_shape).astype(dtype)

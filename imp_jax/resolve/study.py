@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 
+from imp_jax.compilation import CPU_LIBRARIES, check_cpu_library
 from imp_jax.data.dataset import Dataset
 from imp_jax.exchange import Imports
 from imp_jax.pruning import ALLOCATIONS, CRITERIA, RULES, leaf_groups
@@ -243,6 +244,8 @@ def _controls(controls, levels) -> ControlSettings:
 
 def _execution(execution) -> ExecutionSettings:
   one_of("execution.mode", execution.mode, EXECUTIONS)
+  one_of("execution.cpu_library", execution.cpu_library, CPU_LIBRARIES)
+  check_cpu_library(execution.cpu_library)
   at_least("execution.replicates_at_once", execution.replicates_at_once, 0)
   for field in ("chunk_steps", "eval_batch_size"):
     in_range(f"execution.{field}", execution[field], 1, 100_000)

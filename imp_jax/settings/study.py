@@ -75,6 +75,7 @@ class ExecutionSettings:
   mode: str
   replicates_at_once: int  # 0 = as many as there are
   convolution: str
+  cpu_library: str
   chunk_steps: int
   checkpoint_seconds: float
   eval_batch_size: int

@@ -1,0 +1,154 @@
+"""What the cases are measured on: random data, networks, train states."""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from imp_jax.data.dataset import Dataset, make_dataset, on_device
+from imp_jax.masks import flat_leaves, init_masks, nested_leaves
+from imp_jax.models import Model, make_model
+from imp_jax.runs import make_recipe
+from imp_jax.settings import OptimSettings
+from imp_jax.training import Pipeline, TrainState
+from imp_jax.training.optimiser import init_opt_state
+
+PyTree = Any
+
+CLASSES = 10
+MEAN, STD = (0.4914, 0.4822, 0.4465), (0.247, 0.2435, 0.2616)
+# The paper's for CIFAR-10.
+OPTIM = OptimSettings(
+  learning_rate=0.1,
+  milestones=(31_200, 46_800),
+  factor=0.1,
+  warmup=0,
+  cosine_steps=0,
+  momentum=0.9,
+  nesterov=False,
+  weight_decay=1e-4,
+  decay_on="all",
+  loss_scale=1.0,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+  """One network on random images in CIFAR's shapes, augmented as CIFAR's."""
+
+  model: Model
+  dataset: Dataset
+  pipeline: Pipeline
+  batch: int
+
+  def state(self, seed: int = 0) -> TrainState:
+    """A fresh train state."""
+    params, stats = _init(self.model)(jax.random.key(seed))
+    return TrainState(
+      step=jnp.int32(0),
+      params=params,
+      batch_stats=stats,
+      opt_state=init_opt_state(params),
+      key=jax.random.key(seed + 1),
+    )
+
+  def network(self, seed: int = 0) -> dict[str, PyTree]:
+    """A fresh network on the host."""
+    params, stats = jax.device_get(_init(self.model)(jax.random.key(seed)))
+    return {"params": params, "batch_stats": stats}
+
+  def masks(self, state: TrainState, density: float = 0.5) -> PyTree:
+    """Random masks of the kernels."""
+    rng = np.random.default_rng(0)
+    prunable = self.model.prunable(state.params)
+    leaves = flat_leaves(init_masks(state.params))
+    for name in prunable:
+      leaves[name] = jnp.asarray(rng.random(leaves[name].shape) < density)
+    return nested_leaves(leaves)
+
+  def plan(self, steps: int, seed: int = 0) -> jax.Array:
+    """Random batches, i32[steps, batch]."""
+    rng = np.random.default_rng(seed)
+    count = len(self.dataset.train)
+    rows = [rng.permutation(count)[: self.batch] for _ in range(steps)]
+    return jnp.asarray(np.stack(rows), jnp.int32)
+
+  def shared(self, count: int) -> tuple:
+    """What replicates share: the last arguments of `train_steps`."""
+    train = self.dataset.train
+    recipe = make_recipe(OPTIM)
+    return train.inputs, train.labels, recipe, jnp.int32(count)
+
+
+@functools.cache
+def image_problem(
+  name: str,
+  *,
+  batch: int = 128,
+  examples: int = 2560,
+  width: float = 1.0,
+  dtype: str = "float32",
+  conv: str = "fast",
+) -> Problem:
+  """Returns a model that takes images with random ones."""
+  rng = np.random.default_rng(0)
+  return _problem(
+    make_model(
+      name,
+      num_classes=CLASSES,
+      input_shape=(32, 32, 3),
+      width=width,
+      dtype=dtype,
+      conv=conv,
+    ),
+    rng.integers(0, 256, (examples, 32, 32, 3), dtype=np.uint8),
+    rng,
+    Pipeline(
+      mean=MEAN,
+      std=STD,
+      crop_pad=4,
+      flip=True,
+      augment_order="crop_flip",
+      nesterov=False,
+      decay_on="all",
+      padded=False,
+    ),
+    batch,
+  )
+
+
+@functools.cache
+def signal_problem(*, batch: int = 128, examples: int = 4000) -> Problem:
+  """Returns the MNIST-1D network with random signals."""
+  rng = np.random.default_rng(0)
+  return _problem(
+    make_model("conv1d", num_classes=CLASSES, input_shape=(40,)),
+    rng.normal(size=(examples, 40)).astype(np.float32),
+    rng,
+    Pipeline(
+      mean=(0.0,),
+      std=(1.0,),
+      crop_pad=0,
+      flip=False,
+      augment_order="crop_flip",
+      nesterov=False,
+      decay_on="all",
+      padded=False,
+    ),
+    batch,
+  )
+
+
+def _problem(model, inputs, rng, pipeline, batch) -> Problem:
+  labels = rng.permutation(len(inputs)) % CLASSES
+  splits = {"train": (inputs, labels), "test": (inputs[:10], labels[:10])}
+  dataset = on_device(make_dataset("random", splits))
+  return Problem(model, dataset, pipeline, batch)
+
+
+@functools.cache
+def _init(model: Model):
+  return jax.jit(model.init)

@@ -1,0 +1,184 @@
+"""The PyTorch baseline: the same networks and steps, written plainly.
+
+Channels last, fused SGD, compiled where that is faster; fp32 on a CPU, bf16
+autocast on a GPU when asked. It is nowhere else and never needed by the
+package: `pip install imp-jax[bench]`.
+"""
+
+import contextlib
+import dataclasses
+import time
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+def conv_norm(inputs: int, outputs: int, window: int, stride: int) -> nn.Module:
+  return nn.Sequential(
+    nn.Conv2d(inputs, outputs, window, stride, window // 2, bias=False),
+    nn.BatchNorm2d(outputs),
+  )
+
+
+class Block(nn.Module):
+  """Two 3 x 3 convolutions and a 1 x 1 shortcut where the shape changes."""
+
+  def __init__(self, inputs: int, outputs: int, stride: int):
+    super().__init__()
+    self.first = conv_norm(inputs, outputs, 3, stride)
+    self.second = conv_norm(outputs, outputs, 3, 1)
+    same = stride == 1 and inputs == outputs
+    self.shortcut = (
+      nn.Identity() if same else conv_norm(inputs, outputs, 1, stride)
+    )
+
+  def forward(self, x):
+    y = self.second(F.relu(self.first(x)))
+    return F.relu(y + self.shortcut(x))
+
+
+class ResNet(nn.Module):
+  """The CIFAR ResNet of depth 6m + 2, or ResNet-18 without its pooling."""
+
+  def __init__(self, name: str, classes: int, width: float = 1.0):
+    super().__init__()
+    if name == "resnet18":
+      counts, features = (2, 2, 2, 2), (64, 128, 256, 512)
+    else:
+      counts = ((int(name.removeprefix("resnet")) - 2) // 6,) * 3
+      features = (16, 32, 64)
+    features = [max(round(f * width), 1) for f in features]
+    self.stem = conv_norm(3, features[0], 3, 1)
+    blocks, inputs = [], features[0]
+    for stage, (count, outputs) in enumerate(
+      zip(counts, features, strict=True)
+    ):
+      for block in range(count):
+        stride = 2 if stage and not block else 1
+        blocks.append(Block(inputs, outputs, stride))
+        inputs = outputs
+    self.blocks = nn.Sequential(*blocks)
+    self.head = nn.Linear(inputs, classes)
+
+  def forward(self, x):
+    return self.head(self.blocks(F.relu(self.stem(x))).mean(dim=(2, 3)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Baseline:
+  """PyTorch's side of the image cases, on the best device there is.
+
+  Attributes:
+    name: the registered name of the model, as ours.
+    batch: examples per step.
+    width: as ours.
+    bf16: autocast to bfloat16.
+  """
+
+  name: str
+  batch: int
+  width: float = 1.0
+  bf16: bool = False
+
+  def train_runs(self, steps: int) -> dict[str, Callable[[], float]]:
+    """Eager and compiled train steps; each call makes `steps` of them."""
+    return {
+      "PyTorch eager": self._train(steps, compiled=False),
+      "PyTorch compiled": self._train(steps, compiled=True),
+    }
+
+  def forward_runs(self, batches: int) -> dict[str, Callable[[], float]]:
+    """Eager and compiled inference; each call does that many batches."""
+    return {
+      "PyTorch eager": self._forward(batches, compiled=False),
+      "PyTorch compiled": self._forward(batches, compiled=True),
+    }
+
+  def _model(self):
+    model = ResNet(self.name, 10, self.width).to(device())
+    return model.to(memory_format=torch.channels_last)
+
+  def _data(self):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(self.batch, 3, 32, 32, generator=generator)
+    y = torch.randint(0, 10, (self.batch,), generator=generator)
+    x = x.to(device(), memory_format=torch.channels_last)
+    return x, y.to(device())
+
+  def _autocast(self):
+    if not self.bf16:
+      return contextlib.nullcontext()
+    return torch.autocast(device().type, torch.bfloat16)
+
+  def _train(self, steps, compiled):
+    model, (x, y) = self._model().train(), self._data()
+    optimiser = torch.optim.SGD(
+      model.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4, fused=True
+    )
+
+    def loss(x, y):
+      with self._autocast():
+        return F.cross_entropy(model(x).float(), y)
+
+    if compiled:
+      graphs = device().type == "cuda"
+      loss = torch.compile(loss, mode="max-autotune" if graphs else None)
+
+    def run():
+      for _ in range(steps):
+        optimiser.zero_grad(set_to_none=True)
+        loss(x, y).backward()
+        optimiser.step()
+      wait()
+      return steps * self.batch
+
+    return run
+
+  def _forward(self, batches, compiled):
+    model, (x, y) = self._model().eval(), self._data()
+
+    def metrics(x, y):
+      with self._autocast():
+        logits = model(x).float()
+      losses = F.cross_entropy(logits, y, reduction="none")
+      return losses, logits.argmax(1) == y
+
+    if compiled:
+      metrics = torch.compile(metrics)
+
+    def run():
+      with torch.inference_mode():
+        for _ in range(batches):
+          metrics(x, y)
+      wait()
+      return batches * self.batch
+
+    return run
+
+
+def fastest(
+  runs: dict[str, Callable[[], float]],
+) -> tuple[str, Callable[[], float]]:
+  """Returns the run that does most per second, best of three after one."""
+
+  def rate(run):
+    run()
+    rates = []
+    for _ in range(3):
+      start = time.perf_counter()
+      work = run()
+      rates.append(work / (time.perf_counter() - start))
+    return max(rates)
+
+  return max(runs.items(), key=lambda item: rate(item[1]))
+
+
+def device() -> torch.device:
+  return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def wait() -> None:
+  if torch.cuda.is_available():
+    torch.cuda.synchronize()

@@ -1,0 +1,164 @@
+"""Cases of training: one step, the loop, masks, replicates."""
+
+import functools
+from unittest import mock
+
+import jax
+
+from benchmarks.harness import Measured, Options, compared, in_turn
+from benchmarks.problems import OPTIM, Problem, image_problem
+from imp_jax.masks import init_masks
+from imp_jax.replicates import replicated, resolve_execution, stack_trees
+from imp_jax.runs import make_recipe
+from imp_jax.training import train_step, train_steps
+from imp_jax.training.loop import make_batch
+from imp_jax.training.optimiser import learning_rate, make_tx
+
+
+def problem_of(options: Options, **changes) -> Problem:
+  """The image problem that the options name."""
+  return image_problem(options.model, batch=options.batch, **changes)
+
+
+def one_step(problem: Problem):
+  """Returns jitted (state, masks, batch) -> (state, sums), outside a loop."""
+
+  def fn(state, masks, batch):
+    recipe = make_recipe(OPTIM)
+    state, sums, _ = train_step(
+      state,
+      masks,
+      batch,
+      apply_fn=problem.model.apply_train,
+      tx=make_tx(recipe, nesterov=False, decay_on="all"),
+      learning_rate=learning_rate(recipe, state.step),
+    )
+    return state, sums
+
+  return jax.jit(fn)
+
+
+def fixed_batch(problem: Problem, state):
+  """One prepared batch on the device."""
+  train, index = problem.dataset.train, problem.plan(1)[0]
+  fn = functools.partial(make_batch, pipeline=problem.pipeline)
+  return jax.jit(fn)(state, index, train.inputs, train.labels)
+
+
+def stepping(problem: Problem, steps: int, masks=None):
+  """A run that makes `steps` steps one by one on one batch."""
+  program, first = one_step(problem), problem.state()
+  masks = init_masks(first.params) if masks is None else masks
+  batch = fixed_batch(problem, first)
+  program(first, masks, batch)  # compiles
+
+  def run():
+    state = first
+    for _ in range(steps):
+      state, _ = program(state, masks, batch)
+    jax.block_until_ready(state)
+    return steps * problem.batch
+
+  return run
+
+
+def train_step_case(options: Options) -> Measured:
+  """One masked step against PyTorch's dense one."""
+  from benchmarks import pytorch
+
+  problem, steps = problem_of(options), 2 if options.quick else 10
+  baseline = pytorch.Baseline(options.model, options.batch)
+  name, reference = pytorch.fastest(baseline.train_runs(steps))
+  rates = in_turn(
+    {"ours": stepping(problem, steps), name: reference}, options.rounds
+  )
+  return compared("train_step", "examples/s", rates, goal=0.7)
+
+
+def scan_step_case(options: Options) -> Measured:
+  """A step with its batch made, in the compiled loop and by itself."""
+  problem, steps = problem_of(options), 2 if options.quick else 10
+  train, plan, first = (
+    problem.dataset.train,
+    problem.plan(steps),
+    problem.state(),
+  )
+  masks = init_masks(first.params)
+  step = one_step(problem)
+  batch_of = functools.partial(make_batch, pipeline=problem.pipeline)
+
+  @jax.jit
+  def outside(state, masks, index, inputs, labels):
+    return step(state, masks, batch_of(state, index, inputs, labels))
+
+  inside = jax.jit(
+    functools.partial(
+      train_steps, model=problem.model, pipeline=problem.pipeline
+    )
+  )
+
+  def looped():
+    jax.block_until_ready(inside(first, masks, plan, *problem.shared(steps)))
+    return steps * problem.batch
+
+  def alone():
+    state = first
+    for i in range(steps):
+      state, _ = outside(state, masks, plan[i], train.inputs, train.labels)
+    jax.block_until_ready(state)
+    return steps * problem.batch
+
+  rates = in_turn({"ours": looped, "outside the loop": alone}, options.rounds)
+  return compared("scan_step", "examples/s", rates, goal=1 / 1.05)
+
+
+def masked_step_case(options: Options) -> Measured:
+  """A step of a half pruned network against one without any masks."""
+  problem, steps = problem_of(options), 2 if options.quick else 10
+  masks = problem.masks(problem.state())
+  masked = stepping(problem, steps, masks)
+  with mock.patch("imp_jax.training.step.apply_masks", lambda tree, _: tree):
+    dense = stepping(problem, steps, masks)
+  rates = in_turn({"ours": masked, "without masks": dense}, options.rounds)
+  return compared("masked_step", "examples/s", rates, goal=1 / 1.03)
+
+
+def replicating(problem: Problem, count: int, mode: str, steps: int):
+  """A run of `count` replicates, `steps` steps each; returns its examples."""
+  fn = functools.partial(
+    train_steps, model=problem.model, pipeline=problem.pipeline
+  )
+  program = replicated(fn, mode, shared=4)
+  states = [problem.state(r) for r in range(count)]
+  own = (
+    stack_trees(states),
+    stack_trees([init_masks(s.params) for s in states]),
+    stack_trees([problem.plan(steps, r) for r in range(count)]),
+  )
+  shared = problem.shared(steps)
+
+  def run():
+    jax.block_until_ready(program(*own, *shared))
+    return count * steps * problem.batch
+
+  return run
+
+
+def replicates_case(count: int, options: Options) -> Measured:
+  """Replicates together, as a run executes them, against one alone."""
+  problem, steps = problem_of(options), 2 if options.quick else 5
+  mode = resolve_execution("auto", jax.default_backend())
+  rates = in_turn(
+    {
+      "ours": replicating(problem, count, mode, steps),
+      "one replicate": replicating(problem, 1, mode, count * steps),
+    },
+    options.rounds,
+  )
+  return compared(
+    f"replicates_{count}",
+    "examples/s",
+    rates,
+    goal=1.0,
+    details={"execution": mode},
+  )
