@@ -2,12 +2,15 @@
 
 import functools
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from imp_jax.models import make_model
+from imp_jax.masks import flat_leaves
+from imp_jax.models import Model, make_model
+from imp_jax.models.gradient_norms import squared_gradient_norms
 from imp_jax.scores import (
   gradient_scores,
   input_norms,
@@ -115,6 +118,43 @@ def test_grand_of_a_multilayer_perceptron_in_closed_form(rng):
     head.append(np.sqrt(squares[0]))
   got = by_gradients(model, net, (x, y), ("grand", "grand_last_layer"))
   np.testing.assert_allclose(got, [whole, head], rtol=1e-5)
+
+
+def test_norms_of_every_leaf_against_per_example_gradients(rng):
+  """More examples than are taken in one turn, and not a multiple of them."""
+  x, y = images(rng, 11)
+  model = make_model(
+    "resnet8", num_classes=10, input_shape=x.shape[1:], width=0.25
+  )
+  net, x = network(model), jnp.asarray(normalised(x))
+
+  @quick_jit
+  def loops(params, x, y):
+    def nll(params, x, y):
+      return -jax.nn.log_softmax(model.apply(params, net[1], x[None])[0])[y]
+
+    return jax.lax.map(lambda a: jax.grad(nll)(params, *a), (x, y))
+
+  fn = functools.partial(squared_gradient_norms, model=model)
+  got, gradients = quick_jit(fn)(*net, x, y), flat_leaves(loops(net[0], x, y))
+  assert set(got) == set(gradients)
+  for leaf, gradient in gradients.items():
+    want = (np.asarray(gradient, np.float64).reshape(11, -1) ** 2).sum(axis=1)
+    np.testing.assert_allclose(
+      got[leaf], want, rtol=2e-5, atol=1e-6 * want.max(), err_msg=leaf
+    )
+
+
+def test_a_layer_without_a_rule_is_named(rng):
+  class Foreign(nn.Module):
+    @nn.compact
+    def __call__(self, x, *, train, weights=None):
+      return nn.Dense(3, name="head")(x)
+
+  model = Model("foreign", Foreign(), (4,))
+  x, y = signals(rng, 5, length=4, classes=3)
+  with pytest.raises(ValueError, match="no rule for .*: head/bias, head"):
+    squared_gradient_norms(*network(model), x, y, model=model)
 
 
 def test_grand_of_softmax_regression_in_closed_form(rng):

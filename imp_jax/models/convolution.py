@@ -16,6 +16,7 @@ networks is faster than XLA's.
 import functools
 import itertools
 import math
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -69,16 +70,28 @@ def _plain(inputs, kernel, stride, padding):
   )
 
 
-def _shifted_slices(inputs, kernel, stride, padding):
-  """One matrix product over the window's shifted slices; any derivative."""
-  *window, channels, features = kernel.shape
+def window_columns(
+  inputs: Float[Array, "batch *spatial channels"],
+  window: Sequence[int],
+  *,
+  stride: int,
+  padding: int,
+) -> Float[Array, "batch *out columns"]:
+  """Returns every window's entries, [batch, *out, window * channels].
+
+  Args:
+    inputs: channels last.
+    window: sizes along the spatial axes.
+    stride, padding: as of `convolve`.
+  """
+  channels = inputs.shape[-1]
   pads = [(padding, padding)] * len(window)
   padded = jnp.pad(inputs, [(0, 0), *pads, (0, 0)])
   out = [
     (size - w) // stride + 1
     for size, w in zip(padded.shape[1:-1], window, strict=True)
   ]
-  columns = jnp.concatenate(
+  return jnp.concatenate(
     [
       lax.slice(
         padded,
@@ -94,9 +107,17 @@ def _shifted_slices(inputs, kernel, stride, padding):
     ],
     axis=-1,
   )
-  rows = columns.reshape(-1, math.prod(window) * channels)
-  product = rows @ kernel.reshape(-1, features)
-  return product.reshape(len(inputs), *out, features)
+
+
+def _shifted_slices(inputs, kernel, stride, padding):
+  """One matrix product over the window's shifted slices; any derivative."""
+  columns = window_columns(
+    inputs, kernel.shape[:-2], stride=stride, padding=padding
+  )
+  *place, size = columns.shape
+  features = kernel.shape[-1]
+  product = columns.reshape(-1, size) @ kernel.reshape(-1, features)
+  return product.reshape(*place, features)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))

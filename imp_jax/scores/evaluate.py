@@ -89,21 +89,15 @@ def gradient_scores(
 ) -> tuple[Float[Array, " examples"], ...]:
   """Returns one array per named score made from per-example gradients.
 
-  Arguments as of `output_scores`, the convolution of `model` best by patches;
-  for "vog" params and batch_stats are stacked checkpoints, and its classes are
-  not standardised yet. A batch holds batch_size gradients of all parameters.
+  Arguments as of `output_scores`; for "vog" params and batch_stats are stacked
+  checkpoints, and its classes are not standardised yet.
   """
 
   def batch_scores(x, y):
     x = normalise(x, mean, std)
-
-    def score(name):
-      def one(x, y):
-        return SCORES[name].fn(params, batch_stats, x, y, apply_fn=model.apply)
-
-      return jax.vmap(one)(x, y)
-
-    return tuple(score(name) for name in names)
+    return tuple(
+      SCORES[name].fn(params, batch_stats, x, y, model=model) for name in names
+    )
 
   return map_batches(batch_scores, (inputs, labels), batch_size)
 

@@ -1,30 +1,27 @@
-"""Scores of one example from gradients: GraNd, its last layer's, VoG.
+"""Scores from gradients: GraNd, its last layer's, VoG."""
 
-They want a model whose convolution is by patches: per-example gradients of
-another kind become grouped convolutions.
-"""
-
-from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-import optax
+from jax import lax
 from jaxtyping import Array, Float, Float32, Int, Shaped
 
+from imp_jax.models import Model
+from imp_jax.models.gradient_norms import squared_gradient_norms
+
 PyTree = Any
-# (params, batch_stats, inputs [batch, ...]) -> logits [batch, classes]
-Apply = Callable[[PyTree, PyTree, jax.Array], jax.Array]
 
 
 def grand(
   params: PyTree,
   batch_stats: PyTree,
-  x: Float[Array, "..."],
-  label: Int[Array, ""],
+  x: Float[Array, " batch *shape"],
+  labels: Int[Array, " batch"],
   *,
-  apply_fn: Apply,
-) -> jax.Array:
+  model: Model,
+) -> Float[Array, " batch"]:
   """Returns GraNd, the norm of the loss gradient of all parameters.
 
   In [0, inf); larger is harder. Paul et al. 2021 (arXiv 2107.07075),
@@ -33,44 +30,41 @@ def grand(
 
   Args:
     params, batch_stats: one network.
-    x: one normalised input.
-    label: its class.
-    apply_fn: the network in evaluation mode.
+    x: normalised inputs.
+    labels: their classes.
+    model: the network.
   """
-  gradients = jax.grad(_loss)(params, batch_stats, x, label, apply_fn)
-  return optax.tree.norm(gradients)
+  squares = squared_gradient_norms(params, batch_stats, x, labels, model=model)
+  return jnp.sqrt(sum(squares.values()))
 
 
 def grand_last_layer(
   params: PyTree,
   batch_stats: PyTree,
-  x: Float[Array, "..."],
-  label: Int[Array, ""],
+  x: Float[Array, " batch *shape"],
+  labels: Int[Array, " batch"],
   *,
-  apply_fn: Apply,
-) -> jax.Array:
+  model: Model,
+) -> Float[Array, " batch"]:
   """Returns the norm of the loss gradient of the head's parameters alone.
 
   In [0, inf); larger is harder. It equals ||p - onehot(y)||_2 times
   sqrt(||h||_2^2 + 1) with the head's input h. A cheap stand-in for GraNd under
   its own name. Arguments as of `grand`.
   """
-
-  def head_loss(head):
-    whole = params | {"head": head}
-    return _loss(whole, batch_stats, x, label, apply_fn)
-
-  return optax.tree.norm(jax.grad(head_loss)(params["head"]))
+  squares = squared_gradient_norms(params, batch_stats, x, labels, model=model)
+  head = [s for leaf, s in squares.items() if leaf.startswith("head/")]
+  return jnp.sqrt(sum(head))
 
 
 def gradient_variance(
   params: PyTree,
   batch_stats: PyTree,
-  x: Float[Array, "..."],
-  label: Int[Array, ""],
+  x: Float[Array, " batch *shape"],
+  labels: Int[Array, " batch"],
   *,
-  apply_fn: Apply,
-) -> jax.Array:
+  model: Model,
+) -> Float[Array, " batch"]:
   """Returns the variance of dz_y/dx over checkpoints, averaged over inputs.
 
   In [0, inf); larger is harder. VoG before its classes are standardised;
@@ -81,16 +75,20 @@ def gradient_variance(
   Args:
     params, batch_stats: networks, stacked: every leaf has the checkpoints as
       its first axis.
-    x: one normalised input.
-    label: its class.
-    apply_fn: the network in evaluation mode.
+    x, labels, model: as of `grand`.
   """
 
-  def logit(x, params, batch_stats):
-    return apply_fn(params, batch_stats, x[None])[0][label]
+  def gradient(network):
+    params, batch_stats = network
 
-  gradients = jax.vmap(jax.grad(logit), (None, 0, 0))(x, params, batch_stats)
-  return gradients.var(axis=0).mean()
+    def labels_logits(x):
+      logits = model.apply(params, batch_stats, x)
+      return jnp.take_along_axis(logits, labels[:, None], 1).sum()
+
+    return jax.grad(labels_logits)(x)
+
+  gradients = lax.map(gradient, (params, batch_stats))
+  return gradients.var(axis=0).reshape(len(x), -1).mean(axis=1)
 
 
 def standardised_by_class(
@@ -107,8 +105,3 @@ def standardised_by_class(
     if np.ptp(own) > 0:
       found[labels == c] = (own - own.mean()) / own.std()
   return found.astype(np.float32)
-
-
-def _loss(params, batch_stats, x, label, apply_fn):
-  logits = apply_fn(params, batch_stats, x[None])
-  return optax.softmax_cross_entropy_with_integer_labels(logits[0], label)

@@ -18,9 +18,9 @@ class Definition:
       "nothing" (no network).
     larger_is_harder: the direction.
     version: bumped by hand when the formula changes.
-    fn: for one example: (logits, label) or, of gradients and checkpoints,
-      (params, batch_stats, x, label, apply_fn); of streams,
-      (window, never_learned) -> rule; else None.
+    fn: of outputs, for one example: (logits, label); of gradients and
+      checkpoints, for a batch: (params, batch_stats, x, labels, model); of
+      streams, (window, never_learned) -> rule; else None.
   """
 
   made_from: str

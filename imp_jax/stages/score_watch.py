@@ -1,7 +1,6 @@
 """What looks at scoring networks while they train."""
 
 import functools
-import math
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
@@ -26,8 +25,8 @@ from imp_jax.stages.context import Context
 
 PyTree = Any
 
-# Per-example gradients held at once, in numbers: 256 MB of them.
-_GRADIENT_BUDGET = 2**26
+# Examples of one backward pass, whose activations are all held.
+_GRADIENT_BATCH = 128
 
 
 class ScoreWatch:
@@ -50,7 +49,6 @@ class ScoreWatch:
     self.names = tuple(node.key for node in nodes)
     self._stream = training.stream
     self._model = context.model(training.model)
-    self._by_patches = context.model(training.model, "patches")
     on_sight = [n for n in nodes if _is_stream(n) and not _every(n)]
     self.presented = _streams(on_sight) if on_sight else None
     self.steps = tuple(sorted({s for node in nodes for s in _looks(node)}))
@@ -158,25 +156,14 @@ class ScoreWatch:
         old[name] = jax.tree.map(lambda leaf, r=r: np.asarray(leaf[r]), carry)
 
   def _gradient_scores(self, names, networks):
-    # One network's: of checkpoints, all of theirs by the input.
-    params = jax.tree.map(lambda leaf: leaf[0], networks["params"])
-    numbers = {
-      "grand": sum(leaf.size for leaf in jax.tree.leaves(params)),
-      "grand_last_layer": sum(
-        leaf.size for leaf in jax.tree.leaves(params["head"])
-      ),
-      "vog": len(params["head"]["bias"])
-      * math.prod(self._context.dataset.input_shape),
-    }
-    size = max(_GRADIENT_BUDGET // max(numbers[name] for name in names), 1)
     return _program(
       gradient_scores,
       self._context.execution.mode,
-      model=self._by_patches,
+      model=self._model,
       names=names,
       mean=self._stream.mean,
       std=self._stream.std,
-      batch_size=min(size, self._context.execution.eval_batch_size),
+      batch_size=min(_GRADIENT_BATCH, self._context.execution.eval_batch_size),
     )(networks["params"], networks["batch_stats"], *self._examples())
 
   def _examples(self):
