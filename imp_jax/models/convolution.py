@@ -116,8 +116,12 @@ def _shifted_slices(inputs, kernel, stride, padding):
   )
   *place, size = columns.shape
   features = kernel.shape[-1]
-  product = columns.reshape(-1, size) @ kernel.reshape(-1, features)
-  return product.reshape(*place, features)
+  product = jnp.matmul(
+    columns.reshape(-1, size),
+    kernel.reshape(-1, features),
+    preferred_element_type=jnp.float32,
+  )
+  return product.reshape(*place, features).astype(inputs.dtype)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
