@@ -68,7 +68,7 @@ def use_program_cache() -> None:
   cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
   folder = Path(cache).expanduser() / "imp_jax" / "programs" / _machine()
   jax.config.update("jax_compilation_cache_dir", str(folder))
-  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 
 
 def _machine() -> str:

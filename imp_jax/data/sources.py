@@ -7,6 +7,7 @@ import uuid
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
+from importlib import metadata
 from typing import Any
 
 import numpy as np
@@ -62,7 +63,8 @@ def load_dataset(
       message holds the command that prepares it.
   """
   if source == "mnist1d":
-    arrays, class_names = _mnist1d(generator_seed, train_examples), None
+    arrays = _mnist1d(generator_seed, train_examples, cache_dir)
+    class_names = None
     label = "mnist1d"
   elif source == "npz":
     arrays, class_names = _npz(path)
@@ -81,30 +83,37 @@ def load_dataset(
   )
 
 
-def _mnist1d(seed: int, train_examples: int):
+def _mnist1d(seed: int, train_examples: int, cache_dir: str):
   """MNIST-1D (Greydanus & Kobak 2020): signals of length 40, 10 classes.
 
   The package draws from NumPy's global generator and reseeds it: its state is
   put back. It splits what it makes 4 to 1 into training and test.
   """
-  from mnist1d import data as generator
-
   if train_examples < 4 or train_examples % 4:
     raise ValueError(
       "data.train_examples must be a multiple of 4 (a fifth of all is for "
       f"testing), got {train_examples}"
     )
-  args: Any = generator.get_dataset_args()
-  args.seed, args.num_samples = seed, train_examples * 5 // 4
-  state = np.random.get_state()
-  try:
-    made = generator.make_dataset(args)
-  finally:
-    np.random.set_state(state)
-  return {
-    "train": (made["x"].astype(np.float32), made["y"]),
-    "test": (made["x_test"].astype(np.float32), made["y_test"]),
-  }
+
+  def generate():
+    from mnist1d import data as generator
+
+    args: Any = generator.get_dataset_args()
+    args.seed, args.num_samples = seed, train_examples * 5 // 4
+    state = np.random.get_state()
+    try:
+      made = generator.make_dataset(args)
+    finally:
+      np.random.set_state(state)
+    arrays = {
+      "train": (made["x"].astype(np.float32), made["y"]),
+      "test": (made["x_test"].astype(np.float32), made["y_test"]),
+    }
+    return arrays, ()
+
+  made_by = "-".join(f"{p}{metadata.version(p)}" for p in ("mnist1d", "scipy"))
+  key = f"{made_by}-{seed}-{train_examples}"
+  return _decoded_once(key, cache_dir, generate)[0]
 
 
 def _npz(path: str):
