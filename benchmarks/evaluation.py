@@ -1,0 +1,171 @@
+"""Cases of evaluation: plain, scores, paths between networks."""
+
+import functools
+import tempfile
+
+import jax
+
+from benchmarks.harness import Measured, Options, compared, in_turn
+from benchmarks.problems import Problem
+from benchmarks.steps import CONVOLUTIONS, problem_of, replicating
+from imp_jax.evaluation import evaluate
+from imp_jax.exchange import Imports
+from imp_jax.nodes import Path
+from imp_jax.replicates import resolve_execution, stack_trees
+from imp_jax.runs import evaluate_networks
+from imp_jax.scores import gradient_scores, output_scores
+from imp_jax.settings import (
+  ExecutionSettings,
+  ModelSettings,
+  PathSettings,
+  StreamSettings,
+)
+from imp_jax.stages.context import Context
+from imp_jax.stages.paths import measured_paths
+from imp_jax.store import Store
+
+BATCH = 500  # of evaluation, both sides
+ALPHAS = tuple(i / 10 for i in range(11))
+
+
+def on_examples(problem: Problem, fn, **options):
+  """A run of what is made of every training example by one network."""
+  train, network = problem.dataset.train, problem.network()
+  fn = functools.partial(
+    fn,
+    model=problem.model,
+    mean=problem.pipeline.mean,
+    std=problem.pipeline.std,
+    **options,
+  )
+  program = jax.jit(fn)
+
+  def run():
+    jax.block_until_ready(
+      program(
+        network["params"], network["batch_stats"], train.inputs, train.labels
+      )
+    )
+    return len(train)
+
+  return run
+
+
+def _problem(options: Options) -> Problem:
+  return problem_of(options, examples=BATCH if options.quick else 4 * BATCH)
+
+
+def evaluate_case(options: Options) -> Measured:
+  """Losses and hits of every example against PyTorch's."""
+  from benchmarks import pytorch
+
+  problem = _problem(options)
+  # In batches of a step PyTorch is faster than in larger ones; we are not.
+  baseline = pytorch.Baseline(options.model, options.batch)
+  batches = max(len(problem.dataset.train) // options.batch, 1)
+  name, reference = pytorch.fastest(baseline.forward_runs(batches))
+  rates = in_turn(
+    {"ours": on_examples(problem, evaluate, batch_size=BATCH), name: reference},
+    options.rounds,
+  )
+  return compared(
+    "evaluate", "examples/s", rates, goal=1.0, limited_by=CONVOLUTIONS
+  )
+
+
+def el2n_case(options: Options) -> Measured:
+  """EL2N of every example against plain evaluation."""
+  problem = _problem(options)
+  el2n = on_examples(
+    problem,
+    output_scores,
+    names=("el2n",),
+    batch_mode=False,
+    batch_size=BATCH,
+  )
+  plain = on_examples(problem, evaluate, batch_size=BATCH)
+  rates = in_turn({"ours": el2n, "plain evaluation": plain}, options.rounds)
+  return compared("el2n", "examples/s", rates, goal=0.95)
+
+
+def grand_case(options: Options) -> Measured:
+  """Full gradient norms of every example against training."""
+  problem = _problem(options)
+  ours = on_examples(
+    problem, gradient_scores, names=("grand",), batch_size=options.batch
+  )
+  steps = max(len(problem.dataset.train) // options.batch, 1)
+  training = replicating(problem, 1, "threads", steps)
+  rates = in_turn({"ours": ours, "train step": training}, options.rounds)
+  return compared("grand", "examples/s", rates, goal=0.8)
+
+
+def path_case(options: Options) -> Measured:
+  """Networks along paths of 11 points against networks by themselves."""
+  problem, pairs = problem_of(options, examples=BATCH), 2
+  context, settings = _paths_of(problem)
+  ends = [
+    (problem.network(2 * i), problem.network(2 * i + 1)) for i in range(pairs)
+  ]
+  networks = stack_trees([end for pair in ends for end in pair])
+  repeats = max(round(pairs * len(ALPHAS) / (2 * pairs)), 1)
+
+  def plain():
+    for _ in range(repeats):
+      evaluate_networks(
+        networks,
+        problem.dataset.train,
+        model=problem.model,
+        stream=settings.stream,
+        execution=context.execution,
+      )
+    return repeats * 2 * pairs
+
+  def paths():
+    measured_paths(context, settings, ends)
+    return pairs * len(ALPHAS)
+
+  rates = in_turn({"ours": paths, "plain evaluation": plain}, options.rounds)
+  return compared("path", "networks/s", rates, goal=0.95)
+
+
+def _paths_of(problem: Problem):
+  """What `measured_paths` wants: a context, and a path's settings."""
+  execution = ExecutionSettings(
+    mode=resolve_execution("auto", jax.default_backend()),
+    replicates_at_once=0,
+    convolution="fast",
+    cpu_library="auto",
+    chunk_steps=1,
+    checkpoint_seconds=60.0,
+    eval_batch_size=BATCH,
+    mix=False,
+  )
+  context = Context(
+    store=Store(tempfile.mkdtemp()),
+    dataset=problem.dataset,
+    seed=0,
+    execution=execution,
+    progress=lambda _: None,
+    imports=Imports(),
+  )
+  settings = Path(
+    model=ModelSettings(
+      problem.model.name, problem.dataset.num_classes, 1.0, "uniform", "float32"
+    ),
+    stream=StreamSettings(
+      fingerprint=problem.dataset.fingerprint,
+      batch_size=problem.batch,
+      last_batch="drop",
+      order="replicate",
+      augment_noise="replicate",
+      crop_pad=0,
+      flip=False,
+      augment_order="crop_flip",
+      mean=problem.pipeline.mean,
+      std=problem.pipeline.std,
+    ),
+    path=PathSettings(ALPHAS, ("train",), ("average",), 0, problem.batch),
+    must_differ=True,
+  )
+  return context, settings
