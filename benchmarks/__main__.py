@@ -29,6 +29,8 @@ def cases() -> dict[str, Callable[[Options], Measured]]:
     "masked_step": steps.masked_step_case,
     "replicates_4": functools.partial(steps.replicates_case, 4),
     "replicates_16": functools.partial(steps.replicates_case, 16),
+    "executions_conv1d": functools.partial(steps.executions_case, "conv1d"),
+    "executions_resnet8": functools.partial(steps.executions_case, "resnet8"),
     "evaluate": evaluation.evaluate_case,
     "el2n": evaluation.el2n_case,
     "grand": evaluation.grand_case,
@@ -67,15 +69,14 @@ def main() -> int:
     print(f"error: {what}; cases: {', '.join(known)}", file=sys.stderr)
     return 2
   options = Options(chosen.rounds, chosen.model, chosen.batch, chosen.quick)
+  place, machine = machine_of()
   found = []
   for name in names:
     print(f"{name} ...", file=sys.stderr, flush=True)
     found.append(known[name](options))
-    print(f"  {found[-1].to_json()}", file=sys.stderr, flush=True)
+    if not options.quick:  # at once: a later case may fail
+      write(place, machine, versions(), found)
   print(table([m.to_json() for m in found]))
-  if not options.quick:
-    place, machine = machine_of()
-    print(f"\n{write(place, machine, versions(), found).name} written")
   return 0
 
 

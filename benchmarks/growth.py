@@ -3,12 +3,12 @@
 import functools
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from pathlib import Path
 
 import jax
 
@@ -149,9 +149,15 @@ def _child(replicates: int) -> None:
   problem = image_problem(MODEL)
   if replicates:
     replicating(problem, replicates, _mode(), STEPS)()
-  stats = jax.devices()[0].memory_stats() or {}
-  peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-  print(json.dumps(stats.get("peak_bytes_in_use", peak)))
+  device = jax.devices()[0]
+  if device.platform == "cpu":
+    # Not ru_maxrss, which begins with the parent's.
+    lines = Path("/proc/self/status").read_text().splitlines()
+    (kilobytes,) = (n.split()[1] for n in lines if n.startswith("VmHWM"))
+    peak = int(kilobytes) * 1024
+  else:
+    peak = device.memory_stats()["peak_bytes_in_use"]
+  print(json.dumps(peak))
 
 
 if __name__ == "__main__":

@@ -1,19 +1,29 @@
 """Cases of training: one step, the loop, masks, replicates."""
 
 import functools
+import statistics
 from unittest import mock
 
 import jax
 
 from benchmarks.harness import Measured, Options, compared, in_turn
-from benchmarks.problems import OPTIM, Problem, image_problem
+from benchmarks.problems import (
+  OPTIM,
+  Problem,
+  image_problem,
+  signal_problem,
+)
 from imp_jax.masks import init_masks
-from imp_jax.replicates import replicated, resolve_execution, stack_trees
+from imp_jax.replicates import (
+  EXECUTIONS,
+  replicated,
+  resolve_execution,
+  stack_trees,
+)
 from imp_jax.runs import make_recipe
 from imp_jax.training import train_step, train_steps
 from imp_jax.training.loop import make_batch
 from imp_jax.training.optimiser import learning_rate, make_tx
-
 
 # What the profiles say (benchmarks/README.md).
 CONVOLUTIONS = (
@@ -172,4 +182,33 @@ def replicates_case(count: int, options: Options) -> Measured:
     rates,
     goal=1.0,
     details={"execution": mode},
+  )
+
+
+def executions_case(model: str, options: Options) -> Measured:
+  """Every way of executing four replicates against one replicate alone.
+
+  `ours` is the way that a run takes by itself; details have all of them.
+  """
+  count, chosen = 4, resolve_execution("auto", jax.default_backend())
+  if model == "conv1d":
+    problem, steps = signal_problem(), 20 if options.quick else 500
+  else:
+    problem, steps = image_problem(model, batch=options.batch), 2
+  runs = {
+    mode: replicating(problem, count, mode, steps) for mode in EXECUTIONS[1:]
+  }
+  runs["one replicate"] = replicating(problem, 1, chosen, count * steps)
+  rates = in_turn(runs, options.rounds)
+  one = rates["one replicate"]
+  ratios = {
+    mode: statistics.median(a / b for a, b in zip(found, one, strict=True))
+    for mode, found in rates.items()
+  }
+  return compared(
+    f"executions_{model}",
+    "examples/s",
+    {chosen: rates[chosen], "one replicate": one},
+    goal=None,
+    details={mode: round(ratio, 3) for mode, ratio in ratios.items()},
   )
