@@ -26,8 +26,8 @@ def main(argv) -> int:
   if len(argv) > 1:
     raise BadInput(f"unknown arguments: {' '.join(argv[1:])}")
   logging.set_verbosity(logging.WARNING)  # Orbax and JAX are talkative
-  start(_CONFIG.value)
   try:
+    start(_CONFIG.value)
     plan = prepare(_CONFIG.value, str(_WORKDIR.value))
   except BAD_INPUT as error:
     raise BadInput(error) from None

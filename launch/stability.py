@@ -152,8 +152,8 @@ def main(argv) -> int:
   if len(argv) > 1:
     raise BadInput(f"unknown arguments: {' '.join(argv[1:])}")
   logging.set_verbosity(logging.WARNING)
-  start(_CONFIG.value)
   try:
+    start(_CONFIG.value)
     found = find(
       _CONFIG.value,
       str(_WORKDIR.value),
