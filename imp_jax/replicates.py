@@ -37,7 +37,7 @@ def replicate_slice(tree: PyTree, index: int) -> PyTree:
 def resolve_execution(execution: str, backend: str) -> str:
   """Returns the execution mode that "auto" means on a backend.
 
-  On a CPU "threads": of four replicates of the MNIST-1D network it has 2.0 times
+  On a CPU "threads": of four replicates of the MNIST-1D network it has twice
   one's throughput, the others at most 1.2 times; of ResNet-8 it is within 3 %
   of the fastest (`python -m benchmarks executions`). It is bit-identical to a
   replicate alone. Elsewhere "vmap", which no measurement has chosen yet.
