@@ -53,7 +53,7 @@ def growth_examples_case(options: Options) -> Measured:
 
 def growth_levels_case(options: Options) -> Measured:
   """A whole study of so many levels, everything compiled before."""
-  from imp_jax.study import execute, prepare
+  from imp_jax.study import Progress, execute, prepare
 
   def study(levels, folder):
     from configs.mnist1d import get_config
@@ -66,7 +66,7 @@ def growth_levels_case(options: Options) -> Measured:
         "claims": {"primary_level": levels},
       }
     )
-    execute(prepare(config, folder))
+    execute(prepare(config, folder), Progress())
     return levels
 
   def run(levels):
