@@ -135,7 +135,6 @@ def _paths_of(problem: Problem):
     mode=resolve_execution("auto", jax.default_backend()),
     replicates_at_once=0,
     convolution="fast",
-    cpu_library="auto",
     chunk_steps=1,
     checkpoint_seconds=60.0,
     eval_batch_size=BATCH,

@@ -150,8 +150,8 @@ def get_defaults() -> ConfigDict:
       "execution": {  # recorded beside every number, part of no identity
         "mode": "auto",  # auto | threads | unroll | map | vmap
         "replicates_at_once": 0,  # 0 = all
-        "convolution": "fast",  # fast | plain | patches
-        "cpu_library": "auto",  # auto | eigen | ynn: XLA's, for a CPU
+        # auto | fast | onednn | plain | patches
+        "convolution": "auto",
         "chunk_steps": 500,  # steps between two looks at the metrics
         "checkpoint_seconds": 60.0,  # of an item in progress, at chunk ends
         "eval_batch_size": 500,

@@ -7,9 +7,7 @@ from typing import Any
 
 import jax
 
-from imp_jax.compilation import cpu_library
 from imp_jax.nodes import Node
-from imp_jax.replicates import resolve_execution
 from imp_jax.settings import Study
 from imp_jax.store import Store, StoreError
 
@@ -55,9 +53,8 @@ def check_same_execution(
   Raises:
     ValueError: names both ways, and how to mix them all the same.
   """
-  backend = jax.default_backend()
-  mode = resolve_execution(study.execution.mode, backend)
-  now = _rounding(mode, backend, study.execution.convolution, cpu_library())
+  execution = study.execution
+  now = _rounding(execution.mode, jax.default_backend(), execution.convolution)
   missing, others = 0, set()
   for node, count in nodes.items():
     for r in range(count):
@@ -67,12 +64,7 @@ def check_same_execution(
         missing += 1
         continue
       others.add(
-        _rounding(
-          made["execution"],
-          made["backend"],
-          made["convolution"],
-          made.get("cpu_library", "eigen"),  # of before there was a choice
-        )
+        _rounding(made["execution"], made["backend"], made["convolution"])
       )
   others -= {now}
   if missing and others:
@@ -115,9 +107,8 @@ def merged_meaning(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
   return new | {"experiments": experiments, "scores": scores}
 
 
-def _rounding(mode: str, backend: str, convolution: str, library: str) -> str:
-  found = f"{mode if mode == 'vmap' else 'exact'}/{backend}/{convolution}"
-  return f"{found}/{library}" if backend == "cpu" else found
+def _rounding(mode: str, backend: str, convolution: str) -> str:
+  return f"{mode if mode == 'vmap' else 'exact'}/{backend}/{convolution}"
 
 
 # Of each way to look at the landscape: the fields of which one at least is set

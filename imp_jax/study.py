@@ -17,7 +17,7 @@ from imp_jax.meaning import (
   merged_meaning,
 )
 from imp_jax.nodes import Node, Score, checkpoint_id
-from imp_jax.replicates import chunks, resolve_execution
+from imp_jax.replicates import chunks
 from imp_jax.report.landscape_files import ViewEntry, write_landscape
 from imp_jax.report.scores import write_scores
 from imp_jax.report.tables import Entry, write_report
@@ -144,15 +144,11 @@ def execute(plan: Plan, progress: Progress) -> Results:
   written also when the run is interrupted.
   """
   study, store = plan.study, plan.store
-  execution = dataclasses.replace(
-    study.execution,
-    mode=resolve_execution(study.execution.mode, jax.default_backend()),
-  )
   context = Context(
     store=store,
     dataset=on_device(plan.dataset),
     seed=study.seed,
-    execution=execution,
+    execution=study.execution,
     progress=progress.steps,
     imports=plan.imports,
   )

@@ -1,8 +1,10 @@
 """What the command-line programs share: errors in one line, progress."""
 
+import contextlib
 import sys
 from typing import Any
 
+import jax
 from absl import flags
 from rich.console import Console
 from rich.progress import (
@@ -16,11 +18,8 @@ from rich.progress import (
   Progress as RichProgress,
 )
 
-from imp_jax.compilation import (
-  CPU_LIBRARIES,
-  choose_cpu_library,
-  use_program_cache,
-)
+from imp_jax.compilation import use_program_cache
+from imp_jax.models.convolution import resolve_convolution
 from imp_jax.study import Progress
 
 # What bad input raises, before anything is written.
@@ -86,13 +85,19 @@ def parse_flags(argv):
 
 
 def start(config: Any) -> None:
-  """Sets how this process compiles; before anything uses JAX.
+  """Keeps this process's compiled programs for later runs, where that can be.
 
   Args:
     config: the study's; what is wrong with it is said later.
   """
-  use_program_cache()
   execution, data = config.get("execution", {}), config.get("data", {})
-  choice = execution.get("cpu_library", "auto")
-  if choice in CPU_LIBRARIES:
-    choose_cpu_library(choice, images=data.get("source") != "mnist1d")
+  with contextlib.suppress(ValueError):
+    kind = resolve_convolution(
+      str(execution.get("convolution")),
+      backend=jax.default_backend(),
+      images=data.get("source") != "mnist1d",
+    )
+    if kind == "onednn":  # JAX cannot write such programs
+      jax.config.update("jax_enable_compilation_cache", False)
+    else:
+      use_program_cache()

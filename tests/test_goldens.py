@@ -15,6 +15,7 @@ from imp_jax.masks import flat_leaves, nested_leaves
 from imp_jax.models import make_model
 from imp_jax.training.step import metric_sums
 from tests.goldens import weights
+from tests.kinds import TRAINED
 
 GOLDENS = pathlib.Path(__file__).parent / "goldens"
 WIDTHS = {"resnet20": 1, "vgg16": 0.125}
@@ -42,7 +43,7 @@ def _compute(name: str, conv: str, padding: int = 0) -> dict:
 
   Args:
     name: of the model.
-    conv: "fast" or "plain".
+    conv: kind of convolution.
     padding: examples of nonsense added to the batch, with weight 0.
   """
   model = make_model(
@@ -91,7 +92,10 @@ def _compute(name: str, conv: str, padding: int = 0) -> dict:
   params=[
     (name, conv, padding)
     for name in WIDTHS
-    for conv, padding in (("fast", 0), ("plain", 0), ("fast", 2))
+    for conv, padding in (
+      ("plain", 0),
+      *((kind, padding) for kind in TRAINED for padding in (0, 2)),
+    )
   ],
   ids=lambda p: f"{p[0]}-{p[1]}" + ("-padded" if p[2] else ""),
 )

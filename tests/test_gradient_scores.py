@@ -16,6 +16,7 @@ from imp_jax.scores import (
   input_norms,
   standardised_by_class,
 )
+from tests.kinds import TRAINED
 from tests.scoring import (
   MEAN,
   STD,
@@ -69,15 +70,16 @@ def grand_loop(model, net, data):
 def test_grand_against_a_loop_over_examples(rng, name, width, data):
   data = data(rng, 9)
   shape = data[0].shape[1:]
-  plain, fast = (
+  plain, *trained = (
     make_model(name, num_classes=10, input_shape=shape, width=width, conv=conv)
-    for conv in ("plain", "fast")
+    for conv in ("plain", *TRAINED)
   )
   net = network(plain)
-  names = ("grand", "grand_last_layer")
-  got = by_gradients(plain, net, data, names)
-  np.testing.assert_allclose(got, grand_loop(plain, net, data), rtol=1e-5)
-  np.testing.assert_allclose(got, grand_loop(fast, net, data), rtol=1e-5)
+  wanted = grand_loop(plain, net, data)
+  for model in (plain, *trained):
+    got = by_gradients(model, net, data, ("grand", "grand_last_layer"))
+    np.testing.assert_allclose(got, wanted, rtol=1e-5)
+    np.testing.assert_allclose(grand_loop(model, net, data), wanted, rtol=1e-5)
 
 
 @pytest.mark.parametrize("batch_size", [1, 9, 100])

@@ -12,6 +12,7 @@ from imp_jax.masks import flat_leaves, total_counts
 from imp_jax.models import make_model
 from imp_jax.models.convolution import convolve
 from imp_jax.models.layers import BatchNorm, kernel_init
+from tests.kinds import TRAINED
 
 # (model, classes, input shape, prunable weights): the paper's and He's counts.
 COUNTS = [
@@ -41,7 +42,7 @@ def test_prunable_counts(name, classes, shape, prunable):
   [
     (dict(name="resnet21"), "6m \\+ 2"),
     (dict(name="resnet"), "unknown model 'resnet'; known: lenet300100.*mean"),
-    (dict(name="resnet20", conv="quick"), "model.conv 'quick'; known: fast"),
+    (dict(name="resnet20", conv="quick"), "convolution 'quick'; known: auto"),
     (dict(name="resnet20", dtype="int8"), "model.dtype 'int8'"),
     (dict(name="resnet20", width=0), "width must be > 0, got 0"),
     (dict(name="conv1d"), "conv1d takes signals"),
@@ -88,18 +89,17 @@ def test_all_kinds_of_convolution_agree(
 
   @jax.jit
   def all_ways(x, kernel):
-    fast = jax.vmap(functools.partial(both, "fast"))(x, kernel)
-    plain = jax.vmap(functools.partial(both, "plain"))(x, kernel)
-    patches = jax.vmap(functools.partial(both, "patches"))(x, kernel)
-    return fast, plain, patches, both("fast", x[1], kernel[1])
+    kinds = ("plain", "patches", *TRAINED)
+    many = {k: jax.vmap(functools.partial(both, k))(x, kernel) for k in kinds}
+    return many, {k: both(k, x[1], kernel[1]) for k in kinds}
 
-  fast, plain, patches, alone = all_ways(x, kernel)
+  many, alone = all_ways(x, kernel)
   # float32: sums of at most ~1e3 products of order 1, so 1e-5 of their scale.
   # bfloat16 has 8 bits: sums of order 10 round by up to 0.06, several times.
   rtol, atol = (1e-5, 1e-4) if dtype == "float32" else (2e-2, 0.3)
-  chex.assert_trees_all_close(fast, plain, rtol=rtol, atol=atol)
-  chex.assert_trees_all_close(patches, plain, rtol=rtol, atol=atol)
-  one = jax.tree.map(lambda t: t[1], fast)
+  for found in many.values():
+    chex.assert_trees_all_close(found, many["plain"], rtol=rtol, atol=atol)
+  one = jax.tree.map(lambda t: t[1], many)
   chex.assert_trees_all_close(one, alone, rtol=rtol, atol=atol)
 
 

@@ -23,12 +23,13 @@ from imp_jax.training import (
   init_opt_state,
   train_steps,
 )
+from tests.kinds import TRAINED
 from tests.test_training import make_recipe
 
 STEPS, BATCH, REPLICATES = 10, 8, 2
 
 
-def make_case(name):
+def make_case(name, conv="fast"):
   """A train function, stacked own arguments and shared ones."""
   rng = np.random.default_rng(0)
   if name == "conv1d":
@@ -38,7 +39,9 @@ def make_case(name):
     shape = (8, 8, 3)
     inputs = rng.integers(0, 256, (32, *shape), dtype="uint8")
     moments, crop = ((0.5,) * 3, (0.25,) * 3), 1
-  model = make_model(name, num_classes=4, input_shape=shape, width=0.25)
+  model = make_model(
+    name, num_classes=4, input_shape=shape, width=0.25, conv=conv
+  )
   pipeline = Pipeline(
     *moments,
     crop_pad=crop,
@@ -74,10 +77,12 @@ def make_case(name):
   return fn, own, shared
 
 
-@pytest.mark.parametrize("name", ["conv1d", "resnet8"])
+@pytest.mark.parametrize(
+  "name,conv", [("conv1d", "fast"), *(("resnet8", kind) for kind in TRAINED)]
+)
 @pytest.mark.parametrize("execution", ["threads", "unroll", "map"])
-def test_bit_identical_alone_and_in_company(name, execution):
-  fn, own, shared = make_case(name)
+def test_bit_identical_alone_and_in_company(name, conv, execution):
+  fn, own, shared = make_case(name, conv)
   run = replicated(fn, execution, shared=4)
   company = run(*own, *shared)
   for r in range(REPLICATES):

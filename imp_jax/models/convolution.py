@@ -1,16 +1,19 @@
-"""Convolution: `fast` for training and evaluation, others for the rest.
+"""Convolution: `fast` or `onednn` for training and evaluation, others besides.
 
 XLA's CPU backend runs the weight gradient of a 2-D convolution many times
 slower inside a loop than outside, since it no longer calls its fast kernel for
 that form. `fast` writes both gradients as ordinary forward convolutions, the
-weight gradient's a part of the batch at a time.
-Custom gradients have no forward mode and no second derivative, and become
-grouped convolutions under `vmap`. `patches` is one matrix product over the
-window's shifted slices, with any derivative: per-example gradients, the vmapped
-ones, become batched matrix products (grouped convolutions otherwise, which the
-CPU backend runs more than ten times slower). `plain` is XLA's own convolution.
-All agree by test. One spatial axis: `fast` is `patches`, which for narrow
-networks is faster than XLA's.
+weight gradient's a part of the batch at a time. `onednn` is the same, but where
+images are float32 every convolution is oneDNN's, which on a CPU is faster.
+Custom gradients have no forward mode and no second derivative; under `vmap`
+`fast` becomes grouped convolutions and `onednn` a loop.
+
+`patches` is one matrix product over the window's shifted slices, with any
+derivative: per-example gradients, the vmapped ones, become batched matrix
+products (grouped convolutions otherwise, which the CPU backend runs more than
+ten times slower). `plain` is XLA's own convolution. All agree by test. With one
+spatial axis `fast` and `onednn` are `patches`, which for narrow networks is
+faster than XLA's.
 """
 
 import functools
@@ -23,11 +26,43 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-CONVOLUTIONS = ("fast", "plain", "patches")
+from imp_jax.models import onednn
+
+CONVOLUTIONS = ("auto", "fast", "onednn", "plain", "patches")
 _NHWC = ("NHWC", "HWIO", "NHWC")
 # Of a batch, in the weight gradient: the fastest of 1, 4, 8, 16 and 32 measured
 # for ResNet-20's layers and batches of 128.
 _PARTS = 8
+
+
+def resolve_convolution(kind: str, *, backend: str, images: bool) -> str:
+  """Returns the kind that "auto" means, and any other as it is.
+
+  "onednn" for images on a CPU where jaxlib has it, else "fast"
+  (benchmarks/README.md).
+
+  Args:
+    kind: one of CONVOLUTIONS.
+    backend: JAX's name of it.
+    images: whether there are two spatial axes.
+
+  Raises:
+    ValueError: an unknown kind, or one that this backend does not have.
+  """
+  if kind not in CONVOLUTIONS:
+    raise ValueError(
+      f"unknown execution.convolution {kind!r}; known: "
+      f"{', '.join(CONVOLUTIONS)}"
+    )
+  there = backend == "cpu" and onednn.available()
+  if kind == "onednn" and not there:
+    raise ValueError(
+      "execution.convolution='onednn' is for a CPU (x86-64, Linux) and jaxlib "
+      f"{' or '.join(onednn.RELEASES)}; 'auto' takes it where it is"
+    )
+  if kind != "auto":
+    return kind
+  return "onednn" if images and there else "fast"
 
 
 def convolve(
@@ -46,7 +81,7 @@ def convolve(
     stride: the same along every spatial axis.
     padding: zeros on both sides of every spatial axis (PyTorch's convention;
       Flax's SAME pads strided windows on one side only).
-    kind: "fast", "plain" or "patches".
+    kind: "fast", "onednn", "plain" or "patches".
   """
   window = kernel.shape[:-2]
   if kind == "plain":
@@ -55,7 +90,7 @@ def convolve(
     return _shifted_slices(inputs, kernel, stride, padding)
   if window == (1, 1) and not padding:
     return inputs[:, ::stride, ::stride] @ kernel[0, 0]
-  return _fast_2d(inputs, kernel, stride, padding)
+  return _fast_2d(inputs, kernel, stride, padding, kind)
 
 
 def _plain(inputs, kernel, stride, padding):
@@ -124,16 +159,59 @@ def _shifted_slices(inputs, kernel, stride, padding):
   return product.reshape(*place, features).astype(inputs.dtype)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _fast_2d(inputs, kernel, stride, padding):
-  return _plain(inputs, kernel, stride, padding)
+def _correlate(
+  inputs,
+  kernel,
+  pads,
+  kind,
+  *,
+  stride=1,
+  spread=1,
+  dilation=1,
+  preferred_element_type=None,
+) -> jax.Array:
+  """One forward convolution in the layout that has fast kernels on a CPU.
+
+  Args:
+    inputs, kernel: NHWC and HWIO.
+    pads: zeros before and after along height and width; less than 0 crops.
+    kind: "fast" or "onednn".
+    stride: of the window.
+    spread: distance between neighbours of the input, zeros between them.
+    dilation: the same of the kernel.
+    preferred_element_type: of sums, and of what is returned.
+  """
+  if kind == "onednn" and inputs.dtype == kernel.dtype == jnp.float32:
+    if spread > 1 or min(min(pad) for pad in pads) < 0:
+      gaps = [(0, 0, 0), *((*pad, spread - 1) for pad in pads), (0, 0, 0)]
+      inputs, pads = lax.pad(inputs, jnp.float32(0), gaps), [(0, 0)] * 2
+    return onednn.convolution(
+      inputs, kernel, pads, stride=stride, dilation=dilation
+    )
+  return lax.conv_general_dilated(
+    inputs,
+    kernel,
+    (stride, stride),
+    pads,
+    lhs_dilation=(spread, spread),
+    rhs_dilation=(dilation, dilation),
+    dimension_numbers=_NHWC,
+    preferred_element_type=preferred_element_type,
+  )
 
 
-def _fast_2d_forward(inputs, kernel, stride, padding):
-  return _plain(inputs, kernel, stride, padding), (inputs, kernel)
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+def _fast_2d(inputs, kernel, stride, padding, kind):
+  return _correlate(
+    inputs, kernel, [(padding, padding)] * 2, kind, stride=stride
+  )
 
 
-def _fast_2d_backward(stride, padding, saved, cotangent):
+def _fast_2d_forward(inputs, kernel, stride, padding, kind):
+  return _fast_2d(inputs, kernel, stride, padding, kind), (inputs, kernel)
+
+
+def _fast_2d_backward(stride, padding, kind, saved, cotangent):
   inputs, kernel = saved
   window = kernel.shape[:2]
   size, out = inputs.shape[1:3], cotangent.shape[1:3]
@@ -147,13 +225,12 @@ def _fast_2d_backward(stride, padding, saved, cotangent):
     s + w - 1 - ((o - 1) * stride + 1) - lo
     for s, w, o, lo in zip(size, window, out, low, strict=True)
   ]
-  d_inputs = lax.conv_general_dilated(
+  d_inputs = _correlate(
     cotangent,
     jnp.flip(kernel, (0, 1)).transpose(0, 1, 3, 2),
-    (1, 1),
     list(zip(low, high, strict=True)),
-    lhs_dilation=(stride, stride),
-    dimension_numbers=_NHWC,
+    kind,
+    spread=stride,
   )
   # Weight gradient: inputs and cotangent correlated over the batch, which
   # changes places with the channels; a part of the batch at a time, for the
@@ -166,13 +243,12 @@ def _fast_2d_backward(stride, padding, saved, cotangent):
   x, y = (a.reshape(parts, -1, *a.shape[1:]) for a in (inputs, cotangent))
 
   def add_part(i, total):
-    return total + lax.conv_general_dilated(
+    return total + _correlate(
       x[i].transpose(3, 1, 2, 0),
       y[i].transpose(1, 2, 0, 3),
-      (1, 1),
       [(padding, t) for t in trim],
-      rhs_dilation=(stride, stride),
-      dimension_numbers=_NHWC,
+      kind,
+      dilation=stride,
       preferred_element_type=jnp.float32,
     )
 

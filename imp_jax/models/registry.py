@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from imp_jax.masks import flat_leaves
-from imp_jax.models.convolution import CONVOLUTIONS
+from imp_jax.models.convolution import resolve_convolution
 from imp_jax.models.layers import BN_SCALE_INITS
 from imp_jax.models.lenet import Conv1D, LeNet300100
 from imp_jax.models.resnet import ResNet, make_cifar_resnet
@@ -131,7 +131,7 @@ def make_model(
     num_classes: units of the head.
     input_shape: of one example: (length,) or (height, width, channels).
     width: multiplies the channels of every hidden layer.
-    conv: "fast", "plain" or "patches".
+    conv: "auto", "fast", "onednn", "plain" or "patches".
     bn_scale_init: "uniform" or "ones".
     dtype: of activations: "float32", "bfloat16" or "float16".
 
@@ -139,7 +139,6 @@ def make_model(
     ValueError: an unknown name or choice, or inputs the model cannot take.
   """
   for field, value, known in (
-    ("conv", conv, CONVOLUTIONS),
     ("bn_scale_init", bn_scale_init, BN_SCALE_INITS),
     ("dtype", dtype, DTYPES),
   ):
@@ -152,7 +151,9 @@ def make_model(
   options: dict[str, Any] = dict(
     num_classes=num_classes,
     width=width,
-    conv=conv,
+    conv=resolve_convolution(
+      conv, backend=jax.default_backend(), images=len(input_shape) > 1
+    ),
     bn_scale_init=bn_scale_init,
     dtype=DTYPES[dtype],
   )

@@ -7,11 +7,11 @@ from typing import Any
 
 import jax
 
-from imp_jax.compilation import CPU_LIBRARIES, check_cpu_library
 from imp_jax.data.dataset import Dataset
 from imp_jax.exchange import Imports
+from imp_jax.models.convolution import resolve_convolution
 from imp_jax.pruning import ALLOCATIONS, CRITERIA, RULES, leaf_groups
-from imp_jax.replicates import EXECUTIONS
+from imp_jax.replicates import resolve_execution
 from imp_jax.resolve.checks import (
   at_least,
   flatten,
@@ -121,7 +121,7 @@ def resolve(config: Any, dataset: Dataset, imports: Imports) -> Study:
     experiments=tuple(experiments),
     scores=tuple(_wanted_score(name, config, dataset) for name in wanted),
     claims=resolve_claims(config.claims, experiments),
-    execution=_execution(config.execution),
+    execution=_execution(config.execution, dataset),
   )
 
 
@@ -242,15 +242,21 @@ def _controls(controls, levels) -> ControlSettings:
   )
 
 
-def _execution(execution) -> ExecutionSettings:
-  one_of("execution.mode", execution.mode, EXECUTIONS)
-  one_of("execution.cpu_library", execution.cpu_library, CPU_LIBRARIES)
-  check_cpu_library(execution.cpu_library)
+def _execution(execution, dataset: Dataset) -> ExecutionSettings:
   at_least("execution.replicates_at_once", execution.replicates_at_once, 0)
   for field in ("chunk_steps", "eval_batch_size"):
     in_range(f"execution.{field}", execution[field], 1, 100_000)
   at_least("execution.checkpoint_seconds", execution.checkpoint_seconds, 0)
-  return ExecutionSettings(**execution.to_dict())
+  backend = jax.default_backend()
+  chosen = {
+    "mode": resolve_execution(execution.mode, backend),
+    "convolution": resolve_convolution(
+      execution.convolution,
+      backend=backend,
+      images=len(dataset.input_shape) > 1,
+    ),
+  }
+  return ExecutionSettings(**execution.to_dict() | chosen)
 
 
 def _with_delta(config, name, flat: Mapping[str, Any]):

@@ -70,12 +70,16 @@ class Experiment:
 
 @dataclasses.dataclass(frozen=True)
 class ExecutionSettings:
-  """What changes speed and rounding only; recorded, never hashed."""
+  """What changes speed and rounding only; recorded, never hashed.
+
+  Attributes:
+    mode, convolution: what "auto" means here.
+    replicates_at_once: 0 for as many as there are.
+  """
 
   mode: str
-  replicates_at_once: int  # 0 = as many as there are
+  replicates_at_once: int
   convolution: str
-  cpu_library: str
   chunk_steps: int
   checkpoint_seconds: float
   eval_batch_size: int

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 
 import jax
 
-from imp_jax.compilation import cpu_library
 from imp_jax.nodes import (
   Child,
   Curvature,
@@ -111,7 +110,6 @@ def made_with(context: Context, together: int, seconds: float) -> dict:
     "matmul_precision": precision or "the backend's default",
     "execution": context.execution.mode,
     "convolution": context.execution.convolution,
-    "cpu_library": cpu_library(),
     "replicates_together": together,
     "seconds_together": round(seconds, 3),
   }

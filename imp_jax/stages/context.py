@@ -38,7 +38,7 @@ class Context:
   store: Store
   dataset: Dataset  # on the device
   seed: int
-  execution: ExecutionSettings  # mode resolved
+  execution: ExecutionSettings
   progress: Callable[[int], None]
   imports: Imports
 
