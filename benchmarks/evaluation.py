@@ -134,6 +134,7 @@ def _paths_of(problem: Problem):
   execution = ExecutionSettings(
     mode=resolve_execution("auto", jax.default_backend()),
     replicates_at_once=0,
+    memory_gib=0.0,
     convolution="fast",
     chunk_steps=1,
     checkpoint_seconds=60.0,

@@ -150,6 +150,7 @@ def get_defaults() -> ConfigDict:
       "execution": {  # recorded beside every number, part of no identity
         "mode": "auto",  # auto | threads | unroll | map | vmap
         "replicates_at_once": 0,  # 0 = all
+        "memory_gib": 0.0,  # for replicates in progress; 0 = the device's
         # auto | fast | onednn | plain | patches
         "convolution": "auto",
         "chunk_steps": 500,  # steps between two looks at the metrics

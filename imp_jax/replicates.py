@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from imp_jax.memory import at_once
+
 PyTree = Any
 
 EXECUTIONS = ("auto", "threads", "unroll", "map", "vmap")
@@ -47,7 +49,7 @@ def resolve_execution(execution: str, backend: str) -> str:
   """
   if execution not in EXECUTIONS:
     raise ValueError(
-      f"unknown execution {execution!r}; known: {', '.join(EXECUTIONS)}"
+      f"unknown execution.mode {execution!r}; known: {', '.join(EXECUTIONS)}"
     )
   if execution != "auto":
     return execution
@@ -55,9 +57,16 @@ def resolve_execution(execution: str, backend: str) -> str:
 
 
 def replicated(
-  fn: Callable[..., PyTree], execution: str, *, shared: int = 0
+  fn: Callable[..., PyTree],
+  execution: str,
+  *,
+  shared: int = 0,
+  memory_gib: float = 0.0,
 ) -> Callable[..., PyTree]:
   """Returns a compiled `fn` over stacked replicates.
+
+  Only so many replicates are in progress at once as memory holds; the others
+  wait. Their arguments and results are held throughout.
 
   Args:
     fn: written for one replicate.
@@ -71,27 +80,73 @@ def replicated(
         steps and in distribution, no more.
     shared: how many of the last positional arguments every replicate shares
       (data, numbers); all others carry the replicate axis first.
+    memory_gib: what programs and their arguments may take, or 0 for what the
+      device has; at least one replicate runs.
 
   Returns:
     A function of the same arguments whose outputs carry the replicate axis
     first.
   """
-  split = lambda args: (args[: len(args) - shared], args[len(args) - shared :])
-  if execution == "threads":
-    return functools.partial(_in_threads, jax.jit(fn), split)
+  one = jax.jit(fn)
+  together = jax.jit(functools.partial(_together, fn, execution))
+  known: dict[tuple, int] = {}
 
-  def batched(*args):
-    own, common = split(args)
-    if execution == "vmap":
-      return jax.vmap(lambda *a: fn(*a, *common))(*own)
-    if execution == "map":
-      return jax.lax.map(lambda a: fn(*a, *common), own)
-    count = len(jax.tree.leaves(own)[0])
-    return stack_trees(
-      [fn(*replicate_slice(own, r), *common) for r in range(count)]
+  def fitting(own, common, count):
+    """How many replicates are in progress at once."""
+    wanted = _in_progress(execution, count)
+    key = tuple(
+      (np.shape(leaf), getattr(leaf, "dtype", type(leaf)))
+      for leaf in jax.tree.leaves((own, common))
     )
+    if wanted > 1 and key not in known:
+      first = replicate_slice(own, 0)
+      known[key] = at_once(
+        one.trace(*first, *common),
+        first,
+        count=count,
+        wanted=wanted,
+        budget=int(memory_gib * 2**30),
+      )
+    return known.get(key, 1)
 
-  return jax.jit(batched)
+  def run(*args):
+    own, common = args[: len(args) - shared], args[len(args) - shared :]
+    count = len(jax.tree.leaves(own)[0])
+    size = fitting(own, common, count)
+    if execution == "threads":
+      return _in_threads(one, own, common, size)
+    if execution == "map" or size >= count:
+      return together(own, common)
+    parts = [
+      together(_replicates(own, part[0], part[-1] + 1), common)
+      for part in chunks(range(count), size)
+    ]
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
+
+  return run
+
+
+def _in_progress(execution: str, count: int) -> int:
+  """How many of `count` replicates are in progress if memory is no matter."""
+  if execution == "threads":
+    return min(count, os.cpu_count() or 1)
+  return 1 if execution == "map" else count
+
+
+def _together(fn, execution, own, common):
+  """One program for all replicates."""
+  if execution == "vmap":
+    return jax.vmap(lambda a: fn(*a, *common))(own)
+  if execution == "map":
+    return jax.lax.map(lambda a: fn(*a, *common), own)
+  count = len(jax.tree.leaves(own)[0])
+  return stack_trees(
+    [fn(*replicate_slice(own, r), *common) for r in range(count)]
+  )
+
+
+def _replicates(tree: PyTree, start: int, stop: int) -> PyTree:
+  return jax.tree.map(lambda leaf: leaf[start:stop], tree)
 
 
 def chunks(items: Sequence[Any], size: int) -> list[Sequence[Any]]:
@@ -101,16 +156,14 @@ def chunks(items: Sequence[Any], size: int) -> list[Sequence[Any]]:
   return [items[a:b] for a, b in itertools.pairwise(bounds)]
 
 
-def _in_threads(jitted, split, *args):
-  own, common = split(args)
+def _in_threads(one, own, common, workers):
   own = jax.tree.map(_host_view, own)
   count = len(jax.tree.leaves(own)[0])
 
   def run(index):
-    out = jitted(*replicate_slice(own, index), *common)
+    out = one(*replicate_slice(own, index), *common)
     return jax.tree.map(_host_view, out)
 
-  workers = min(count, os.cpu_count() or 1)
   with concurrent.futures.ThreadPoolExecutor(workers) as pool:
     return stack_trees(list(pool.map(run, range(count))))
 

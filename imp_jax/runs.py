@@ -139,6 +139,7 @@ class Trainer:
       self.model,
       self._pipeline(runs[0]),
       self.execution.mode,
+      self.execution.memory_gib,
       self.watch.presented if self.watch else None,
     )
     masks = stack_trees([run.masks for run in runs])
@@ -280,7 +281,12 @@ def evaluate_networks(
     "loss" f32[networks, examples] in nats, "correct" bool[networks, examples].
   """
   program = _evaluate_program(
-    model, stream.mean, stream.std, execution.eval_batch_size, execution.mode
+    model,
+    stream.mean,
+    stream.std,
+    execution.eval_batch_size,
+    execution.mode,
+    execution.memory_gib,
   )
   return jax.device_get(
     program(
@@ -360,16 +366,16 @@ def make_recipe(optim: OptimSettings) -> Recipe:
 
 
 @functools.lru_cache(maxsize=64)
-def _train_program(model: Model, pipeline: Pipeline, mode: str, watch=None):
+def _train_program(model: Model, pipeline: Pipeline, mode, memory, watch):
   fn = functools.partial(
     train_steps, model=model, pipeline=pipeline, watch=watch
   )
-  return replicated(fn, mode, shared=4)
+  return replicated(fn, mode, shared=4, memory_gib=memory)
 
 
 @functools.lru_cache(maxsize=64)
-def _evaluate_program(model, mean, std, batch_size, mode):
+def _evaluate_program(model, mean, std, batch_size, mode, memory):
   fn = functools.partial(
     evaluate, model=model, mean=mean, std=std, batch_size=batch_size
   )
-  return replicated(fn, mode, shared=2)
+  return replicated(fn, mode, shared=2, memory_gib=memory)

@@ -11,7 +11,7 @@ PACKAGE = sorted((ROOT / "imp_jax").rglob("*.py"))
 # Rooms from the ground up; each may import those before it and itself.
 ORDER = [
   {"keys", "masks", "statistics", "stability"},
-  {"data", "correlation", "compilation"},
+  {"data", "correlation", "compilation", "memory"},
   {"models", "pruning"},
   {"evaluation"},
   {"training", "scores", "subsets", "invariants", "replicates", "landscape"},

@@ -246,7 +246,8 @@ def _execution(execution, dataset: Dataset) -> ExecutionSettings:
   at_least("execution.replicates_at_once", execution.replicates_at_once, 0)
   for field in ("chunk_steps", "eval_batch_size"):
     in_range(f"execution.{field}", execution[field], 1, 100_000)
-  at_least("execution.checkpoint_seconds", execution.checkpoint_seconds, 0)
+  for field in ("checkpoint_seconds", "memory_gib"):
+    at_least(f"execution.{field}", execution[field], 0)
   backend = jax.default_backend()
   chosen = {
     "mode": resolve_execution(execution.mode, backend),

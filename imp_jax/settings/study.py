@@ -74,11 +74,14 @@ class ExecutionSettings:
 
   Attributes:
     mode, convolution: what "auto" means here.
-    replicates_at_once: 0 for as many as there are.
+    replicates_at_once: in one call of a program; 0 for as many as there are.
+    memory_gib: what the replicates of a call may take together; 0 for what the
+      device has.
   """
 
   mode: str
   replicates_at_once: int
+  memory_gib: float
   convolution: str
   chunk_steps: int
   checkpoint_seconds: float

@@ -192,13 +192,14 @@ def recompute_networks(
     settings.stream.std,
     batch_size,
     context.execution.mode,
+    context.execution.memory_gib,
   )
   inputs = context.dataset.train.inputs[:examples]
   return program(networks["params"], networks["batch_stats"], inputs)
 
 
 @functools.lru_cache(maxsize=16)
-def _recompute_program(model, mean, std, batch_size, mode):
+def _recompute_program(model, mean, std, batch_size, mode, memory):
   fn = functools.partial(
     recomputed_batch_stats,
     model=model,
@@ -206,7 +207,7 @@ def _recompute_program(model, mean, std, batch_size, mode):
     std=std,
     batch_size=batch_size,
   )
-  return replicated(fn, mode, shared=1)
+  return replicated(fn, mode, shared=1, memory_gib=memory)
 
 
 def _equal(a, b) -> bool:

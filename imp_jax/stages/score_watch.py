@@ -109,7 +109,7 @@ class ScoreWatch:
       size = batch_size or self._context.execution.eval_batch_size
       found = _program(
         output_scores,
-        self._context.execution.mode,
+        self._context.execution,
         model=self._model,
         names=names,
         batch_mode=batch_size > 0,
@@ -139,7 +139,7 @@ class ScoreWatch:
     networks = _stacked(runs)
     found = _program(
       observed_streams,
-      self._context.execution.mode,
+      self._context.execution,
       model=self._model,
       streams=streams,
       mean=self._stream.mean,
@@ -158,7 +158,7 @@ class ScoreWatch:
   def _gradient_scores(self, names, networks):
     return _program(
       gradient_scores,
-      self._context.execution.mode,
+      self._context.execution,
       model=self._model,
       names=names,
       mean=self._stream.mean,
@@ -205,6 +205,11 @@ def _stacked(runs) -> dict[str, PyTree]:
 
 
 @functools.lru_cache(maxsize=64)
-def _program(fn, mode, **static):
+def _program(fn, execution, **static):
   """The compiled evaluation of stacked networks on shared examples."""
-  return replicated(functools.partial(fn, **static), mode, shared=2)
+  return replicated(
+    functools.partial(fn, **static),
+    execution.mode,
+    shared=2,
+    memory_gib=execution.memory_gib,
+  )
