@@ -7,21 +7,23 @@ as "growth" takes all cases that begin with it; no name takes all there are.
 import argparse
 import functools
 import importlib.metadata
+import itertools
 import os
 import platform
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from benchmarks.harness import Measured, Options, table, write
-from imp_jax.compilation import choose_cpu_library, cpu_library
+from imp_jax.models.convolution import resolve_convolution
 
+DTYPES = ("float32", "bfloat16")
 VERSIONS = ("jax", "jaxlib", "flax", "optax", "numpy", "torch")
 
 
 def cases() -> dict[str, Callable[[Options], Measured]]:
   """Every case by its name, in the order they are measured."""
-  from benchmarks import demo, evaluation, growth, steps
+  from benchmarks import demo, evaluation, growth, memory, steps, throughput
 
   return {
     "train_step": steps.train_step_case,
@@ -29,6 +31,7 @@ def cases() -> dict[str, Callable[[Options], Measured]]:
     "masked_step": steps.masked_step_case,
     "replicates_4": functools.partial(steps.replicates_case, 4),
     "replicates_16": functools.partial(steps.replicates_case, 16),
+    "throughput": throughput.throughput_case,
     "executions_conv1d": functools.partial(steps.executions_case, "conv1d"),
     "executions_resnet8": functools.partial(steps.executions_case, "resnet8"),
     "evaluate": evaluation.evaluate_case,
@@ -37,7 +40,8 @@ def cases() -> dict[str, Callable[[Options], Measured]]:
     "path": evaluation.path_case,
     "demo": demo.demo_case,
     "demo_again": demo.demo_again_case,
-    "memory": growth.memory_case,
+    "memory": memory.memory_case,
+    "memory_replicates": memory.memory_replicates_case,
     "growth_replicates": growth.growth_replicates_case,
     "growth_width": growth.growth_width_case,
     "growth_examples": growth.growth_examples_case,
@@ -51,24 +55,20 @@ def main() -> int:
   parser.add_argument("--rounds", type=int, default=5)
   parser.add_argument("--model", default="resnet20")
   parser.add_argument("--batch", type=int, default=128)
+  parser.add_argument("--dtype", default="float32", choices=DTYPES)
   parser.add_argument(
     "--quick", action="store_true", help="small, and nothing is written"
   )
   chosen = parser.parse_args()
-  choose_cpu_library("auto", images=True)
   known = cases()
-  names = [
-    name
-    for name in known
-    if not chosen.cases
-    or any(name == c or name.startswith(f"{c}_") for c in chosen.cases)
-  ]
-  unknown = [c for c in chosen.cases if not any(n.startswith(c) for n in known)]
+  names, unknown = matching(known, chosen.cases)
   if unknown or chosen.rounds < 1:
     what = ", ".join(unknown) or "--rounds must be at least 1"
     print(f"error: {what}; cases: {', '.join(known)}", file=sys.stderr)
     return 2
-  options = Options(chosen.rounds, chosen.model, chosen.batch, chosen.quick)
+  options = Options(
+    chosen.rounds, chosen.model, chosen.batch, chosen.dtype, chosen.quick
+  )
   place, machine = machine_of()
   found = []
   for name in names:
@@ -78,6 +78,22 @@ def main() -> int:
       write(place, machine, versions(), found)
   print(table([m.to_json() for m in found]))
   return 0
+
+
+def matching(
+  known: Iterable[str], asked: Sequence[str]
+) -> tuple[list[str], list[str]]:
+  """Returns the cases that are asked for, and what asks for none.
+
+  Args:
+    known: the names of all cases.
+    asked: names, or what names begin with up to an underscore; none asks for
+      every case.
+  """
+  named = {a: [k for k in known if f"{k}_".startswith(f"{a}_")] for a in asked}
+  wanted = set(itertools.chain.from_iterable(named.values()))
+  names = [k for k in known if not asked or k in wanted]
+  return names, [a for a, found in named.items() if not found]
 
 
 def machine_of() -> tuple[str, dict[str, object]]:
@@ -96,7 +112,9 @@ def machine_of() -> tuple[str, dict[str, object]]:
     "cores": os.cpu_count(),
     "device": device.device_kind,
     "python": platform.python_version(),
-    "cpu_library": cpu_library() if on_cpu else "",
+    "convolution": resolve_convolution(
+      "auto", backend=device.platform, images=True
+    ),
   }
   return "cpu" if on_cpu else device.device_kind.split()[-1].lower(), machine
 

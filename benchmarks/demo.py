@@ -24,7 +24,7 @@ _EVENTS = (
 def demo_case(options: Options) -> Measured:
   """The share of compiling in `make demo`'s study, with an empty cache."""
   with tempfile.TemporaryDirectory() as folder:
-    run = _run(folder, "cold", options, cold=True)
+    run = _run(folder, "cold", options)
   share = run["compiling"] / run["whole"]
   return Measured(
     case="demo",
@@ -41,10 +41,8 @@ def demo_case(options: Options) -> Measured:
 def demo_again_case(options: Options) -> Measured:
   """A second run's time from its start to its first step."""
   with tempfile.TemporaryDirectory() as folder:
-    _run(folder, "warming", options, cold=False)
-    runs = [
-      _run(folder, f"again{i}", options, cold=False, until_step=True)
-      for i in range(3)
+    _, *runs = [
+      _run(folder, f"run{i}", options, until_step=True) for i in range(4)
     ]
   first = [r["first_step"] for r in runs]
   return Measured(
@@ -59,11 +57,10 @@ def demo_again_case(options: Options) -> Measured:
   )
 
 
-def _run(folder, name, options, *, cold, until_step=False):
-  cache = f"{folder}/{name if cold else 'shared'}"
-  environment = dict(os.environ, XDG_CACHE_HOME=cache)
+def _run(folder, name, options, *, until_step=False):
+  """A run in a process of its own; those in one folder share their cache."""
+  environment = dict(os.environ, XDG_CACHE_HOME=f"{folder}/cache")
   environment.pop("JAX_COMPILATION_CACHE_DIR", None)
-  config = "configs/mnist1d.py" + (":smoke" if options.quick else "")
   started = time.time()
   done = subprocess.run(
     [
@@ -72,8 +69,8 @@ def _run(folder, name, options, *, cold, until_step=False):
       "benchmarks.demo",
       json.dumps(
         {
-          "config": config,
-          "workdir": f"{folder}/{name}-work",
+          "variant": "smoke" if options.quick else "",
+          "workdir": f"{folder}/{name}",
           "started": started,
           "until_step": until_step,
         }
@@ -91,10 +88,8 @@ class _FirstStep(Exception):
   pass
 
 
-def _child(config: str, workdir: str, started: float, until_step: bool) -> None:
+def _child(variant: str, workdir: str, started: float, until_step: bool):
   """One run in a process of its own; prints what it took."""
-  import importlib.util
-
   import jax
 
   spent = dict.fromkeys(_EVENTS, 0.0)
@@ -104,6 +99,7 @@ def _child(config: str, workdir: str, started: float, until_step: bool) -> None:
       spent[event] += seconds
 
   jax.monitoring.register_event_duration_secs_listener(listen)
+  from configs.mnist1d import get_config
   from imp_jax.study import Progress, execute, prepare
   from launch.cli import start
 
@@ -116,11 +112,7 @@ def _child(config: str, workdir: str, started: float, until_step: bool) -> None:
         if until_step:
           raise _FirstStep
 
-  file, _, variant = config.partition(":")
-  spec = importlib.util.spec_from_file_location("config", file)
-  module = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(module)
-  study = module.get_config(variant) if variant else module.get_config()
+  study = get_config(variant)
   start(study)
   with contextlib.suppress(_FirstStep):
     execute(prepare(study, workdir), Watching())

@@ -61,7 +61,7 @@ def evaluate_case(options: Options) -> Measured:
 
   problem = _problem(options)
   # In batches of a step PyTorch is faster than in larger ones; we are not.
-  baseline = pytorch.Baseline(options.model, options.batch)
+  baseline = pytorch.baseline(options)
   batches = max(len(problem.dataset.train) // options.batch, 1)
   name, reference = pytorch.fastest(baseline.forward_runs(batches))
   rates = in_turn(
@@ -69,7 +69,11 @@ def evaluate_case(options: Options) -> Measured:
     options.rounds,
   )
   return compared(
-    "evaluate", "examples/s", rates, goal=1.0, limited_by=CONVOLUTIONS
+    options.named("evaluate"),
+    "examples/s",
+    rates,
+    goal=1.0,
+    limited_by=CONVOLUTIONS,
   )
 
 
@@ -85,7 +89,7 @@ def el2n_case(options: Options) -> Measured:
   )
   plain = on_examples(problem, evaluate, batch_size=BATCH)
   rates = in_turn({"ours": el2n, "plain evaluation": plain}, options.rounds)
-  return compared("el2n", "examples/s", rates, goal=0.95)
+  return compared(options.named("el2n"), "examples/s", rates, goal=0.95)
 
 
 def grand_case(options: Options) -> Measured:
@@ -97,13 +101,13 @@ def grand_case(options: Options) -> Measured:
   steps = max(len(problem.dataset.train) // options.batch, 1)
   training = replicating(problem, 1, "threads", steps)
   rates = in_turn({"ours": ours, "train step": training}, options.rounds)
-  return compared("grand", "examples/s", rates, goal=0.8)
+  return compared(options.named("grand"), "examples/s", rates, goal=0.8)
 
 
 def path_case(options: Options) -> Measured:
   """Networks along paths of 11 points against networks by themselves."""
   problem, pairs = problem_of(options, examples=BATCH), 2
-  context, settings = _paths_of(problem)
+  context, settings = _paths_of(problem, options.dtype)
   ends = [
     (problem.network(2 * i), problem.network(2 * i + 1)) for i in range(pairs)
   ]
@@ -126,16 +130,16 @@ def path_case(options: Options) -> Measured:
     return pairs * len(ALPHAS)
 
   rates = in_turn({"ours": paths, "plain evaluation": plain}, options.rounds)
-  return compared("path", "networks/s", rates, goal=0.95)
+  return compared(options.named("path"), "networks/s", rates, goal=0.95)
 
 
-def _paths_of(problem: Problem):
+def _paths_of(problem: Problem, dtype: str):
   """What `measured_paths` wants: a context, and a path's settings."""
   execution = ExecutionSettings(
     mode=resolve_execution("auto", jax.default_backend()),
     replicates_at_once=0,
     memory_gib=0.0,
-    convolution="fast",
+    convolution="auto",
     chunk_steps=1,
     checkpoint_seconds=60.0,
     eval_batch_size=BATCH,
@@ -151,7 +155,7 @@ def _paths_of(problem: Problem):
   )
   settings = Path(
     model=ModelSettings(
-      problem.model.name, problem.dataset.num_classes, 1.0, "uniform", "float32"
+      problem.model.name, problem.dataset.num_classes, 1.0, "uniform", dtype
     ),
     stream=StreamSettings(
       fingerprint=problem.dataset.fingerprint,

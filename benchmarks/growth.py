@@ -1,14 +1,9 @@
-"""Cases of growth: how time and memory rise with what a study is made of."""
+"""Cases of growth: how time rises with what a study is made of."""
 
 import functools
-import json
-import os
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
-from pathlib import Path
 
 import jax
 
@@ -53,11 +48,10 @@ def growth_examples_case(options: Options) -> Measured:
 
 def growth_levels_case(options: Options) -> Measured:
   """A whole study of so many levels, everything compiled before."""
+  from configs.mnist1d import get_config
   from imp_jax.study import Progress, execute, prepare
 
-  def study(levels, folder):
-    from configs.mnist1d import get_config
-
+  def study(levels):
     config = get_config("smoke")
     config.update(
       {
@@ -66,39 +60,12 @@ def growth_levels_case(options: Options) -> Measured:
         "claims": {"primary_level": levels},
       }
     )
-    execute(prepare(config, folder), Progress())
-    return levels
-
-  def run(levels):
     with tempfile.TemporaryDirectory() as folder:
-      return study(levels, folder)
+      execute(prepare(config, folder), Progress())
 
   sizes = (1, 2) if options.quick else (2, 4, 8, 16)
-  runs = {n: functools.partial(run, n) for n in sizes}
+  runs = {n: functools.partial(study, n) for n in sizes}
   return _curve("levels", runs, options, allowed=1.05)
-
-
-def memory_case(options: Options) -> Measured:
-  """Peak memory of so many replicates, each count in a process of its own."""
-  sizes = (1, 2) if options.quick else (1, 2, 4, 8, 16)
-  base = _peak_bytes(0)
-  peaks = {r: _peak_bytes(r) - base for r in sizes}
-  values = [peaks[r] / 2**20 for r in sizes]
-  return Measured(
-    case="memory",
-    unit="MiB above nothing's",
-    ours=values,
-    reference=[r * values[0] for r in sizes],
-    reference_name="replicates times one's",
-    ratio=min(r * values[0] / v for r, v in zip(sizes, values, strict=True)),
-    goal=1.0,
-    details={
-      "replicates": list(sizes),
-      "mebibytes": [round(v, 1) for v in values],
-      "exponent": round(exponent(sizes, values), 3),
-      "execution": _mode(),
-    },
-  )
 
 
 def _curve(name, runs, options, *, allowed) -> Measured:
@@ -131,34 +98,3 @@ def _curve(name, runs, options, *, allowed) -> Measured:
 
 def _mode() -> str:
   return resolve_execution("auto", jax.default_backend())
-
-
-def _peak_bytes(replicates: int) -> int:
-  done = subprocess.run(
-    [sys.executable, "-m", "benchmarks.growth", str(replicates)],
-    check=True,
-    capture_output=True,
-    text=True,
-    env=os.environ,
-  )
-  return json.loads(done.stdout.strip().splitlines()[-1])
-
-
-def _child(replicates: int) -> None:
-  """Trains so many replicates and prints this process's peak, in bytes."""
-  problem = image_problem(MODEL)
-  if replicates:
-    replicating(problem, replicates, _mode(), STEPS)()
-  device = jax.devices()[0]
-  if device.platform == "cpu":
-    # Not ru_maxrss, which begins with the parent's.
-    lines = Path("/proc/self/status").read_text().splitlines()
-    (kilobytes,) = (n.split()[1] for n in lines if n.startswith("VmHWM"))
-    peak = int(kilobytes) * 1024
-  else:
-    peak = device.memory_stats()["peak_bytes_in_use"]
-  print(json.dumps(peak))
-
-
-if __name__ == "__main__":
-  _child(int(sys.argv[1]))

@@ -20,13 +20,19 @@ class Options:
     rounds: timed calls of each side, taken in turn.
     model: of the image cases.
     batch: examples per step.
+    dtype: of activations, on both sides.
     quick: small shapes, to see that a case runs; its figures say nothing.
   """
 
   rounds: int = 5
   model: str = "resnet20"
   batch: int = 128
+  dtype: str = "float32"
   quick: bool = False
+
+  def named(self, case: str) -> str:
+    """The name in the results of a case of images."""
+    return case if self.dtype == "float32" else f"{case}_{self.dtype}"
 
 
 @dataclasses.dataclass(frozen=True)

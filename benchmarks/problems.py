@@ -60,13 +60,13 @@ class Problem:
     params, stats = jax.device_get(_init(self.model)(jax.random.key(seed)))
     return {"params": params, "batch_stats": stats}
 
-  def masks(self, state: TrainState, density: float = 0.5) -> PyTree:
-    """Random masks of the kernels."""
+  def masks(self, state: TrainState) -> PyTree:
+    """Random masks that keep half of the kernels."""
     rng = np.random.default_rng(0)
     prunable = self.model.prunable(state.params)
     leaves = flat_leaves(init_masks(state.params))
     for name in prunable:
-      leaves[name] = jnp.asarray(rng.random(leaves[name].shape) < density)
+      leaves[name] = jnp.asarray(rng.random(leaves[name].shape) < 0.5)
     return nested_leaves(leaves)
 
   def plan(self, steps: int, seed: int = 0) -> jax.Array:
@@ -83,6 +83,19 @@ class Problem:
     return train.inputs, train.labels, recipe, jnp.int32(count)
 
 
+# CIFAR's; signals are neither cropped nor flipped.
+PIPELINE = Pipeline(
+  mean=MEAN,
+  std=STD,
+  crop_pad=4,
+  flip=True,
+  augment_order="crop_flip",
+  nesterov=False,
+  decay_on="all",
+  padded=False,
+)
+
+
 @functools.cache
 def image_problem(
   name: str,
@@ -91,55 +104,32 @@ def image_problem(
   examples: int = 2560,
   width: float = 1.0,
   dtype: str = "float32",
-  conv: str = "fast",
+  conv: str = "auto",
 ) -> Problem:
-  """Returns a model that takes images with random ones."""
+  """Returns a model that takes images, as a run makes it, with random ones."""
   rng = np.random.default_rng(0)
-  return _problem(
-    make_model(
-      name,
-      num_classes=CLASSES,
-      input_shape=(32, 32, 3),
-      width=width,
-      dtype=dtype,
-      conv=conv,
-    ),
-    rng.integers(0, 256, (examples, 32, 32, 3), dtype=np.uint8),
-    rng,
-    Pipeline(
-      mean=MEAN,
-      std=STD,
-      crop_pad=4,
-      flip=True,
-      augment_order="crop_flip",
-      nesterov=False,
-      decay_on="all",
-      padded=False,
-    ),
-    batch,
+  model = make_model(
+    name,
+    num_classes=CLASSES,
+    input_shape=(32, 32, 3),
+    width=width,
+    dtype=dtype,
+    conv=conv,
   )
+  images = rng.integers(0, 256, (examples, 32, 32, 3), dtype=np.uint8)
+  return _problem(model, images, rng, PIPELINE, batch)
 
 
 @functools.cache
 def signal_problem(*, batch: int = 128, examples: int = 4000) -> Problem:
   """Returns the MNIST-1D network with random signals."""
   rng = np.random.default_rng(0)
-  return _problem(
-    make_model("conv1d", num_classes=CLASSES, input_shape=(40,)),
-    rng.normal(size=(examples, 40)).astype(np.float32),
-    rng,
-    Pipeline(
-      mean=(0.0,),
-      std=(1.0,),
-      crop_pad=0,
-      flip=False,
-      augment_order="crop_flip",
-      nesterov=False,
-      decay_on="all",
-      padded=False,
-    ),
-    batch,
+  model = make_model("conv1d", num_classes=CLASSES, input_shape=(40,))
+  signals = rng.normal(size=(examples, 40)).astype(np.float32)
+  pipeline = dataclasses.replace(
+    PIPELINE, mean=(0.0,), std=(1.0,), crop_pad=0, flip=False
   )
+  return _problem(model, signals, rng, pipeline, batch)
 
 
 def _problem(model, inputs, rng, pipeline, batch) -> Problem:

@@ -1,8 +1,8 @@
 """The PyTorch baseline: the same networks and steps, written plainly.
 
-Channels last, fused SGD, compiled where that is faster; fp32 on a CPU, bf16
-autocast on a GPU when asked. It is nowhere else and never needed by the
-package: `pip install imp-jax[bench]`.
+Channels last, fused SGD, compiled where that is faster (with CUDA graphs on a
+GPU), bf16 by autocast, replicates by `torch.func.vmap`. It is nowhere else and
+never needed by the package: `pip install imp-jax[bench]`.
 """
 
 import contextlib
@@ -13,6 +13,8 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 from torch import nn
+
+from benchmarks.harness import Options
 
 
 def conv_norm(inputs: int, outputs: int, window: int, stride: int) -> nn.Module:
@@ -42,14 +44,13 @@ class Block(nn.Module):
 class ResNet(nn.Module):
   """The CIFAR ResNet of depth 6m + 2, or ResNet-18 without its pooling."""
 
-  def __init__(self, name: str, classes: int, width: float = 1.0):
+  def __init__(self, name: str, classes: int):
     super().__init__()
     if name == "resnet18":
       counts, features = (2, 2, 2, 2), (64, 128, 256, 512)
     else:
       counts = ((int(name.removeprefix("resnet")) - 2) // 6,) * 3
       features = (16, 32, 64)
-    features = [max(round(f * width), 1) for f in features]
     self.stem = conv_norm(3, features[0], 3, 1)
     blocks, inputs = [], features[0]
     for stage, (count, outputs) in enumerate(
@@ -73,20 +74,29 @@ class Baseline:
   Attributes:
     name: the registered name of the model, as ours.
     batch: examples per step.
-    width: as ours.
     bf16: autocast to bfloat16.
   """
 
   name: str
   batch: int
-  width: float = 1.0
-  bf16: bool = False
+  bf16: bool
 
   def train_runs(self, steps: int) -> dict[str, Callable[[], float]]:
     """Eager and compiled train steps; each call makes `steps` of them."""
     return {
       "PyTorch eager": self._train(steps, compiled=False),
       "PyTorch compiled": self._train(steps, compiled=True),
+    }
+
+  def replicate_runs(
+    self, count: int, steps: int
+  ) -> dict[str, Callable[[], float]]:
+    """Train steps of replicates under `torch.func.vmap`, eager and compiled."""
+    return {
+      "PyTorch vmap": self._train_together(count, steps, compiled=False),
+      "PyTorch vmap compiled": self._train_together(
+        count, steps, compiled=True
+      ),
     }
 
   def forward_runs(self, batches: int) -> dict[str, Callable[[], float]]:
@@ -97,7 +107,7 @@ class Baseline:
     }
 
   def _model(self):
-    model = ResNet(self.name, 10, self.width).to(device())
+    model = ResNet(self.name, 10).to(device())
     return model.to(memory_format=torch.channels_last)
 
   def _data(self):
@@ -123,8 +133,7 @@ class Baseline:
         return F.cross_entropy(model(x).float(), y)
 
     if compiled:
-      graphs = device().type == "cuda"
-      loss = torch.compile(loss, mode="max-autotune" if graphs else None)
+      loss = _compiled(loss)
 
     def run():
       for _ in range(steps):
@@ -133,6 +142,35 @@ class Baseline:
         optimiser.step()
       wait()
       return steps * self.batch
+
+    return run
+
+  def _train_together(self, count, steps, compiled):
+    models = [self._model().train() for _ in range(count)]
+    params, buffers = torch.func.stack_module_state(models)
+    skeleton, (x, y) = models[0].to("meta"), self._data()
+    optimiser = torch.optim.SGD(
+      params.values(), lr=0.1, momentum=0.9, weight_decay=1e-4, fused=True
+    )
+
+    def loss(params, buffers, x, y):
+      with self._autocast():
+        logits = torch.func.functional_call(skeleton, (params, buffers), (x,))
+      return F.cross_entropy(logits.float(), y)
+
+    gradients = torch.func.vmap(
+      torch.func.grad(loss), in_dims=(0, 0, None, None)
+    )
+    if compiled:
+      gradients = _compiled(gradients)
+
+    def run():
+      for _ in range(steps):
+        for name, gradient in gradients(params, buffers, x, y).items():
+          params[name].grad = gradient
+        optimiser.step()
+      wait()
+      return count * steps * self.batch
 
     return run
 
@@ -146,7 +184,7 @@ class Baseline:
       return losses, logits.argmax(1) == y
 
     if compiled:
-      metrics = torch.compile(metrics)
+      metrics = _compiled(metrics)
 
     def run():
       with torch.inference_mode():
@@ -156,6 +194,11 @@ class Baseline:
       return batches * self.batch
 
     return run
+
+
+def baseline(options: Options) -> Baseline:
+  """The baseline of an image case."""
+  return Baseline(options.model, options.batch, options.dtype == "bfloat16")
 
 
 def fastest(
@@ -173,6 +216,11 @@ def fastest(
     return max(rates)
 
   return max(runs.items(), key=lambda item: rate(item[1]))
+
+
+def _compiled(fn):
+  graphs = device().type == "cuda"
+  return torch.compile(fn, mode="max-autotune" if graphs else None)
 
 
 def device() -> torch.device:

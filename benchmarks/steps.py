@@ -33,7 +33,9 @@ CONVOLUTIONS = (
 
 def problem_of(options: Options, **changes) -> Problem:
   """The image problem that the options name."""
-  return image_problem(options.model, batch=options.batch, **changes)
+  return image_problem(
+    options.model, batch=options.batch, dtype=options.dtype, **changes
+  )
 
 
 def one_step(problem: Problem):
@@ -61,10 +63,9 @@ def fixed_batch(problem: Problem, state):
   return jax.jit(fn)(state, index, train.inputs, train.labels)
 
 
-def stepping(problem: Problem, steps: int, masks=None):
+def stepping(problem: Problem, steps: int, masks):
   """A run that makes `steps` steps one by one on one batch."""
   program, first = one_step(problem), problem.state()
-  masks = init_masks(first.params) if masks is None else masks
   batch = fixed_batch(problem, first)
   program(first, masks, batch)  # compiles
 
@@ -87,12 +88,16 @@ def train_step_case(options: Options) -> Measured:
   from benchmarks import pytorch
 
   problem, steps = problem_of(options), 2 if options.quick else 10
-  baseline = pytorch.Baseline(options.model, options.batch)
+  baseline = pytorch.baseline(options)
   name, reference = pytorch.fastest(baseline.train_runs(steps))
   ours = replicating(problem, 1, "threads", steps)
   rates = in_turn({"ours": ours, name: reference}, options.rounds)
   return compared(
-    "train_step", "examples/s", rates, goal=0.7, limited_by=CONVOLUTIONS
+    options.named("train_step"),
+    "examples/s",
+    rates,
+    goal=0.7,
+    limited_by=CONVOLUTIONS,
   )
 
 
@@ -130,7 +135,9 @@ def scan_step_case(options: Options) -> Measured:
     return steps * problem.batch
 
   rates = in_turn({"ours": looped, "outside the loop": alone}, options.rounds)
-  return compared("scan_step", "examples/s", rates, goal=1 / 1.05)
+  return compared(
+    options.named("scan_step"), "examples/s", rates, goal=1 / 1.05
+  )
 
 
 def masked_step_case(options: Options) -> Measured:
@@ -141,15 +148,19 @@ def masked_step_case(options: Options) -> Measured:
   with mock.patch("imp_jax.training.step.apply_masks", lambda tree, _: tree):
     dense = stepping(problem, steps, masks)
   rates = in_turn({"ours": masked, "without masks": dense}, options.rounds)
-  return compared("masked_step", "examples/s", rates, goal=1 / 1.03)
+  return compared(
+    options.named("masked_step"), "examples/s", rates, goal=1 / 1.03
+  )
 
 
-def replicating(problem: Problem, count: int, mode: str, steps: int):
+def replicating(
+  problem: Problem, count: int, mode: str, steps: int, memory_gib: float = 0.0
+):
   """A run of `count` replicates, `steps` steps each; returns its examples."""
   fn = functools.partial(
     train_steps, model=problem.model, pipeline=problem.pipeline
   )
-  program = replicated(fn, mode, shared=4)
+  program = replicated(fn, mode, shared=4, memory_gib=memory_gib)
   states = [problem.state(r) for r in range(count)]
   own = (
     stack_trees(states),

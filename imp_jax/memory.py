@@ -1,4 +1,4 @@
-"""How many replicates a device's memory holds at once."""
+"""What a device's memory holds, and what programs take of it."""
 
 import math
 from collections.abc import Iterator
@@ -7,10 +7,6 @@ from typing import Any
 
 import jax
 from jax.extend import core
-
-# Of what a device has free: the rest is for libraries' scratch memory and what
-# no program accounts for.
-_SHARE = 0.8
 
 
 def free_bytes() -> int:
@@ -27,38 +23,38 @@ def free_bytes() -> int:
   return min((r for r in rest if r is not None), default=2**33)
 
 
-def at_once(
-  traced: Any, own: Any, *, count: int, wanted: int, budget: int
-) -> int:
-  """Returns how many replicates may be in progress at once, at least 1.
+def bytes_of(tree: Any) -> int:
+  """Returns the bytes of a tree's arrays, or of what they would be."""
+  return sum(
+    math.prod(leaf.shape) * leaf.dtype.itemsize
+    for leaf in jax.tree.leaves(tree)
+  )
 
-  A bound from the program's text decides where it is enough: no more is
-  compiled. Otherwise XLA says what the compiled program of one takes.
+
+def bytes_bound(jaxpr: core.Jaxpr) -> int:
+  """Returns the bytes of all values of a program, as if none were ever freed.
 
   Args:
-    traced: one replicate's program, from `jax.jit(fn).trace`.
-    own: one replicate's own arguments, arrays.
-    count: replicates, whose arguments and results are held throughout.
-    wanted: how many would be in progress if memory were no matter.
-    budget: bytes, or 0 for the share of `free_bytes` that is safe.
+    jaxpr: of the program; a loop's body counts once.
   """
-  budget = budget or int(_SHARE * free_bytes())
-  kept = (*jax.tree.leaves(own), *traced.jaxpr.out_avals)
-  held = count * sum(map(_bytes_of, kept))
-  if held + wanted * _bytes_bound(traced.jaxpr.jaxpr) <= budget:
-    return wanted
-  used = traced.lower().compile().memory_analysis()
-  each = max(used.temp_size_in_bytes, 1)
-  return min(max((budget - held) // each, 1), wanted)
-
-
-def _bytes_bound(jaxpr: core.Jaxpr) -> int:
-  """Bytes of all values of a program, as if none were ever freed."""
   return sum(
-    sum(_bytes_of(v.aval) for v in equation.outvars)
-    + sum(map(_bytes_bound, _inner(equation)))
+    bytes_of([v.aval for v in equation.outvars])
+    + sum(map(bytes_bound, _inner(equation)))
     for equation in jaxpr.eqns
   )
+
+
+def working_bytes(traced: Any) -> int:
+  """Returns what a program takes besides its arguments and results, by XLA.
+
+  It is compiled for it. Scratch memory of libraries is not in it: on a CPU
+  XLA's own convolutions ("fast", "plain") take up to 0.7 times as much again,
+  oneDNN's nothing to speak of (benchmarks/README.md).
+
+  Args:
+    traced: from `jax.jit(fn).trace`.
+  """
+  return traced.lower().compile().memory_analysis().temp_size_in_bytes
 
 
 def _inner(equation) -> Iterator[core.Jaxpr]:
@@ -68,11 +64,6 @@ def _inner(equation) -> Iterator[core.Jaxpr]:
     for leaf in jax.tree.leaves(value, is_leaf=is_program):
       if is_program(leaf):
         yield leaf.jaxpr if isinstance(leaf, core.ClosedJaxpr) else leaf
-
-
-def _bytes_of(array) -> int:
-  """Bytes of what has a shape and a dtype, an array or the type of one."""
-  return math.prod(array.shape) * array.dtype.itemsize
 
 
 def _available() -> int | None:

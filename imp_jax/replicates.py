@@ -11,9 +11,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from imp_jax.memory import at_once
+from imp_jax.memory import (
+  bytes_bound,
+  bytes_of,
+  free_bytes,
+  working_bytes,
+)
 
 PyTree = Any
+
+# Of what a device has free: the rest is for libraries' scratch memory and what
+# no program accounts for.
+_SAFE = 0.8
 
 EXECUTIONS = ("auto", "threads", "unroll", "map", "vmap")
 
@@ -65,8 +74,9 @@ def replicated(
 ) -> Callable[..., PyTree]:
   """Returns a compiled `fn` over stacked replicates.
 
-  Only so many replicates are in progress at once as memory holds; the others
-  wait. Their arguments and results are held throughout.
+  Only so many replicates are in progress at once as memory holds, by XLA's
+  account of the program; the others wait. The arguments and results of all are
+  held throughout.
 
   Args:
     fn: written for one replicate.
@@ -93,21 +103,28 @@ def replicated(
 
   def fitting(own, common, count):
     """How many replicates are in progress at once."""
-    wanted = _in_progress(execution, count)
+    wanted = (
+      min(count, os.cpu_count() or 1) if execution == "threads" else count
+    )
+    if wanted == 1 or execution == "map":
+      return 1
     key = tuple(
       (np.shape(leaf), getattr(leaf, "dtype", type(leaf)))
       for leaf in jax.tree.leaves((own, common))
     )
-    if wanted > 1 and key not in known:
-      first = replicate_slice(own, 0)
-      known[key] = at_once(
-        one.trace(*first, *common),
-        first,
-        count=count,
-        wanted=wanted,
-        budget=int(memory_gib * 2**30),
-      )
-    return known.get(key, 1)
+    if key not in known:
+      alone = one.trace(*replicate_slice(own, 0), *common)
+      held = bytes_of(own) + count * bytes_of(alone.jaxpr.out_avals)
+      room = (memory_gib * 2**30 or _SAFE * free_bytes()) - held
+      taken = wanted * bytes_bound(alone.jaxpr.jaxpr)
+      if taken > room:  # the bound is loose: ask XLA
+        taken = (
+          wanted * working_bytes(alone)
+          if execution == "threads"
+          else working_bytes(together.trace(own, common))
+        )
+      known[key] = int(np.clip(wanted * room // max(taken, 1), 1, wanted))
+    return known[key]
 
   def run(*args):
     own, common = args[: len(args) - shared], args[len(args) - shared :]
@@ -124,13 +141,6 @@ def replicated(
     return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
 
   return run
-
-
-def _in_progress(execution: str, count: int) -> int:
-  """How many of `count` replicates are in progress if memory is no matter."""
-  if execution == "threads":
-    return min(count, os.cpu_count() or 1)
-  return 1 if execution == "map" else count
 
 
 def _together(fn, execution, own, common):

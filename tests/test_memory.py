@@ -1,5 +1,6 @@
 """How many replicates are in progress at once, and that it changes nothing."""
 
+import concurrent.futures
 import functools
 import types
 
@@ -10,8 +11,8 @@ import numpy as np
 import pytest
 
 from imp_jax import memory, replicates
-from imp_jax.memory import at_once, free_bytes
-from imp_jax.replicates import replicated
+from imp_jax.memory import bytes_bound, bytes_of, free_bytes, working_bytes
+from imp_jax.replicates import chunks, replicated
 from imp_jax.study import prepare
 from tests.test_replicates import make_case
 from tests.tiny import tiny_config
@@ -23,78 +24,107 @@ def traced(fn, *shapes):
   return jax.jit(fn).trace(*[jnp.zeros(s, jnp.float32) for s in shapes])
 
 
-def fits(program, **changes):
-  options = dict(count=4, wanted=4, budget=1) | changes
-  return at_once(program, (np.zeros(256, np.float32),), **options)
-
-
 @pytest.mark.parametrize(
   "fn,values",
   [
     (lambda x: x * 2 + 1, 2 * 256),
     (lambda x: (x * x).sum(), 256 + 1),
     (lambda x: jnp.concatenate([x, x]), 512),
-    # A loop's body once, its counter and its result.
-    (lambda x: jax.lax.fori_loop(0, 9, lambda _, c: jnp.sin(c), x), None),
+    # The loop's body once, with its counter and its end, and its result.
+    (lambda x: jax.lax.fori_loop(0, 9, lambda _, c: jnp.sin(c), x), 2 * 256),
   ],
 )
 def test_the_bound_is_the_sum_of_all_values(fn, values):
-  bound = memory._bytes_bound(traced(fn, 256).jaxpr.jaxpr)
-  if values is None:
-    assert 2 * KIB <= bound < 2 * KIB + 64
-  else:
-    assert bound == 4 * values
-
-
-def test_nothing_is_compiled_where_the_bound_is_enough():
-  """Four replicates: 1 KiB of arguments, 1 of results and 2 of values each."""
-  program = traced(lambda x: x * 2 + 1, 256)
-  only = types.SimpleNamespace(jaxpr=program.jaxpr)  # cannot be lowered
-  assert fits(only, budget=16 * KIB) == 4
-  with pytest.raises(AttributeError, match="lower"):
-    fits(only, budget=16 * KIB - 1)
-
-
-@pytest.mark.parametrize(
-  "budget,size", [(1, 1), (11, 1), (12, 1), (14, 2), (17, 3), (18, 3), (29, 4)]
-)
-def test_what_the_compiled_program_takes_decides(budget, size):
-  """Arguments and results take 8 KiB, each replicate in progress 3 more."""
-  used = types.SimpleNamespace(temp_size_in_bytes=3 * KIB)
-  compiled = types.SimpleNamespace(memory_analysis=lambda: used)
-  lowered = types.SimpleNamespace(compile=lambda: compiled)
-  program = types.SimpleNamespace(
-    jaxpr=traced(lambda x: jnp.sin(jnp.cos(x) + 1) * 2, 256).jaxpr,
-    lower=lambda: lowered,
-  )
-  assert fits(program, budget=budget * KIB) == size
+  bound = bytes_bound(traced(fn, 256).jaxpr.jaxpr)
+  assert 4 * values <= bound <= 4 * values + 32
 
 
 def test_a_compiled_program_says_what_it_takes():
-  def fn(x):
-    return jnp.sin(x[:, None] * x[None, :]) @ x
+  """An outer product of 256 KiB, of whose values nothing else is kept."""
+  program = traced(lambda x: jnp.sin(x[:, None] * x[None, :]) @ x, 256)
+  taken = working_bytes(program)
+  assert 256 * KIB <= taken <= bytes_bound(program.jaxpr.jaxpr)
 
-  used = jax.jit(fn).lower(jnp.zeros(256)).compile().memory_analysis()
-  assert used.temp_size_in_bytes >= 256 * KIB
-  room = 8 * KIB + 2 * used.temp_size_in_bytes
-  assert fits(traced(fn, 256), budget=room) == 2
-  assert fits(traced(fn, 256), budget=room - 1) == 1
+
+def test_bytes_of_arrays_and_keys():
+  tree = {"x": np.zeros((3, 5), np.float16), "k": jax.random.key(0)}
+  assert bytes_of(tree) == 3 * 5 * 2 + 8
+
+
+def product(x):
+  """1 KiB of arguments and of results, 2 x 256 KiB of values."""
+  return jnp.sin(x[:, None] * x[None, :]) @ x
+
+
+@pytest.mark.parametrize("execution", ["threads", "unroll", "vmap"])
+@pytest.mark.parametrize(
+  "each,budget,size",
+  [
+    (300, 10**6, 4),  # the bound is enough: nobody asks the compiler
+    (300, 8 + 1200, 4),
+    (300, 8 + 1199, 3),
+    (300, 8 + 600, 2),
+    (300, 8 + 599, 1),
+    (300, 9, 1),
+    (300, 1, 1),
+  ],
+)
+def test_as_many_as_the_budget_holds(
+  monkeypatch, execution, each, budget, size
+):
+  """Four replicates, whose arguments and results take 8 KiB."""
+  monkeypatch.setattr("os.cpu_count", lambda: 4)
+  asked, sizes = [], []
+  whole = 1 if execution == "threads" else 4  # replicates in what is asked of
+
+  def working(program):
+    asked.append(program)
+    return whole * each * KIB
+
+  def pool(workers):
+    sizes.append(workers)
+    return concurrent.futures.thread.ThreadPoolExecutor(workers)
+
+  monkeypatch.setattr(replicates, "working_bytes", working)
+  monkeypatch.setattr("concurrent.futures.ThreadPoolExecutor", pool)
+  monkeypatch.setattr(
+    replicates,
+    "chunks",
+    lambda items, n: sizes.append(n) or chunks(items, n),
+  )
+  own = jnp.arange(4 * 256.0).reshape(4, 256)
+  run = replicated(product, execution, memory_gib=budget * KIB / 2**30)
+  for _ in range(2):  # the answer is kept
+    found = run(own)
+  near = dict(rtol=1e-5, atol=1e-2)
+  np.testing.assert_allclose(found, jax.vmap(product)(own), **near)
+  assert len(asked) == (budget < 10**6)
+  together = execution != "threads" and size == 4
+  assert sizes == ([] if together else [size, size])
 
 
 def test_what_a_device_says_of_its_memory(monkeypatch):
   device = types.SimpleNamespace(
     platform="gpu",
-    memory_stats=lambda: {"bytes_limit": 100 * KIB, "bytes_in_use": 40 * KIB},
+    memory_stats=lambda: {"bytes_limit": 10_000, "bytes_in_use": 4_000},
   )
   monkeypatch.setattr(jax, "local_devices", lambda: [device])
-  assert free_bytes() == 60 * KIB
-  program = traced(lambda x: x * 2 + 1, 256)
-  assert fits(program, budget=0) == 4
-  device.memory_stats = lambda: {
-    "bytes_limit": 100 * KIB,
-    "bytes_in_use": 92 * KIB,
-  }
-  assert fits(program, budget=0) == 1
+  assert free_bytes() == 6_000
+
+
+def test_four_fifths_of_what_is_free_are_taken_by_default(monkeypatch):
+  monkeypatch.setattr(replicates, "working_bytes", lambda _: 4 * 300 * KIB)
+  sizes = []
+  monkeypatch.setattr(
+    replicates,
+    "chunks",
+    lambda items, n: sizes.append(n) or chunks(items, n),
+  )
+  own = jnp.ones((4, 256))
+  for free in (1505, 1515):  # 1204 and 1212 of 1208
+    monkeypatch.setattr(replicates, "free_bytes", lambda n=free: n * KIB)
+    replicated(product, "vmap")(own)
+  assert sizes == [3]
 
 
 def test_a_control_group_limits_a_cpu(tmp_path, monkeypatch):
@@ -116,46 +146,21 @@ def test_a_control_group_limits_a_cpu(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("execution", ["threads", "unroll", "map", "vmap"])
-@pytest.mark.parametrize("size", [1, 2, 3])
-def test_replicates_in_parts_are_the_same(monkeypatch, execution, size):
-  """Keys and counters too; never more than `size` in progress."""
-  asked = []
-
-  def some(traced, own, *, count, wanted, budget):
-    asked.append((count, wanted, budget))
-    return min(size, wanted)
-
-  together = []
+@pytest.mark.parametrize("memory_gib", [1e-9, 0.0])
+def test_replicates_in_parts_are_the_same(execution, memory_gib):
+  """Also keys and dictionaries."""
 
   def fn(key, x, offset):
-    together.append(np.shape(x))
     return {"key": jax.random.fold_in(key, 1), "y": x * 2 + offset}
 
   own = jax.random.split(jax.random.key(0), 5), jnp.arange(10.0).reshape(5, 2)
-  whole = replicated(fn, execution, shared=1)(*own, jnp.float32(3))
-  monkeypatch.setattr(replicates, "at_once", some)
-  run = replicated(fn, execution, shared=1, memory_gib=0.5)
-  for _ in range(2):
-    chex.assert_trees_all_equal(run(*own, jnp.float32(3)), whole)
-  np.testing.assert_array_equal(whole["y"], np.asarray(own[1]) * 2 + 3)
-  # One question per shape, and none where one at a time is all there is.
-  assert len(asked) == (execution != "map")
-  assert all(count == 5 and budget == 2**29 for count, _, budget in asked)
-
-
-def test_an_unrolled_program_holds_no_more_than_fit(monkeypatch):
-  monkeypatch.setattr(replicates, "at_once", lambda *_, **__: 2)
-  copies = []
-
-  def fn(x):
-    copies.append(1)
-    return x + 1
-
-  own = jnp.arange(5.0)
-  found = replicated(fn, "unroll")(own)
-  np.testing.assert_array_equal(found, np.arange(5) + 1)
-  # The text of one, then programs of one and of two.
-  assert len(copies) <= 1 + 1 + 2
+  run = replicated(fn, execution, shared=1, memory_gib=memory_gib)
+  found = run(*own, jnp.float32(3))
+  wanted = jax.vmap(lambda k: jax.random.fold_in(k, 1))(own[0])
+  np.testing.assert_array_equal(found["y"], np.asarray(own[1]) * 2 + 3)
+  chex.assert_trees_all_equal(
+    jax.random.key_data(found["key"]), jax.random.key_data(wanted)
+  )
 
 
 @pytest.mark.parametrize("execution", ["threads", "unroll", "vmap"])

@@ -111,7 +111,7 @@ def test_execution_modes_by_name():
   assert resolve_execution("auto", "cpu") == "threads"
   assert resolve_execution("auto", "gpu") == "vmap"
   assert resolve_execution("map", "gpu") == "map"
-  with pytest.raises(ValueError, match="execution 'pmap'; known: auto"):
+  with pytest.raises(ValueError, match="execution.mode 'pmap'; known: auto"):
     resolve_execution("pmap", "cpu")
 
 
