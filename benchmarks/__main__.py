@@ -42,10 +42,7 @@ def cases() -> dict[str, Callable[[Options], Measured]]:
     "demo_again": demo.demo_again_case,
     "memory": memory.memory_case,
     "memory_replicates": memory.memory_replicates_case,
-    "growth_replicates": growth.growth_replicates_case,
-    "growth_width": growth.growth_width_case,
-    "growth_examples": growth.growth_examples_case,
-    "growth_levels": growth.growth_levels_case,
+    "growth": growth.growth_case,
   }
 
 
@@ -53,7 +50,7 @@ def main() -> int:
   parser = argparse.ArgumentParser(prog="python -m benchmarks")
   parser.add_argument("cases", nargs="*", metavar="CASE")
   parser.add_argument("--rounds", type=int, default=5)
-  parser.add_argument("--model", default="resnet20")
+  parser.add_argument("--model", default="")
   parser.add_argument("--batch", type=int, default=128)
   parser.add_argument("--dtype", default="float32", choices=DTYPES)
   parser.add_argument(
@@ -67,7 +64,11 @@ def main() -> int:
     print(f"error: {what}; cases: {', '.join(known)}", file=sys.stderr)
     return 2
   options = Options(
-    chosen.rounds, chosen.model, chosen.batch, chosen.dtype, chosen.quick
+    chosen.rounds,
+    chosen.model or ("resnet8" if chosen.quick else "resnet20"),
+    chosen.batch,
+    chosen.dtype,
+    chosen.quick,
   )
   place, machine = machine_of()
   found = []

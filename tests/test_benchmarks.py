@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from benchmarks.__main__ import matching
 from benchmarks.harness import (
   Measured,
   compared,
@@ -93,3 +94,18 @@ def test_the_table_says_what_was_met():
     "| `a` | 3 examples/s | 2 (PyTorch) | 1.50 | 1.00 | yes |"
   )
   assert lines[3].endswith("| 0.50 | 1.00 | no |")
+
+
+@pytest.mark.parametrize(
+  "asked,names,unknown",
+  [
+    ([], ["grand", "growth", "growth_width", "path"], []),
+    (["growth"], ["growth", "growth_width"], []),
+    (["path", "growth_width"], ["growth_width", "path"], []),
+    (["grow", "path"], ["path"], ["grow"]),
+    ([""], [], [""]),
+  ],
+)
+def test_cases_by_name(asked, names, unknown):
+  known = ["grand", "growth", "growth_width", "path"]
+  assert matching(known, asked) == (names, unknown)

@@ -1,5 +1,6 @@
 """Data: canonical order and sources."""
 
+import functools
 import io
 
 import chex
@@ -130,10 +131,10 @@ def test_valid_split_is_disjoint_and_independent_of_source_order(rng, key):
     with_valid_split(other, 24, key)
 
 
-def test_mnist1d_leaves_numpys_global_generator_alone():
+def test_mnist1d_leaves_numpys_global_generator_alone(tmp_path):
   np.random.seed(7)
   expected = np.random.RandomState(7).rand(3)
-  dataset = load_dataset("mnist1d", train_examples=80)
+  dataset = load_dataset("mnist1d", train_examples=80, cache_dir=str(tmp_path))
   np.testing.assert_array_equal(np.random.rand(3), expected)
   assert dataset.train.inputs.shape == (80, 40)
   assert dataset.train.inputs.dtype == np.float32
@@ -141,6 +142,23 @@ def test_mnist1d_leaves_numpys_global_generator_alone():
   again = load_dataset("mnist1d", train_examples=80)
   other = load_dataset("mnist1d", train_examples=80, generator_seed=1)
   assert dataset.fingerprint == again.fingerprint != other.fingerprint
+
+
+def test_mnist1d_is_generated_once(tmp_path, monkeypatch):
+  import mnist1d.data
+
+  load = functools.partial(
+    load_dataset, "mnist1d", train_examples=80, cache_dir=str(tmp_path)
+  )
+  first = load()
+  monkeypatch.setattr(mnist1d.data, "make_dataset", None)
+  again = load()
+  assert again.fingerprint == first.fingerprint
+  np.testing.assert_array_equal(again.train.inputs, first.train.inputs)
+  assert again.train.inputs.dtype == first.train.inputs.dtype == np.float32
+  for changed in (dict(generator_seed=1), dict(train_examples=160)):
+    with pytest.raises(TypeError):  # generated, not read
+      load(**changed)
 
 
 def npz(path, **changes):

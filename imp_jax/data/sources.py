@@ -55,7 +55,8 @@ def load_dataset(
     mean, std: normalisation constants per channel; () = the paper's for a data
       set it names, else measured on the training split.
     generator_seed, train_examples: MNIST-1D's seed and training size.
-    cache_dir: where decoded TFDS arrays are kept; "" = the user's cache.
+    cache_dir: where generated and decoded arrays are kept; "" = the user's
+      cache.
 
   Raises:
     ValueError: unknown source or name, or arrays that are no data set.
