@@ -43,7 +43,11 @@ def data_flags(config, folder):
       for k, v in zip(("image", "label"), pair, strict=True)
     },
   )
-  return ["--config.data.source=npz", f"--config.data.path={path}"]
+  flags = ["--config.data.source=npz", f"--config.data.path={path}"]
+  if config != "cifar10_resnet20":
+    # Their programs can be kept, and serve more than one of these processes.
+    flags.append("--config.execution.convolution=fast")
+  return flags
 
 
 @pytest.mark.parametrize("config", CONFIGS)
