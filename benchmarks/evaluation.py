@@ -65,7 +65,7 @@ def evaluate_case(options: Options) -> Measured:
   from benchmarks import pytorch
 
   problem = _problem(options)
-  # In batches of a step PyTorch is faster than in larger ones; we are not.
+  # PyTorch in the batches that suit it best, ours in those that runs take.
   baseline = pytorch.baseline(options)
   batches = max(len(problem.dataset.train) // options.batch, 1)
   name, reference = pytorch.fastest(baseline.forward_runs(batches))

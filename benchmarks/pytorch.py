@@ -107,6 +107,7 @@ class Baseline:
     }
 
   def _model(self):
+    torch.set_float32_matmul_precision("high")  # TF32 on a GPU, as JAX's
     model = ResNet(self.name, 10).to(device())
     return model.to(memory_format=torch.channels_last)
 

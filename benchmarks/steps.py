@@ -27,8 +27,8 @@ from imp_jax.training.optimiser import learning_rate, make_tx
 
 # What the profiles say (benchmarks/README.md).
 WEIGHT_GRADIENTS = (
-  "weight gradients as forward convolutions, 105 of 264 ms; oneDNN's own "
-  "primitive is not to be had through XLA"
+  "weight gradients as forward convolutions, about 100 of 264 ms; oneDNN's "
+  "own primitive is not to be had through XLA"
 )
 
 

@@ -48,8 +48,8 @@ def working_bytes(traced: Any) -> int:
   """Returns what a program takes besides its arguments and results, by XLA.
 
   It is compiled for it. Scratch memory of libraries is not in it: on a CPU
-  XLA's own convolutions ("fast", "plain") take up to 0.7 times as much again,
-  oneDNN's nothing to speak of (benchmarks/README.md).
+  XLA's own convolutions ("fast", "plain") took up to 0.8 times as much again,
+  oneDNN's 18 MiB at most (benchmarks/README.md).
 
   Args:
     traced: from `jax.jit(fn).trace`.
