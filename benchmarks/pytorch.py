@@ -107,7 +107,8 @@ class Baseline:
     }
 
   def _model(self):
-    torch.set_float32_matmul_precision("high")  # TF32 on a GPU, as JAX's
+    if device().type == "cuda":  # TF32, as JAX's; float32 on a CPU
+      torch.set_float32_matmul_precision("high")
     model = ResNet(self.name, 10).to(device())
     return model.to(memory_format=torch.channels_last)
 
