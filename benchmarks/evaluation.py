@@ -144,6 +144,7 @@ def _paths_of(problem: Problem, dtype: str):
     mode=resolve_execution("auto", jax.default_backend()),
     replicates_at_once=0,
     memory_gib=0.0,
+    devices=1,
     convolution="auto",
     chunk_steps=1,
     checkpoint_seconds=60.0,

@@ -151,7 +151,8 @@ def get_defaults() -> ConfigDict:
         "mode": "auto",  # auto | threads | unroll | map | vmap
         "replicates_at_once": 0,  # 0 = all
         "memory_gib": 0.0,  # for replicates in progress; 0 = the device's
-        # auto | fast | onednn | plain | patches
+        "devices": 0,  # that replicates are sharded over; 0 = all, see README
+        # auto | fast | onednn | plain | packed | patches
         "convolution": "auto",
         "chunk_steps": 500,  # steps between two looks at the metrics
         "checkpoint_seconds": 60.0,  # of an item in progress, at chunk ends

@@ -48,7 +48,7 @@ def check_same_execution(
 ) -> None:
   """Refuses to go on with a study in another way of executing it.
 
-  Modes that are bit-identical to a replicate alone count as one.
+  Modes that are bit-identical to each other count as one.
 
   Raises:
     ValueError: names both ways, and how to mix them all the same.
@@ -108,7 +108,8 @@ def merged_meaning(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
 
 
 def _rounding(mode: str, backend: str, convolution: str) -> str:
-  return f"{mode if mode == 'vmap' else 'exact'}/{backend}/{convolution}"
+  exact = mode in ("threads", "unroll")
+  return f"{'exact' if exact else mode}/{backend}/{convolution}"
 
 
 # Of each way to look at the landscape: the fields of which one at least is set

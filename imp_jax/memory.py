@@ -9,18 +9,21 @@ import jax
 from jax.extend import core
 
 
-def free_bytes() -> int:
-  """Returns the bytes that this process may still take on its device.
+def free_bytes(devices: int = 1) -> int:
+  """Returns the bytes that this process may still take on a device.
 
   A GPU's or TPU's own account of its memory; on a CPU what the system has
   available, or what a control group leaves of its limit if that is less.
+
+  Args:
+    devices: that are used; those of a CPU share its memory.
   """
   device = jax.local_devices()[0]
   stats = device.memory_stats() if device.platform != "cpu" else None
   if stats and "bytes_limit" in stats:
     return stats["bytes_limit"] - stats["bytes_in_use"]
   rest = [_available(), _left_of_limit()]
-  return min((r for r in rest if r is not None), default=2**33)
+  return min((r for r in rest if r is not None), default=2**33) // devices
 
 
 def bytes_of(tree: Any) -> int:

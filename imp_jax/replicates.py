@@ -10,6 +10,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
 
 from imp_jax.memory import (
   bytes_bound,
@@ -65,12 +67,43 @@ def resolve_execution(execution: str, backend: str) -> str:
   return "threads" if backend == "cpu" else "vmap"
 
 
+def resolve_devices(devices: int, execution: str) -> int:
+  """Returns over how many of this process's devices replicates are sharded.
+
+  Args:
+    devices: or 0, for all of them, but one where `execution` takes no more.
+    execution: resolved.
+
+  Raises:
+    ValueError: there are not so many, or "threads" on several.
+  """
+  there = len(jax.local_devices())
+  if execution == "threads":
+    if devices > 1:
+      raise ValueError(
+        f"execution.devices is {devices}, but execution.mode='threads' runs on "
+        "one; unroll, map and vmap run on several"
+      )
+    return 1
+  if devices > there:
+    raise ValueError(f"execution.devices is {devices}, but there are {there}")
+  return devices or there
+
+
+def spread(tree: PyTree, devices: int) -> PyTree:
+  """Returns a tree with its arrays on the device, or on each of several."""
+  if devices == 1:
+    return jax.tree.map(jnp.asarray, tree)
+  return jax.device_put(tree, NamedSharding(_mesh(devices), P()))
+
+
 def replicated(
   fn: Callable[..., PyTree],
   execution: str,
   *,
   shared: int = 0,
   memory_gib: float = 0.0,
+  devices: int = 1,
 ) -> Callable[..., PyTree]:
   """Returns a compiled `fn` over stacked replicates.
 
@@ -84,28 +117,33 @@ def replicated(
       "threads": the one-replicate program, dispatched once per replicate from
         as many threads as there are cores. Compile time does not grow with the
         replicates; each is bit-identical alone and in company.
-      "unroll": one program with a copy of `fn` per replicate; bit-identical.
-      "map": one program that runs the replicates in turn; bit-identical.
+      "unroll": one program with a copy of `fn` per replicate; bit-identical to
+        "threads".
+      "map": one program that runs the replicates in turn; bit-identical alone
+        and in company, but in a loop more the compiler may round otherwise.
       "vmap": one program with batched operations: equal to 1e-5 over the first
         steps and in distribution, no more.
     shared: how many of the last positional arguments every replicate shares
       (data, numbers); all others carry the replicate axis first.
     memory_gib: what programs and their arguments may take, or 0 for what the
-      device has; at least one replicate runs.
+      device has; at least one replicate runs on each device.
+    devices: over which replicates are sharded, in one program; where they do
+      not come out even some devices repeat the last one. Not for "threads".
 
   Returns:
     A function of the same arguments whose outputs carry the replicate axis
     first.
   """
   one = jax.jit(fn)
-  together = jax.jit(functools.partial(_together, fn, execution))
+  together = jax.jit(
+    _sharded(functools.partial(_together, fn, execution), devices)
+  )
   known: dict[tuple, int] = {}
 
   def fitting(own, common, count):
-    """How many replicates are in progress at once."""
-    wanted = (
-      min(count, os.cpu_count() or 1) if execution == "threads" else count
-    )
+    """How many replicates are in progress at once, of each device's."""
+    each = -(-count // devices)
+    wanted = min(each, os.cpu_count() or 1) if execution == "threads" else each
     if wanted == 1 or execution == "map":
       return 1
     key = tuple(
@@ -115,13 +153,14 @@ def replicated(
     if key not in known:
       alone = one.trace(*replicate_slice(own, 0), *common)
       held = bytes_of(own) + count * bytes_of(alone.jaxpr.out_avals)
-      room = (memory_gib * 2**30 or _SAFE * free_bytes()) - held
+      free = memory_gib * 2**30 or _SAFE * free_bytes(devices)
+      room = free - held / devices
       taken = wanted * bytes_bound(alone.jaxpr.jaxpr)
       if taken > room:  # the bound is loose: ask XLA
         taken = (
           wanted * working_bytes(alone)
           if execution == "threads"
-          else working_bytes(together.trace(own, common))
+          else working_bytes(together.trace(_placed(own, devices), common))
         )
       known[key] = int(np.clip(wanted * room // max(taken, 1), 1, wanted))
     return known[key]
@@ -129,14 +168,16 @@ def replicated(
   def run(*args):
     own, common = args[: len(args) - shared], args[len(args) - shared :]
     count = len(jax.tree.leaves(own)[0])
+    common = spread(common, devices) if devices > 1 else common
     size = fitting(own, common, count)
     if execution == "threads":
       return _in_threads(one, own, common, size)
-    if execution == "map" or size >= count:
-      return together(own, common)
+    if execution == "map" or size * devices >= count:
+      return _replicates(together(_placed(own, devices), common), 0, count)
     parts = [
-      together(_replicates(own, part[0], part[-1] + 1), common)
-      for part in chunks(range(count), size)
+      _replicates(together(_placed(part, devices), common), 0, len(indices))
+      for indices in chunks(range(count), size * devices)
+      for part in [_replicates(own, indices[0], indices[-1] + 1)]
     ]
     return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
 
@@ -155,7 +196,41 @@ def _together(fn, execution, own, common):
   )
 
 
+def _mesh(devices: int) -> Mesh:
+  return Mesh(np.array(jax.local_devices()[:devices]), ("replicates",))
+
+
+def _sharded(program, devices: int):
+  """A program of (own, common) on several devices, each with its replicates."""
+  if devices == 1:
+    return program
+  rows = P("replicates")
+  return jax.shard_map(
+    program,
+    mesh=_mesh(devices),
+    in_specs=(rows, P()),
+    out_specs=rows,
+    check_vma=False,  # replicates have nothing to do with each other
+  )
+
+
+def _placed(own: PyTree, devices: int) -> PyTree:
+  """Replicates on their devices, the last one repeated until they come even."""
+  if devices == 1:
+    return own
+  count = len(jax.tree.leaves(own)[0])
+  index = np.minimum(np.arange(-(-count // devices) * devices), count - 1)
+  even = own if len(index) == count else _taken(own, index)
+  return jax.device_put(even, NamedSharding(_mesh(devices), P("replicates")))
+
+
+def _taken(tree: PyTree, index: np.ndarray) -> PyTree:
+  return jax.tree.map(lambda leaf: leaf[index], tree)
+
+
 def _replicates(tree: PyTree, start: int, stop: int) -> PyTree:
+  if (start, stop) == (0, len(jax.tree.leaves(tree)[0])):
+    return tree
   return jax.tree.map(lambda leaf: leaf[start:stop], tree)
 
 

@@ -138,8 +138,7 @@ class Trainer:
     program = _train_program(
       self.model,
       self._pipeline(runs[0]),
-      self.execution.mode,
-      self.execution.memory_gib,
+      self.execution,
       self.watch.presented if self.watch else None,
     )
     masks = stack_trees([run.masks for run in runs])
@@ -280,14 +279,7 @@ def evaluate_networks(
   Returns:
     "loss" f32[networks, examples] in nats, "correct" bool[networks, examples].
   """
-  program = _evaluate_program(
-    model,
-    stream.mean,
-    stream.std,
-    execution.eval_batch_size,
-    execution.mode,
-    execution.memory_gib,
-  )
+  program = _evaluate_program(model, stream.mean, stream.std, execution)
   return jax.device_get(
     program(
       networks["params"], networks["batch_stats"], part.inputs, part.labels
@@ -365,17 +357,34 @@ def make_recipe(optim: OptimSettings) -> Recipe:
   )
 
 
+def compiled(
+  fn: Callable[..., PyTree], execution: ExecutionSettings, *, shared: int
+) -> Callable[..., PyTree]:
+  """Returns `replicates.replicated(fn)`, executed as a study's settings say."""
+  return replicated(
+    fn,
+    execution.mode,
+    shared=shared,
+    memory_gib=execution.memory_gib,
+    devices=execution.devices,
+  )
+
+
 @functools.lru_cache(maxsize=64)
-def _train_program(model: Model, pipeline: Pipeline, mode, memory, watch):
+def _train_program(model: Model, pipeline: Pipeline, execution, watch):
   fn = functools.partial(
     train_steps, model=model, pipeline=pipeline, watch=watch
   )
-  return replicated(fn, mode, shared=4, memory_gib=memory)
+  return compiled(fn, execution, shared=4)
 
 
 @functools.lru_cache(maxsize=64)
-def _evaluate_program(model, mean, std, batch_size, mode, memory):
+def _evaluate_program(model, mean, std, execution):
   fn = functools.partial(
-    evaluate, model=model, mean=mean, std=std, batch_size=batch_size
+    evaluate,
+    model=model,
+    mean=mean,
+    std=std,
+    batch_size=execution.eval_batch_size,
   )
-  return replicated(fn, mode, shared=2, memory_gib=memory)
+  return compiled(fn, execution, shared=2)

@@ -1,6 +1,7 @@
 """The study: config -> experiments -> stages -> results."""
 
 import dataclasses
+import functools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -17,7 +18,7 @@ from imp_jax.meaning import (
   merged_meaning,
 )
 from imp_jax.nodes import Node, Score, checkpoint_id
-from imp_jax.replicates import chunks
+from imp_jax.replicates import chunks, spread
 from imp_jax.report.landscape_files import ViewEntry, write_landscape
 from imp_jax.report.scores import write_scores
 from imp_jax.report.tables import Entry, write_report
@@ -146,7 +147,10 @@ def execute(plan: Plan, progress: Progress) -> Results:
   study, store = plan.study, plan.store
   context = Context(
     store=store,
-    dataset=on_device(plan.dataset),
+    dataset=on_device(
+      plan.dataset,
+      functools.partial(spread, devices=study.execution.devices),
+    ),
     seed=study.seed,
     execution=study.execution,
     progress=progress.steps,

@@ -13,6 +13,7 @@ from imp_jax.models import make_model
 from imp_jax.models.convolution import convolve
 from imp_jax.models.layers import BatchNorm, kernel_init
 from tests.kinds import TRAINED
+from tests.scoring import quick_jit
 
 # (model, classes, input shape, prunable weights): the paper's and He's counts.
 COUNTS = [
@@ -89,7 +90,7 @@ def test_all_kinds_of_convolution_agree(
 
   @jax.jit
   def all_ways(x, kernel):
-    kinds = ("plain", "patches", *TRAINED)
+    kinds = ("plain", "packed", "patches", *TRAINED)
     many = {k: jax.vmap(functools.partial(both, k))(x, kernel) for k in kinds}
     return many, {k: both(k, x[1], kernel[1]) for k in kinds}
 
@@ -148,7 +149,7 @@ def test_batch_norm_variance_survives_a_large_mean(rng):
 def test_padding_equals_leaving_it_out(rng, name, shape):
   """Logits, gradient and running statistics of 5 examples padded to 8."""
   model = make_model(name, num_classes=3, input_shape=shape, width=0.25)
-  params, stats = jax.jit(model.init)(jax.random.key(0))
+  params, stats = quick_jit(model.init)(jax.random.key(0))
   x = jnp.asarray(rng.normal(size=(8, *shape)), jnp.float32)
   weights = jnp.array([1.0] * 5 + [0.0] * 3)
 
@@ -158,7 +159,7 @@ def test_padding_equals_leaving_it_out(rng, name, shape):
     total = rows.sum() if weights is None else (rows * weights).sum()
     return total, (new, logits[:5])
 
-  grad = jax.jit(jax.value_and_grad(loss, has_aux=True))
+  grad = quick_jit(jax.value_and_grad(loss, has_aux=True))
   padded, unpadded = grad(params, x, weights), grad(params, x[:5], None)
   chex.assert_trees_all_close(padded, unpadded, rtol=1e-4, atol=1e-5)
 
@@ -169,7 +170,7 @@ def test_kernels_start_kaiming_normal_and_scales_uniform():
   assert abs(float(kernel.std()) / np.sqrt(2 / (9 * 64)) - 1) < 0.01
   assert float(jnp.abs(kernel).max() / kernel.std()) > 3.5  # 2 if truncated
   model = make_model("resnet20", num_classes=10, input_shape=(32, 32, 3))
-  params, _ = jax.jit(model.init)(jax.random.key(0))
+  params, _ = quick_jit(model.init)(jax.random.key(0))
   scales = jnp.concatenate(
     [v for k, v in flat_leaves(params).items() if k.endswith("scale")]
   )
@@ -181,7 +182,7 @@ def test_bfloat16_computes_in_bfloat16_but_keeps_float32_parameters():
   model = make_model(
     "resnet8", num_classes=3, input_shape=(8, 8, 3), dtype="bfloat16"
   )
-  params, stats = jax.jit(model.init)(jax.random.key(0))
+  params, stats = quick_jit(model.init)(jax.random.key(0))
   chex.assert_trees_all_equal_dtypes(
     params, jax.tree.map(lambda x: x.astype(jnp.float32), params)
   )

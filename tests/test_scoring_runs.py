@@ -75,12 +75,12 @@ def test_a_killed_scoring_goes_on_where_it_was(tmp_path, monkeypatch):
     scores__at_steps=("1step", "3step"),
     execution__chunk_steps=1,
     execution__checkpoint_seconds=0.0,
-    scores__steps="12step",
+    scores__steps="9step",
   )
   for observe in ("evaluation", "presentation"):
     settings["scores__observe"] = observe
     if observe == "presentation":  # 80 examples at batch 16: 5 steps an epoch
-      settings["scores__steps"] = "20step"
+      settings["scores__steps"] = "10step"
     whole, _ = run_tiny(tmp_path / f"whole-{observe}", **settings)
     killed = str(tmp_path / f"killed-{observe}")
     saves = []
@@ -210,7 +210,7 @@ def test_resuming_takes_scores_in_any_order_and_fewer(tmp_path, monkeypatch):
     experiments=(),
     scores__compute=("forgetting", "aum", "el2n"),
     scores__observe="presentation",
-    scores__steps="20step",
+    scores__steps="10step",
     scores__networks=2,
     execution__chunk_steps=1,
     execution__checkpoint_seconds=0.0,
@@ -220,7 +220,7 @@ def test_resuming_takes_scores_in_any_order_and_fewer(tmp_path, monkeypatch):
 
   def save_and_die(self, step, artefact):
     save(self, step, artefact)
-    if step == 12:
+    if step == 7:
       raise KeyboardInterrupt
 
   monkeypatch.setattr(Checkpoint, "save", save_and_die)
@@ -239,8 +239,8 @@ def test_resuming_takes_scores_in_any_order_and_fewer(tmp_path, monkeypatch):
     np.testing.assert_array_equal(
       resumed.scores(name).values, whole.scores(name).values
     )
-  # Network 0 went on from step 12.
-  assert steps.count(13) == 2 and steps.count(12) == 1
+  # Network 0 went on from step 7.
+  assert steps.count(8) == 2 and steps.count(7) == 1
 
 
 def test_scores_that_need_no_network_are_of_their_data(tmp_path):

@@ -186,7 +186,9 @@ def test_execution_modes_mix_only_when_asked(finished, tmp_path):
   run_tiny(workdir, execution__mode="vmap")  # all is there: nothing to mix
   with pytest.raises(ValueError, match="exact/cpu.*add vmap/cpu/fast"):
     run_tiny(workdir, execution__mode="vmap", replicates=3)
-  run_tiny(workdir, execution__mode="map", replicates=3)  # bit-identical
+  with pytest.raises(ValueError, match="add map/cpu/fast"):
+    run_tiny(workdir, execution__mode="map", replicates=3)
+  run_tiny(workdir, execution__mode="unroll", replicates=3)  # bit-identical
   _, log = run_tiny(
     workdir, execution__mode="vmap", execution__mix=True, replicates=4
   )

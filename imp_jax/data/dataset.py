@@ -2,7 +2,7 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -216,10 +216,18 @@ def with_valid_split(dataset: Dataset, size: int, key: jax.Array) -> Dataset:
   )
 
 
-def on_device(dataset: Dataset) -> Dataset:
-  """Returns the data set with inputs and labels as device arrays."""
+def on_device(
+  dataset: Dataset,
+  place: Callable[[jax.typing.ArrayLike], jax.Array] = jnp.asarray,
+) -> Dataset:
+  """Returns the data set with inputs and labels as device arrays.
+
+  Args:
+    dataset: on the host.
+    place: makes an array on the device, or on several.
+  """
   splits = {
-    name: Split(jnp.asarray(s.inputs), jnp.asarray(s.labels), s.source_index)
+    name: Split(place(s.inputs), place(s.labels), s.source_index)
     for name, s in dataset.splits.items()
   }
   return dataclasses.replace(dataset, splits=splits)

@@ -11,9 +11,10 @@ Custom gradients have no forward mode and no second derivative; under `vmap`
 `patches` is one matrix product over the window's shifted slices, with any
 derivative: per-example gradients, the vmapped ones, become batched matrix
 products (grouped convolutions otherwise, which the CPU backend runs more than
-ten times slower). `plain` is XLA's own convolution. All agree by test. With one
-spatial axis `fast` and `onednn` are `patches`, which for narrow networks is
-faster than XLA's.
+ten times slower). `plain` is XLA's own convolution, and `packed` the same, but
+under `vmap` one wide convolution of several replicates (`models.packed`). All
+agree by test. With one spatial axis `fast`, `onednn` and `packed` are
+`patches`, which for narrow networks is faster than XLA's.
 """
 
 import functools
@@ -27,8 +28,9 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from imp_jax.models import onednn
+from imp_jax.models.packed import packed_convolution
 
-CONVOLUTIONS = ("auto", "fast", "onednn", "plain", "patches")
+CONVOLUTIONS = ("auto", "fast", "onednn", "plain", "packed", "patches")
 _NHWC = ("NHWC", "HWIO", "NHWC")
 # Of a batch, in the weight gradient: the fastest of 1, 4, 8, 16 and 32 measured
 # for ResNet-20's layers and batches of 128.
@@ -81,7 +83,7 @@ def convolve(
     stride: the same along every spatial axis.
     padding: zeros on both sides of every spatial axis (PyTorch's convention;
       Flax's SAME pads strided windows on one side only).
-    kind: "fast", "onednn", "plain" or "patches".
+    kind: of CONVOLUTIONS, resolved.
   """
   window = kernel.shape[:-2]
   if kind == "plain":
@@ -90,6 +92,9 @@ def convolve(
     return _shifted_slices(inputs, kernel, stride, padding)
   if window == (1, 1) and not padding:
     return inputs[:, ::stride, ::stride] @ kernel[0, 0]
+  if kind == "packed":
+    plain = functools.partial(_plain, stride=stride, padding=padding)
+    return packed_convolution(plain, inputs, kernel)
   return _fast_2d(inputs, kernel, stride, padding, kind)
 
 

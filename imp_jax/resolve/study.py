@@ -11,7 +11,7 @@ from imp_jax.data.dataset import Dataset
 from imp_jax.exchange import Imports
 from imp_jax.models.convolution import resolve_convolution
 from imp_jax.pruning import ALLOCATIONS, CRITERIA, RULES, leaf_groups
-from imp_jax.replicates import resolve_execution
+from imp_jax.replicates import resolve_devices, resolve_execution
 from imp_jax.resolve.checks import (
   at_least,
   flatten,
@@ -243,14 +243,17 @@ def _controls(controls, levels) -> ControlSettings:
 
 
 def _execution(execution, dataset: Dataset) -> ExecutionSettings:
-  at_least("execution.replicates_at_once", execution.replicates_at_once, 0)
+  for field in ("replicates_at_once", "devices"):
+    at_least(f"execution.{field}", execution[field], 0)
   for field in ("chunk_steps", "eval_batch_size"):
     in_range(f"execution.{field}", execution[field], 1, 100_000)
   for field in ("checkpoint_seconds", "memory_gib"):
     at_least(f"execution.{field}", execution[field], 0)
   backend = jax.default_backend()
+  mode = resolve_execution(execution.mode, backend)
   chosen = {
-    "mode": resolve_execution(execution.mode, backend),
+    "mode": mode,
+    "devices": resolve_devices(execution.devices, mode),
     "convolution": resolve_convolution(
       execution.convolution,
       backend=backend,

@@ -74,6 +74,7 @@ class ExecutionSettings:
 
   Attributes:
     mode, convolution: what "auto" means here.
+    devices: over which replicates are sharded.
     replicates_at_once: in one call of a program; 0 for as many as there are.
     memory_gib: what the replicates of a call may take together; 0 for what the
       device has.
@@ -82,6 +83,7 @@ class ExecutionSettings:
   mode: str
   replicates_at_once: int
   memory_gib: float
+  devices: int
   convolution: str
   chunk_steps: int
   checkpoint_seconds: float

@@ -109,6 +109,7 @@ def made_with(context: Context, together: int, seconds: float) -> dict:
     "device": device.device_kind,
     "matmul_precision": precision or "the backend's default",
     "execution": context.execution.mode,
+    "devices": context.execution.devices,
     "convolution": context.execution.convolution,
     "replicates_together": together,
     "seconds_together": round(seconds, 3),

@@ -14,8 +14,8 @@ from imp_jax.landscape.geometry import apartness
 from imp_jax.landscape.paths import path_point
 from imp_jax.masks import apply_masks
 from imp_jax.nodes import ExampleBarriers, Node, Path, example_array
-from imp_jax.replicates import chunks, replicate_slice, replicated, stack_trees
-from imp_jax.runs import Failure, evaluate_networks
+from imp_jax.replicates import chunks, replicate_slice, stack_trees
+from imp_jax.runs import Failure, compiled, evaluate_networks
 from imp_jax.stages.context import Context, Outcome
 from imp_jax.store import Artefact
 
@@ -191,15 +191,14 @@ def recompute_networks(
     settings.stream.mean,
     settings.stream.std,
     batch_size,
-    context.execution.mode,
-    context.execution.memory_gib,
+    context.execution,
   )
   inputs = context.dataset.train.inputs[:examples]
   return program(networks["params"], networks["batch_stats"], inputs)
 
 
 @functools.lru_cache(maxsize=16)
-def _recompute_program(model, mean, std, batch_size, mode, memory):
+def _recompute_program(model, mean, std, batch_size, execution):
   fn = functools.partial(
     recomputed_batch_stats,
     model=model,
@@ -207,7 +206,7 @@ def _recompute_program(model, mean, std, batch_size, mode, memory):
     std=std,
     batch_size=batch_size,
   )
-  return replicated(fn, mode, shared=1, memory_gib=memory)
+  return compiled(fn, execution, shared=1)
 
 
 def _equal(a, b) -> bool:

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from imp_jax.nodes import Node
-from imp_jax.replicates import replicated, stack_trees
-from imp_jax.runs import Run, network_tree
+from imp_jax.replicates import stack_trees
+from imp_jax.runs import Run, compiled, network_tree
 from imp_jax.scores import (
   SCORES,
   Streams,
@@ -207,9 +207,4 @@ def _stacked(runs) -> dict[str, PyTree]:
 @functools.lru_cache(maxsize=64)
 def _program(fn, execution, **static):
   """The compiled evaluation of stacked networks on shared examples."""
-  return replicated(
-    functools.partial(fn, **static),
-    execution.mode,
-    shared=2,
-    memory_gib=execution.memory_gib,
-  )
+  return compiled(functools.partial(fn, **static), execution, shared=2)
