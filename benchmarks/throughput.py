@@ -14,6 +14,9 @@ from imp_jax.replicates import EXECUTIONS
 LEVELS, STEPS, REPLICATES, EXAMPLES = 21, 62_400, 4, 50_000
 # A program's text grows with the replicates: beyond, compiling takes minutes.
 UNROLLED = 8
+# Ways besides those that a run takes by itself: execution and convolution. Not on
+# a CPU, where XLA's own weight gradients take seconds inside a loop.
+OTHERS = (("vmap", "packed"), ("vmap", "plain"), ("threads", "plain"))
 # By JAX's device kind: bytes/s and FLOP/s (dense, the maker's data sheet;
 # products of float32 in TF32).
 PEAKS = {
@@ -50,7 +53,7 @@ def throughput_case(options: Options) -> Measured:
       (name, count): rates
       for name, row in found.items()
       for count, rates in row.items()
-      if rates and (name in EXECUTIONS) == is_ours
+      if rates and name.startswith("PyTorch") != is_ours
     }
     for is_ours in (True, False)
   )
@@ -83,10 +86,18 @@ def _ways(options: Options, problem: Problem, count: int, steps: int):
   from benchmarks import pytorch
 
   baseline = pytorch.baseline(options)
-  ways = {
-    mode: lambda mode=mode: replicating(problem, count, mode, steps)
+  ours = {
+    mode: (mode, problem)
     for mode in EXECUTIONS[1:]
     if mode != "unroll" or count <= UNROLLED
+  } | {
+    f"{mode}, {conv}": (mode, problem_of(options, conv=conv))
+    for mode, conv in OTHERS
+    if jax.default_backend() != "cpu"
+  }
+  ways = {
+    name: lambda mode=mode, own=own: replicating(own, count, mode, steps)
+    for name, (mode, own) in ours.items()
   }
   theirs = (
     baseline.train_runs(steps)
