@@ -54,13 +54,16 @@ def main() -> int:
   parser.add_argument("--batch", type=int, default=128)
   parser.add_argument("--dtype", default="float32", choices=DTYPES)
   parser.add_argument(
+    "--replicates", type=int, nargs="+", default=(), help="of throughput"
+  )
+  parser.add_argument(
     "--quick", action="store_true", help="small, and nothing is written"
   )
   chosen = parser.parse_args()
   known = cases()
   names, unknown = matching(known, chosen.cases)
-  if unknown or chosen.rounds < 1:
-    what = ", ".join(unknown) or "--rounds must be at least 1"
+  if unknown or min(chosen.rounds, *chosen.replicates, 1) < 1:
+    what = ", ".join(unknown) or "--rounds, --replicates must be at least 1"
     print(f"error: {what}; cases: {', '.join(known)}", file=sys.stderr)
     return 2
   options = Options(
@@ -69,6 +72,7 @@ def main() -> int:
     chosen.batch,
     chosen.dtype,
     chosen.quick,
+    tuple(chosen.replicates),
   )
   place, machine = machine_of()
   found = []

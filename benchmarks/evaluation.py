@@ -1,5 +1,6 @@
 """Cases of evaluation: plain, scores, paths between networks."""
 
+import dataclasses
 import functools
 import tempfile
 
@@ -65,9 +66,12 @@ def evaluate_case(options: Options) -> Measured:
   from benchmarks import pytorch
 
   problem = _problem(options)
-  # PyTorch in the batches that suit it best, ours in those that runs take.
-  baseline = pytorch.baseline(options)
-  batches = max(len(problem.dataset.train) // options.batch, 1)
+  # Ours in the batches that runs take, and PyTorch on a GPU; on a CPU smaller
+  # ones suit it better.
+  on_cpu = jax.default_backend() == "cpu"
+  batch = options.batch if on_cpu else BATCH
+  baseline = pytorch.baseline(dataclasses.replace(options, batch=batch))
+  batches = max(len(problem.dataset.train) // batch, 1)
   name, reference = pytorch.fastest(baseline.forward_runs(batches))
   rates = in_turn(
     {"ours": on_examples(problem, evaluate, batch_size=BATCH), name: reference},
@@ -104,7 +108,8 @@ def grand_case(options: Options) -> Measured:
     problem, gradient_scores, names=("grand",), batch_size=options.batch
   )
   steps = max(len(problem.dataset.train) // options.batch, 1)
-  training = replicating(problem, 1, "threads", steps)
+  auto = resolve_execution("auto", jax.default_backend())
+  training = replicating(problem, 1, auto, steps)
   rates = in_turn({"ours": ours, "train step": training}, options.rounds)
   return compared(options.named("grand"), "examples/s", rates, goal=0.8)
 

@@ -22,6 +22,7 @@ class Options:
     batch: examples per step.
     dtype: of activations, on both sides.
     quick: small shapes, to see that a case runs; its figures say nothing.
+    replicates: of `throughput`; none for those it takes by itself.
   """
 
   rounds: int = 5
@@ -29,10 +30,18 @@ class Options:
   batch: int = 128
   dtype: str = "float32"
   quick: bool = False
+  replicates: tuple[int, ...] = ()
 
   def named(self, case: str) -> str:
-    """The name in the results of a case of images."""
-    return case if self.dtype == "float32" else f"{case}_{self.dtype}"
+    """The name in the results of a case of images; says what is not usual."""
+    said = {
+      self.model: "resnet20",
+      f"batch{self.batch}": "batch128",
+      self.dtype: "float32",
+    }
+    return "_".join(
+      [case, *(now for now, usual in said.items() if now != usual)]
+    )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import ctypes
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -69,8 +70,14 @@ def _peak(replicates: int, mode: str, budget: float) -> float:
       json.dumps([replicates, mode, budget]),
     ],
     check=True,
-    capture_output=True,
+    stdout=subprocess.PIPE,
     text=True,
+    # Else a GPU's peak is that of trying out convolutions.
+    env=os.environ
+    | {
+      "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} "
+      "--xla_gpu_autotune_level=0"
+    },
   )
   return json.loads(done.stdout.strip().splitlines()[-1]) / 2**20
 

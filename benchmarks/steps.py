@@ -91,7 +91,8 @@ def train_step_case(options: Options) -> Measured:
   problem, steps = problem_of(options), 2 if options.quick else 10
   baseline = pytorch.baseline(options)
   name, reference = pytorch.fastest(baseline.train_runs(steps))
-  ours = replicating(problem, 1, "threads", steps)
+  auto = resolve_execution("auto", jax.default_backend())
+  ours = replicating(problem, 1, auto, steps)
   rates = in_turn({"ours": ours, name: reference}, options.rounds)
   return compared(
     options.named("train_step"),
@@ -189,7 +190,7 @@ def replicates_case(count: int, options: Options) -> Measured:
     options.rounds,
   )
   return compared(
-    f"replicates_{count}",
+    options.named(f"replicates_{count}"),
     "examples/s",
     rates,
     goal=1.0,
@@ -206,7 +207,7 @@ def executions_case(model: str, options: Options) -> Measured:
   if model == "conv1d":
     problem, steps = signal_problem(), 20 if options.quick else 500
   else:
-    problem, steps = image_problem(model, batch=options.batch), 2
+    problem, steps = image_problem(model), 2
   runs = {
     mode: replicating(problem, count, mode, steps) for mode in EXECUTIONS[1:]
   }

@@ -8,6 +8,8 @@ from typing import Any
 import jax
 from jax.extend import core
 
+_UNKNOWN = 2**33  # what a device is taken to have that does not say
+
 
 def free_bytes(devices: int = 1) -> int:
   """Returns the bytes that this process may still take on a device.
@@ -19,11 +21,12 @@ def free_bytes(devices: int = 1) -> int:
     devices: that are used; those of a CPU share its memory.
   """
   device = jax.local_devices()[0]
-  stats = device.memory_stats() if device.platform != "cpu" else None
-  if stats and "bytes_limit" in stats:
-    return stats["bytes_limit"] - stats["bytes_in_use"]
+  if device.platform != "cpu":
+    stats = device.memory_stats() or {}
+    left = stats.get("bytes_limit", _UNKNOWN) - stats.get("bytes_in_use", 0)
+    return max(left, 0)
   rest = [_available(), _left_of_limit()]
-  return min((r for r in rest if r is not None), default=2**33) // devices
+  return min((r for r in rest if r is not None), default=_UNKNOWN) // devices
 
 
 def bytes_of(tree: Any) -> int:

@@ -109,7 +109,7 @@ def replicated(
 
   Only so many replicates are in progress at once as memory holds, by XLA's
   account of the program; the others wait. The arguments and results of all are
-  held throughout.
+  held throughout. "Bit-identical" is by test on a CPU.
 
   Args:
     fn: written for one replicate.
@@ -153,8 +153,11 @@ def replicated(
     if key not in known:
       alone = one.trace(*replicate_slice(own, 0), *common)
       held = bytes_of(own) + count * bytes_of(alone.jaxpr.out_avals)
-      free = memory_gib * 2**30 or _SAFE * free_bytes(devices)
-      room = free - held / devices
+      room = (
+        memory_gib * 2**30 - bytes_of(common)
+        if memory_gib
+        else _SAFE * free_bytes(devices)  # in which they lie already
+      ) - held / devices
       taken = wanted * bytes_bound(alone.jaxpr.jaxpr)
       if taken > room:  # the bound is loose: ask XLA
         taken = (
@@ -255,5 +258,9 @@ def _in_threads(one, own, common, workers):
 
 def _host_view(leaf):
   """A NumPy view where there is one (a CPU's memory), so slices are free."""
-  is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-  return leaf if is_key else np.asarray(leaf)
+  if isinstance(leaf, jax.Array) and (
+    jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    or any(d.platform != "cpu" for d in leaf.devices())
+  ):
+    return leaf
+  return np.asarray(leaf)

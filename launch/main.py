@@ -20,11 +20,10 @@ def main(argv) -> int:
     raise BadInput(f"unknown arguments: {' '.join(argv[1:])}")
   logging.set_verbosity(logging.WARNING)  # Orbax and JAX are talkative
   try:
-    config = _CONFIG.value
-  except BAD_INPUT as error:
+    start(_CONFIG.value)
+  except BAD_INPUT as error:  # the file did not load
     raise BadInput(error) from None
-  start(config)
-  return run_study(config, str(_WORKDIR.value))
+  return run_study(_CONFIG.value, str(_WORKDIR.value))
 
 
 def run() -> None:

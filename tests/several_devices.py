@@ -1,22 +1,27 @@
 """Replicates sharded over three devices; run by test_devices.py."""
 
+import functools
+
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from imp_jax import replicates
 from imp_jax.memory import free_bytes
+from imp_jax.models.convolution import convolve
 from imp_jax.replicates import replicated, resolve_devices
+from tests.kinds import TRAINED
 from tests.test_replicates import make_case
 from tests.tiny import run_tiny
 
 DEVICES = 3
 
 
-def four(name="conv1d"):
+def four():
   """A train function and the arguments of four replicates."""
-  fn, own, shared = make_case(name)
+  fn, own, shared = make_case("conv1d")
   own = jax.tree.map(lambda leaf: leaf[jnp.array([0, 1, 1, 0])], own)
   return fn, own, shared
 
@@ -30,7 +35,7 @@ def test_there_are_three():
 
 @pytest.mark.parametrize("mode", ["map", "vmap"])
 def test_sharded_replicates_are_those_of_one_device(mode):
-  """Four over three devices: one has two of them, the last repeats its own."""
+  """Four over three devices: two of them have two, the last its own twice."""
   fn, own, shared = four()
   one = replicated(fn, mode, shared=4)(*own, *shared)
   run = replicated(fn, mode, shared=4, devices=DEVICES)
@@ -47,30 +52,39 @@ def test_sharded_replicates_are_those_of_one_device(mode):
       chex.assert_trees_all_equal(parts, wants)
 
 
-def test_every_device_works():
-  fn, own, shared = four()
-  own = jax.tree.map(lambda leaf: leaf[:DEVICES], own)
-  state, _ = replicated(fn, "vmap", shared=4, devices=DEVICES)(*own, *shared)
-  for leaf in jax.tree.leaves(state.params):
-    shards = leaf.addressable_shards
-    assert {s.data.shape[0] for s in shards} == {1}
-    assert len({s.device for s in shards}) == DEVICES
+@pytest.mark.parametrize(
+  "kind,mode", [("packed", "vmap"), ("fast", "vmap"), (TRAINED[-1], "map")]
+)
+def test_every_kind_of_convolution_can_be_sharded(rng, kind, mode):
+  conv = functools.partial(convolve, stride=1, padding=1, kind=kind)
+
+  def fn(x, kernel):
+    out, pull = jax.vjp(conv, x, kernel)
+    return out, *pull(jnp.sin(out))
+
+  x = rng.normal(size=(4, 2, 6, 6, 3)).astype(np.float32)
+  kernel = rng.normal(size=(4, 3, 3, 3, 4)).astype(np.float32)
+  wanted = replicated(fn, mode)(x, kernel)
+  got = replicated(fn, mode, devices=DEVICES)(x, kernel)
+  chex.assert_trees_all_close(got, wanted, rtol=1e-5, atol=1e-5)
 
 
-def test_no_device_talks_to_another():
+def test_every_device_works_and_none_talks_to_another():
   """Once the arguments are there: replicates share no sums."""
-  from imp_jax import replicates
-
   fn, own, shared = four()
   own = replicates._placed(own, DEVICES)
-  program = jax.jit(
-    replicates._sharded(
-      lambda own, common: jax.vmap(lambda a: fn(*a, *common))(own), DEVICES
-    )
+  program = replicates._sharded(
+    lambda own, common: jax.vmap(lambda a: fn(*a, *common))(own), DEVICES
   )
-  text = program.lower(own, replicates.spread(shared, DEVICES)).compile()
+  common = replicates.spread(shared, DEVICES)
+  compiled = jax.jit(program).lower(own, common).compile()
   for word in ("all-reduce", "all-gather", "all-to-all", "collective"):
-    assert word not in text.as_text()
+    assert word not in compiled.as_text()
+  state, _ = compiled(own, common)
+  for leaf in jax.tree.leaves(state.params):
+    shards = leaf.addressable_shards
+    assert {s.data.shape[0] for s in shards} == {2}
+    assert len({s.device for s in shards}) == DEVICES
 
 
 def test_the_least_memory_runs_one_on_each_device():
@@ -92,17 +106,12 @@ def test_a_study_is_the_same(tmp_path):
     connectivity__children=2,
     connectivity__alphas=(0.5,),
     connectivity__batch_stats=("average",),
-    curvature__levels=(0,),
-    curvature__examples=20,
-    curvature__lanczos_steps=2,
-    curvature__eigenvalues=1,
-    curvature__probes=2,
   )
   (one, _), (several, _) = (
     run_tiny(tmp_path / str(d), **settings, execution__devices=d)
     for d in (1, 0)
   )
-  for name in ("results", "barriers", "curvature"):
+  for name in ("results", "barriers"):
     a, b = (r.read_table(name) for r in (one, several))
     assert len(a)
     for column in a:

@@ -5,9 +5,11 @@ import time
 
 import pytest
 
+from benchmarks import throughput
 from benchmarks.__main__ import matching
 from benchmarks.harness import (
   Measured,
+  Options,
   compared,
   exponent,
   in_turn,
@@ -94,6 +96,35 @@ def test_the_table_says_what_was_met():
     "| `a` | 3 examples/s | 2 (PyTorch) | 1.50 | 1.00 | yes |"
   )
   assert lines[3].endswith("| 0.50 | 1.00 | no |")
+
+
+@pytest.mark.parametrize(
+  "changes,name",
+  [
+    ({}, "x"),
+    ({"dtype": "bfloat16"}, "x_bfloat16"),
+    ({"model": "resnet8", "batch": 32}, "x_resnet8_batch32"),
+  ],
+)
+def test_only_the_usual_network_goes_by_the_cases_name(changes, name):
+  assert Options(**changes).named("x") == name
+
+
+def test_the_work_of_a_step_against_its_products():
+  """Forward and both gradients; XLA leaves out products with the padding."""
+  sizes = [  # outputs' side, window, channels in and out, of ResNet-8
+    *[(32, 3, 3, 16)] + [(32, 3, 16, 16)] * 2,
+    *[(16, 3, 16, 32), (16, 3, 32, 32), (16, 1, 16, 32)],
+    *[(8, 3, 32, 64), (8, 3, 64, 64), (8, 1, 32, 64)],
+  ]
+  products = sum(s**2 * w**2 * i * o for s, w, i, o in sizes)
+  first = 32**2 * 9 * 3 * 16  # nobody wants the images' gradient
+  naive = 4 * 2 * (3 * products - first)
+  work = throughput.work_of_a_step(Options(model="resnet8", batch=4))
+  assert 0.9 * naive < work["flop"] < 1.1 * naive
+  # At the least: every output written and read forward and backward.
+  outputs = sum(s**2 * o for s, _, _, o in sizes)
+  assert work["bytes"] > 4 * 4 * outputs * 4
 
 
 @pytest.mark.parametrize(

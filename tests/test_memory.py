@@ -110,6 +110,8 @@ def test_what_a_device_says_of_its_memory(monkeypatch):
   )
   monkeypatch.setattr(jax, "local_devices", lambda: [device])
   assert free_bytes() == 6_000
+  device.memory_stats = lambda: None  # as from some allocators
+  assert free_bytes() == 8 * 2**30
 
 
 def test_four_fifths_of_what_is_free_are_taken_by_default(monkeypatch):
@@ -122,8 +124,31 @@ def test_four_fifths_of_what_is_free_are_taken_by_default(monkeypatch):
   )
   own = jnp.ones((4, 256))
   for free in (1505, 1515):  # 1204 and 1212 of 1208
-    monkeypatch.setattr(replicates, "free_bytes", lambda n=free: n * KIB)
+    monkeypatch.setattr(
+      replicates, "free_bytes", lambda devices, n=free: n * KIB
+    )
     replicated(product, "vmap")(own)
+  assert sizes == [3]
+
+
+def test_a_stated_budget_holds_what_replicates_share(monkeypatch):
+  """Of 1,208 KiB needed by four; the shared array lies there in any case."""
+  monkeypatch.setattr(replicates, "working_bytes", lambda _: 4 * 300 * KIB)
+  sizes = []
+  monkeypatch.setattr(
+    replicates,
+    "chunks",
+    lambda items, n: sizes.append(n) or chunks(items, n),
+  )
+  own, common = jnp.ones((4, 256)), jnp.ones(64 * 256)  # 4 and 64 KiB
+  for budget in (1230, 1290):
+    run = replicated(
+      lambda x, y: product(x) + y[0],
+      "vmap",
+      shared=1,
+      memory_gib=budget * KIB / 2**30,
+    )
+    run(own, common)
   assert sizes == [3]
 
 

@@ -96,7 +96,8 @@ def test_it_is_onednn_that_computes():
   [
     (True, "auto", "cpu", True, "onednn"),
     (True, "auto", "cpu", False, "fast"),
-    (True, "auto", "gpu", True, "fast"),
+    (True, "auto", "gpu", True, "plain"),
+    (True, "auto", "gpu", False, "fast"),
     (False, "auto", "cpu", True, "fast"),
     (True, "plain", "cpu", True, "plain"),
     (True, "onednn", "cpu", False, "onednn"),
