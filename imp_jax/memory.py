@@ -34,6 +34,7 @@ def bytes_of(tree: Any) -> int:
   return sum(
     math.prod(leaf.shape) * leaf.dtype.itemsize
     for leaf in jax.tree.leaves(tree)
+    if hasattr(leaf, "shape")  # not a plain number
   )
 
 

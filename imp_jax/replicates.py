@@ -168,6 +168,10 @@ def replicated(
       known[key] = int(np.clip(wanted * room // max(taken, 1), 1, wanted))
     return known[key]
 
+  def part(own, common, start, stop):
+    placed = _placed(_replicates(own, start, stop), devices)
+    return _replicates(together(placed, common), 0, stop - start)
+
   def run(*args):
     own, common = args[: len(args) - shared], args[len(args) - shared :]
     count = len(jax.tree.leaves(own)[0])
@@ -176,11 +180,10 @@ def replicated(
     if execution == "threads":
       return _in_threads(one, own, common, size)
     if execution == "map" or size * devices >= count:
-      return _replicates(together(_placed(own, devices), common), 0, count)
+      return part(own, common, 0, count)
     parts = [
-      _replicates(together(_placed(part, devices), common), 0, len(indices))
+      part(own, common, indices[0], indices[-1] + 1)
       for indices in chunks(range(count), size * devices)
-      for part in [_replicates(own, indices[0], indices[-1] + 1)]
     ]
     return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
 
