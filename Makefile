@@ -10,7 +10,7 @@ demo: setup
 	$(BIN)/python -m launch.main --config=configs/mnist1d.py --workdir=$(WORKDIR)
 
 test: setup
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: setup
 	$(BIN)/ruff check .
