@@ -67,8 +67,8 @@ def throughput_case(options: Options) -> Measured:
     print(f"  {name}, {count}: {said}", file=sys.stderr, flush=True)
     pytorch.forget()
   sides = (
-    [way for way in rates if way[0].startswith("PyTorch") == theirs]
-    for theirs in (False, True)
+    [way for way in rates if way[0].startswith("PyTorch") == is_theirs]
+    for is_theirs in (False, True)
   )
   ours, theirs = (sorted(side, key=lambda way: -rates[way]) for side in sides)
   if not ours or not theirs:

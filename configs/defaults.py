@@ -150,7 +150,7 @@ def get_defaults() -> ConfigDict:
       "execution": {  # recorded beside every number, part of no identity
         "mode": "auto",  # auto | threads | unroll | map | vmap
         "replicates_at_once": 0,  # 0 = all
-        "memory_gib": 0.0,  # for replicates in progress; 0 = the device's
+        "memory_gib": 0.0,  # of each device, for replicates; 0 = what it has
         "devices": 0,  # that replicates are sharded over; 0 = all, see README
         # auto | fast | onednn | plain | packed | patches
         "convolution": "auto",

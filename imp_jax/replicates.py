@@ -125,8 +125,8 @@ def replicated(
         steps and in distribution, no more.
     shared: how many of the last positional arguments every replicate shares
       (data, numbers); all others carry the replicate axis first.
-    memory_gib: what programs and their arguments may take, or 0 for what the
-      device has; at least one replicate runs on each device.
+    memory_gib: what programs and their arguments may take on each device, or 0
+      for what it has; at least one replicate runs there.
     devices: over which replicates are sharded, in one program; where they do
       not come out even some devices repeat the last one. Not for "threads".
 
@@ -226,12 +226,9 @@ def _placed(own: PyTree, devices: int) -> PyTree:
     return own
   count = len(jax.tree.leaves(own)[0])
   index = np.minimum(np.arange(-(-count // devices) * devices), count - 1)
-  even = own if len(index) == count else _taken(own, index)
-  return jax.device_put(even, NamedSharding(_mesh(devices), P("replicates")))
-
-
-def _taken(tree: PyTree, index: np.ndarray) -> PyTree:
-  return jax.tree.map(lambda leaf: leaf[index], tree)
+  if len(index) > count:
+    own = jax.tree.map(lambda leaf: leaf[index], own)
+  return jax.device_put(own, NamedSharding(_mesh(devices), P("replicates")))
 
 
 def _replicates(tree: PyTree, start: int, stop: int) -> PyTree:

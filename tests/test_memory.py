@@ -56,6 +56,18 @@ def product(x):
   return jnp.sin(x[:, None] * x[None, :]) @ x
 
 
+@pytest.fixture
+def sizes(monkeypatch):
+  """How many replicates at once they are split into, call by call."""
+  found = []
+  monkeypatch.setattr(
+    replicates,
+    "chunks",
+    lambda items, n: found.append(n) or chunks(items, n),
+  )
+  return found
+
+
 @pytest.mark.parametrize("execution", ["threads", "unroll", "vmap"])
 @pytest.mark.parametrize(
   "each,budget,size",
@@ -70,11 +82,11 @@ def product(x):
   ],
 )
 def test_as_many_as_the_budget_holds(
-  monkeypatch, execution, each, budget, size
+  monkeypatch, sizes, execution, each, budget, size
 ):
   """Four replicates, whose arguments and results take 8 KiB."""
   monkeypatch.setattr("os.cpu_count", lambda: 4)
-  asked, sizes = [], []
+  asked = []
   whole = 1 if execution == "threads" else 4  # replicates in what is asked of
 
   def working(program):
@@ -87,11 +99,6 @@ def test_as_many_as_the_budget_holds(
 
   monkeypatch.setattr(replicates, "working_bytes", working)
   monkeypatch.setattr("concurrent.futures.ThreadPoolExecutor", pool)
-  monkeypatch.setattr(
-    replicates,
-    "chunks",
-    lambda items, n: sizes.append(n) or chunks(items, n),
-  )
   own = jnp.arange(4 * 256.0).reshape(4, 256)
   run = replicated(product, execution, memory_gib=budget * KIB / 2**30)
   for _ in range(2):  # the answer is kept
@@ -114,14 +121,8 @@ def test_what_a_device_says_of_its_memory(monkeypatch):
   assert free_bytes() == 8 * 2**30
 
 
-def test_four_fifths_of_what_is_free_are_taken_by_default(monkeypatch):
+def test_four_fifths_of_what_is_free_are_taken_by_default(monkeypatch, sizes):
   monkeypatch.setattr(replicates, "working_bytes", lambda _: 4 * 300 * KIB)
-  sizes = []
-  monkeypatch.setattr(
-    replicates,
-    "chunks",
-    lambda items, n: sizes.append(n) or chunks(items, n),
-  )
   own = jnp.ones((4, 256))
   for free in (1505, 1515):  # 1204 and 1212 of 1208
     monkeypatch.setattr(
@@ -131,24 +132,18 @@ def test_four_fifths_of_what_is_free_are_taken_by_default(monkeypatch):
   assert sizes == [3]
 
 
-def test_a_stated_budget_holds_what_replicates_share(monkeypatch):
+def test_a_stated_budget_holds_what_replicates_share(monkeypatch, sizes):
   """Of 1,208 KiB needed by four; the shared array lies there in any case."""
   monkeypatch.setattr(replicates, "working_bytes", lambda _: 4 * 300 * KIB)
-  sizes = []
-  monkeypatch.setattr(
-    replicates,
-    "chunks",
-    lambda items, n: sizes.append(n) or chunks(items, n),
-  )
   own, common = jnp.ones((4, 256)), jnp.ones(64 * 256)  # 4 and 64 KiB
   for budget in (1230, 1290):
     run = replicated(
-      lambda x, y: product(x) + y[0],
+      lambda x, y, number: product(x) + number * y[0],
       "vmap",
-      shared=1,
+      shared=2,
       memory_gib=budget * KIB / 2**30,
     )
-    run(own, common)
+    run(own, common, 2.0)
   assert sizes == [3]
 
 

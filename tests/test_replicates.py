@@ -79,7 +79,7 @@ def make_case(name, conv="fast"):
 
 
 @pytest.mark.parametrize(
-  "name,conv", [("conv1d", "fast"), ("resnet8", TRAINED[-1])]
+  "name,conv", [("conv1d", "fast"), *(("resnet8", kind) for kind in TRAINED)]
 )
 def test_bit_identical_alone_and_in_company(name, conv):
   """And in threads or unrolled, so that a study may change between them."""

@@ -67,7 +67,9 @@ def resolve_convolution(kind: str, *, backend: str, images: bool) -> str:
     return kind
   if not images:
     return "fast"
-  return "onednn" if there else "fast" if backend == "cpu" else "plain"
+  if there:
+    return "onednn"
+  return "fast" if backend == "cpu" else "plain"
 
 
 def convolve(

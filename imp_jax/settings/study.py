@@ -76,8 +76,8 @@ class ExecutionSettings:
     mode, convolution: what "auto" means here.
     devices: over which replicates are sharded.
     replicates_at_once: in one call of a program; 0 for as many as there are.
-    memory_gib: what the replicates of a call may take together; 0 for what the
-      device has.
+    memory_gib: what the replicates of a call may take together on each device;
+      0 for what it has.
   """
 
   mode: str
