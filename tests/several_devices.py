@@ -55,7 +55,7 @@ def test_sharded_replicates_are_those_of_one_device(mode):
 @pytest.mark.parametrize(
   "kind,mode", [("packed", "vmap"), ("fast", "vmap"), (TRAINED[-1], "map")]
 )
-def test_every_kind_of_convolution_can_be_sharded(rng, kind, mode):
+def test_batched_and_looped_convolutions_can_be_sharded(rng, kind, mode):
   conv = functools.partial(convolve, stride=1, padding=1, kind=kind)
 
   def fn(x, kernel):
