@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 
+from imp_jax.flags import recorded
 from imp_jax.nodes import Node
 from imp_jax.settings import Study
 from imp_jax.store import Store, StoreError
@@ -48,14 +49,23 @@ def check_same_execution(
 ) -> None:
   """Refuses to go on with a study in another way of executing it.
 
-  Modes that are bit-identical to each other count as one.
+  Another version of JAX, kind of device or recorded flag is another way. Modes
+  that are bit-identical to each other count as one.
 
   Raises:
     ValueError: names both ways, and how to mix them all the same.
   """
-  execution = study.execution
-  now = _rounding(execution.mode, jax.default_backend(), execution.convolution)
-  missing, others = 0, set()
+  now = _way(
+    {
+      "jax": jax.__version__,
+      "backend": jax.default_backend(),
+      "device": jax.devices()[0].device_kind,
+      "flags": recorded(),
+      "execution": study.execution.mode,
+      "convolution": study.execution.convolution,
+    }
+  )
+  missing, others = 0, []
   for node, count in nodes.items():
     for r in range(count):
       try:
@@ -63,14 +73,13 @@ def check_same_execution(
       except StoreError:
         missing += 1
         continue
-      others.add(
-        _rounding(made["execution"], made["backend"], made["convolution"])
-      )
-  others -= {now}
+      if (way := _way(made)) != now and way not in others:
+        others.append(way)
   if missing and others:
+    told, *rest = _told(now, *others)
     raise ValueError(
-      f"study {study.name!r} has results of execution {' and '.join(others)}; "
-      f"this run would add {now}, which rounds differently; set "
+      f"study {study.name!r} has results of execution {' and '.join(rest)}; "
+      f"this run would add {told}, which rounds differently; set "
       "--config.execution.mix=True to mix them"
     )
 
@@ -107,10 +116,35 @@ def merged_meaning(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
   return new | {"experiments": experiments, "scores": scores}
 
 
-def _rounding(mode: str, backend: str, convolution: str) -> str:
+def _way(made: Mapping[str, Any]) -> dict[str, str]:
+  """What of a record's "made_with" says how its numbers were rounded."""
+  mode, backend = made["execution"], made["backend"]
   # By test on a CPU; other backends have not been tried.
   exact = mode in ("threads", "unroll") and backend == "cpu"
-  return f"{'exact' if exact else mode}/{backend}/{convolution}"
+  flags = made.get("flags")
+  if flags is None:  # of before there were any, but for this one
+    precision = made["matmul_precision"]
+    plain = precision == "the backend's default"
+    flags = {} if plain else {"jax_default_matmul_precision": precision}
+  return {
+    "execution": (
+      f"{'exact' if exact else mode}/{backend}/{made['convolution']}"
+    ),
+    "jax": made["jax"],
+    "device": made["device"],
+    **flags,
+  }
+
+
+def _told(*ways: Mapping[str, str]) -> list[str]:
+  """Each way in words: its execution, and what else of them is not alike."""
+  names = list(dict.fromkeys(name for way in ways for name in way))
+  unlike = [n for n in names[1:] if len({way.get(n) for way in ways}) > 1]
+  told = []
+  for way in ways:
+    rest = ", ".join(f"{name} {way.get(name, 'unset')}" for name in unlike)
+    told.append(way["execution"] + (f" ({rest})" if rest else ""))
+  return told
 
 
 # Of each way to look at the landscape: the fields of which one at least is set

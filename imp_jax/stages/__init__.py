@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import jax
 
+from imp_jax.flags import recorded
 from imp_jax.nodes import (
   Child,
   Curvature,
@@ -108,6 +109,7 @@ def made_with(context: Context, together: int, seconds: float) -> dict:
     "backend": device.platform,
     "device": device.device_kind,
     "matmul_precision": precision or "the backend's default",
+    "flags": recorded(),
     "execution": context.execution.mode,
     "devices": context.execution.devices,
     "convolution": context.execution.convolution,
