@@ -12,6 +12,7 @@ from imp_jax.exchange import (
   Imports,
   load_keep_list,
   load_scores,
+  save_keep_list,
   save_scores,
 )
 from tests.score_files import (
@@ -103,7 +104,10 @@ def test_a_plain_array_with_a_minimal_record_is_enough(
   tmp_path, dataset, values
 ):
   np.save(tmp_path / "s.npy", in_source_order(values, dataset).astype(float))
-  record = RECORD | {"fingerprint": dataset.fingerprint}
+  record = RECORD | {
+    "fingerprint": dataset.fingerprint,
+    "source_order": dataset.train.source_order,
+  }
   (tmp_path / "s.json").write_text(json.dumps(record))
   got, found = load_scores(str(tmp_path / "s.npy"), dataset)
   np.testing.assert_array_equal(got, values)
@@ -138,17 +142,85 @@ def test_imports_are_known_by_their_content(tmp_path, dataset, values):
   assert (one.name, one.larger_is_harder) == ("el2n", True)
   np.testing.assert_array_equal(imports.arrays[one.content], values)
   np.testing.assert_array_equal(imports.arrays[other.content], values + 1)
-  np.save(tmp_path / "k.npy", [2, 0])
+  save_keep_list(str(tmp_path / "k.npy"), np.array([2, 0]), dataset)
   content, size = imports.keep_list(str(tmp_path / "k.npy"), dataset)
   assert size == 2 and imports.arrays[content].dtype == np.int32
 
 
 def test_scores_without_a_record_are_refused(tmp_path, dataset, values):
+  """The message holds what a record must say, the source's order too."""
   path = saved(tmp_path, values, dataset)
   os.remove(tmp_path / "s.json")
   line = refusal(load_scores, path, dataset)
-  assert "no record s.json" in line and dataset.fingerprint in line
-  assert "larger_is_harder" in line
+  assert "no record s.json" in line and "larger_is_harder" in line
+  assert f'"fingerprint": "{dataset.fingerprint}"' in line
+  assert f'"source_order": "{dataset.train.source_order}"' in line
+
+
+def test_a_record_must_say_the_source_order(
+  tmp_path, arrays, dataset, values, rng
+):
+  """Or scores of the same images in another order would be taken."""
+  other = shuffled(arrays, rng.permutation(24))
+  path = saved(tmp_path, values, other)
+  change_record(path, source_order=None)
+  line = refusal(load_scores, path, dataset)
+  assert "must have 'source_order', a str, got None" in line
+  assert dataset.train.source_order in line
+
+
+def test_data_that_come_in_one_order_need_not_say_it(tmp_path, arrays, values):
+  """Generated ones; a record that names another order is refused there too."""
+  generated = make_dataset("x", arrays, one_order=True)
+  path = saved(tmp_path, values, generated)
+  change_record(path, source_order=None)
+  np.testing.assert_array_equal(load_scores(path, generated)[0], values)
+  change_record(path, source_order="abc")
+  assert "another source's order" in refusal(load_scores, path, generated)
+
+
+@pytest.mark.parametrize("names", [None, ("cat", "dog", "newt")])
+def test_a_column_of_labels_is_checked_against_the_data(
+  tmp_path, arrays, values, rng, names
+):
+  dataset = make_dataset("x", arrays, class_names=names)
+  path = saved(tmp_path, values, dataset, "s.csv")
+  header, *lines = (tmp_path / "s.csv").read_text().splitlines()
+  rows = [line.split(",") for line in lines]
+  if names:  # by name
+    rows = [(i, names[int(label)], score) for i, label, score in rows]
+    (tmp_path / "s.csv").write_text("\n".join([header, *map(",".join, rows)]))
+    np.testing.assert_array_equal(load_scores(path, dataset)[0], values)
+  shifted = rows[1:] + rows[:1]  # labels are 0 1 2 0 1 2 ... shuffled
+  wrong = [
+    (i, label, score)
+    for (i, _, score), (_, label, _) in zip(rows, shifted, strict=True)
+  ]
+  count = sum(a[1] != b[1] for a, b in zip(rows, wrong, strict=True))
+  assert count > 5
+  (tmp_path / "s.csv").write_text("\n".join([header, *map(",".join, wrong)]))
+  line = refusal(load_scores, path, dataset)
+  assert f"labels differs from the data's in {count} of 24 rows" in line
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".csv"])
+def test_scores_of_the_undivided_data_serve_what_is_left(
+  tmp_path, dataset, values, suffix
+):
+  """Held-out examples are dropped; the record may name either data."""
+  path = saved(tmp_path, values, dataset, f"s{suffix}")
+  left = with_valid_split(dataset, 7, jax.random.key(0))
+  by_source = dict(
+    zip(dataset.train.source_index.tolist(), values, strict=True)
+  )
+  wanted = [by_source[i] for i in left.train.source_index.tolist()]
+  np.testing.assert_array_equal(load_scores(path, left)[0], wanted)
+  change_record(path, fingerprint=left.fingerprint)
+  np.testing.assert_array_equal(load_scores(path, left)[0], wanted)
+  np.save(tmp_path / "t.npy", np.zeros(20))
+  (tmp_path / "t.json").write_bytes((tmp_path / "s.json").read_bytes())
+  line = refusal(load_scores, str(tmp_path / "t.npy"), left)
+  assert "20 scores for 17 or, with the validation examples, 24" in line
 
 
 def test_scores_of_other_data_are_refused_by_both_names(
@@ -184,11 +256,11 @@ def test_records_that_lack_a_field_are_refused(
 @pytest.mark.parametrize(
   "text,message",
   [
-    ("{", "is no JSON"),
-    ("", "is no JSON"),
+    ("{", "s.json must be JSON"),
+    ("", "s.json must be JSON"),
     ("[1, 2]", "must hold one record, got [1, 2]"),
     ("null", "must hold one record, got None"),
-    (b"\xff\xfe", "is no JSON"),
+    (b"\xff\xfe", "s.json must be JSON"),
   ],
 )
 def test_broken_records_are_refused(tmp_path, dataset, values, text, message):
@@ -237,8 +309,8 @@ def test_pickles_are_never_opened(tmp_path, dataset, values):
   path = saved(tmp_path, values, dataset)
   trap = str(tmp_path / "sprung")
   np.save(path, np.asarray([Trap(trap)] * 24), allow_pickle=True)
-  assert "pickle" in refusal(load_scores, path, dataset)
-  assert "pickle" in refusal(load_keep_list, path, dataset)
+  assert "Python objects" in refusal(load_scores, path, dataset)
+  assert "Python objects" in refusal(load_keep_list, path, dataset)
   assert not os.path.exists(trap)
   np.load(path, allow_pickle=True)  # the trap does work
   assert os.path.exists(trap)
@@ -264,24 +336,22 @@ def test_an_archive_named_npy_is_refused(tmp_path, dataset, values, whole):
   assert path in refusal(load_scores, path, dataset)
 
 
-ROWS = [f"{i},0,{i}.5" for i in range(24)]
-
-
-HEADER = "source_index,label,score"
+ROWS = [f"{i},{i}.5" for i in range(24)]
+HEADER = "source_index,score"
 
 
 @pytest.mark.parametrize(
   "lines,message",
   [
-    (["source_index,label,value", *ROWS], "lacks the column 'score'; has"),
+    (["source_index,value", *ROWS], "lacks the column 'score'; has"),
     ([HEADER, *ROWS[:-1]], "23 scores for 24"),
-    ([HEADER, *ROWS[:-1], "23,0,"], "1 are NaN, -inf or larger"),
-    ([HEADER, *ROWS[:-1], "23,0,abc"], "one column of numbers"),
+    ([HEADER, *ROWS[:-1], "23,"], "1 are NaN, -inf or larger"),
+    ([HEADER, *ROWS[:-1], "23,abc"], "one column of numbers"),
     ([HEADER, *ROWS[:-1], ROWS[0]], "must name each example once"),
-    ([HEADER, *ROWS[:-1], "24,0,1.5"], "must name each example once"),
-    ([HEADER, *ROWS[:-1], "23.5,0,1.5"], "must name each example once"),
-    ([HEADER, *ROWS[:-1], ",0,1.5"], "must name each example once"),
-    ([HEADER, *ROWS[:-1], "x,0,1.5"], "must name each example once"),
+    ([HEADER, *ROWS[:-1], "24,1.5"], "must name each example once"),
+    ([HEADER, *ROWS[:-1], "23.5,1.5"], "must name each example once"),
+    ([HEADER, *ROWS[:-1], ",1.5"], "must name each example once"),
+    ([HEADER, *ROWS[:-1], "x,1.5"], "must name each example once"),
     ([], "No columns to parse"),
     ([HEADER], "one column of numbers"),
   ],
@@ -300,12 +370,12 @@ def test_a_csv_row_with_too_many_fields_is_refused_in_one_line(
 ):
   path = saved(tmp_path, values, dataset, "s.csv")
   (tmp_path / "s.csv").write_text("\n".join([HEADER, *ROWS, "1,2,3,4,5"]))
-  assert "Expected 3 fields" in refusal(load_scores, path, dataset)
+  assert "Expected 2 fields" in refusal(load_scores, path, dataset)
 
 
 def test_csv_positions_that_do_not_sort_are_refused(tmp_path, dataset, values):
   path = saved(tmp_path, values, dataset, "s.csv")
-  rows = [HEADER, *ROWS[:-2], "x,0,1.5", ",0,1.5"]
+  rows = [HEADER, *ROWS[:-2], "x,1.5", ",1.5"]
   (tmp_path / "s.csv").write_text("\n".join(rows))
   assert "each example once" in refusal(load_scores, path, dataset)
 
@@ -323,7 +393,10 @@ def test_missing_and_unknown_files_are_refused(tmp_path, dataset, load):
     line = refusal(load, path, dataset)
     assert ".npy or .csv files, got" in line
   (tmp_path / "folder.npy").mkdir()
-  refusal(load, str(tmp_path / "folder.npy"), dataset)
+  line = refusal(load, str(tmp_path / "folder.npy"), dataset)
+  assert "is a folder" in line
+  line = refusal(load, "https://example.org/s.npy", dataset)
+  assert "is a URL" in line and "https://example.org/s.npy" in line
 
 
 def test_saving_takes_npy_and_csv_only(tmp_path, dataset, values):

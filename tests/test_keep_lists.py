@@ -1,6 +1,7 @@
 """Keep lists from files."""
 
 import json
+import warnings
 
 import jax
 import numpy as np
@@ -25,8 +26,15 @@ def dataset(arrays):
   return make_dataset("x", arrays)
 
 
-def listed(folder, numbers, suffix=".npy"):
+def listed(folder, numbers, suffix=".npy", dataset=None):
+  """A list's path; with a record beside it if its data are given."""
   path = str(folder / f"keep{suffix}")
+  if dataset:
+    record = {
+      "fingerprint": dataset.fingerprint,
+      "source_order": dataset.train.source_order,
+    }
+    (folder / "keep.json").write_text(json.dumps(record))
   if suffix == ".npy":
     np.save(path, numbers)
   else:
@@ -38,12 +46,16 @@ def listed(folder, numbers, suffix=".npy"):
 @pytest.mark.parametrize("suffix", [".npy", ".csv"])
 def test_keep_lists_name_positions_in_the_source(tmp_path, arrays, rng, suffix):
   dataset = shuffled(arrays, rng.permutation(24))
-  index = load_keep_list(listed(tmp_path, [20, 3, 11], suffix), dataset)
+
+  def load(numbers):
+    return load_keep_list(listed(tmp_path, numbers, suffix, dataset), dataset)
+
+  index = load([20, 3, 11])
   assert index.dtype == np.int32 and (np.diff(index) > 0).all()
   assert sorted(dataset.train.source_index[index]) == [3, 11, 20]
-  whole = load_keep_list(listed(tmp_path, [2.0, 1.0], suffix), dataset)
+  whole = load([2.0, 1.0])
   assert sorted(dataset.train.source_index[whole]) == [1, 2]
-  all_of_it = load_keep_list(listed(tmp_path, range(24), suffix), dataset)
+  all_of_it = load(range(24))
   np.testing.assert_array_equal(all_of_it, np.arange(24))
 
 
@@ -75,28 +87,60 @@ def test_an_infinity_in_a_keep_list_is_refused(tmp_path, dataset):
   assert "must list whole numbers" in line
 
 
-def test_examples_set_apart_for_validation_are_not_to_be_kept(
+def test_examples_set_apart_for_validation_are_dropped(tmp_path, dataset):
+  """A list of the undivided data serves what is left of them."""
+  left = with_valid_split(dataset, 7, jax.random.key(0))
+  gone = left.splits["valid"].source_index.tolist()
+  path = listed(tmp_path, range(24), dataset=dataset)
+  np.testing.assert_array_equal(load_keep_list(path, left), np.arange(17))
+  stays = int(left.train.source_index[5])
+  path = listed(tmp_path, [gone[0], stays], dataset=left)
+  assert load_keep_list(path, left).tolist() == [5]
+  line = refusal(load_keep_list, listed(tmp_path, gone), left)
+  assert "lists validation examples only" in line
+
+
+def test_a_list_without_a_record_warns_of_what_is_assumed(tmp_path, dataset):
+  path = listed(tmp_path, [1, 2])
+  with pytest.warns(UserWarning) as told:
+    assert len(load_keep_list(path, dataset)) == 2
+  (line,) = (str(w.message) for w in told)
+  assert path in line and "in the order of this source" in line
+  with warnings.catch_warnings():
+    warnings.simplefilter("error")
+    load_keep_list(listed(tmp_path, [1, 2], dataset=dataset), dataset)
+
+
+def test_a_record_beside_a_keep_list_must_name_data_and_order(
   tmp_path, dataset
 ):
-  left = with_valid_split(dataset, 7, jax.random.key(0))
-  gone = int(left.splits["valid"].source_index[0])
-  line = refusal(load_keep_list, listed(tmp_path, [gone]), left)
-  assert f"{gone} is no training example; they are 17 in" in line
-
-
-def test_a_record_beside_a_keep_list_must_name_these_data(tmp_path, dataset):
-  path = listed(tmp_path, [1, 2])
+  path = listed(tmp_path, [1, 2], dataset=dataset)
   file = tmp_path / "keep.json"
-  for record in ({}, {"fingerprint": dataset.fingerprint}):
-    file.write_text(json.dumps(record))
-    assert len(load_keep_list(path, dataset)) == 2
-  file.write_text(json.dumps({"fingerprint": "abc"}))
+  record = json.loads(file.read_text())
+  for field in record:
+    file.write_text(json.dumps({k: v for k, v in record.items() if k != field}))
+    line = refusal(load_keep_list, path, dataset)
+    assert f"must have {field!r}, a str, got None" in line
+  file.write_text(json.dumps(record | {"fingerprint": "abc"}))
   line = refusal(load_keep_list, path, dataset)
   assert "abc" in line and dataset.fingerprint in line
-  file.write_text(json.dumps({"source_order": "abc"}))
+  file.write_text(json.dumps(record | {"source_order": "abc"}))
   assert "another source's order" in refusal(load_keep_list, path, dataset)
   file.write_text("[")
-  assert "is no JSON" in refusal(load_keep_list, path, dataset)
+  assert "keep.json must be JSON" in refusal(load_keep_list, path, dataset)
+
+
+def test_labels_beside_a_keep_list_are_checked(tmp_path, arrays, dataset):
+  path = listed(tmp_path, [1, 2], ".csv", dataset)
+  labels = arrays["train"][1]
+  rows = ["source_index,label", f"5,{labels[5]}", f"3,{labels[3]}"]
+  (tmp_path / "keep.csv").write_text("\n".join(rows))
+  index = load_keep_list(path, dataset)
+  assert sorted(dataset.train.source_index[index]) == [3, 5]
+  rows[1] = f"5,{(labels[5] + 1) % 3}"
+  (tmp_path / "keep.csv").write_text("\n".join(rows))
+  line = refusal(load_keep_list, path, dataset)
+  assert "labels differs from the data's in 1 of 2 rows" in line
 
 
 def test_a_csv_keep_list_needs_its_column(tmp_path, dataset):

@@ -2,6 +2,8 @@
 
 import dataclasses
 import hashlib
+import math
+import warnings
 from collections.abc import Callable, Sequence
 
 import jax
@@ -30,12 +32,36 @@ class Split:
 
   @property
   def source_order(self) -> str:
-    """Hash of which example stands where in the source.
+    """Hash of which example stands where in the source."""
+    return _order_hash(self.source_index)
 
-    Equal fingerprints say that two sources hold the same examples; numbers
-    listed in source order fit both only if this is equal too.
-    """
-    return hashlib.sha256(self.source_index.tobytes()).hexdigest()[:32]
+
+@dataclasses.dataclass(frozen=True)
+class Listing:
+  """Training examples as their source lists them, for files in that order.
+
+  Equal fingerprints say that two sources hold the same examples; numbers listed
+  in source order fit both only if the order is equal too.
+
+  Attributes:
+    fingerprint: of the data set whose training examples they are.
+    source_index: int64[n], each one's position in the source.
+    labels: int32[n].
+    kept: int64[m], which of them the training split has, ascending.
+  """
+
+  fingerprint: str
+  source_index: np.ndarray
+  labels: np.ndarray
+  kept: np.ndarray
+
+  def __len__(self) -> int:
+    return len(self.source_index)
+
+  @property
+  def source_order(self) -> str:
+    """Hash of which example stands where in the source."""
+    return _order_hash(self.source_index)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +76,10 @@ class Dataset:
       they are uint8.
     fingerprint: hash of every split's examples in canonical order. Equal for
       the same examples in any source and any source order.
+    one_order: whether the source knows one order of its examples only, since it
+      generates them.
+    undivided: the training examples before a validation split was taken from
+      them; None if none was.
   """
 
   name: str
@@ -58,10 +88,27 @@ class Dataset:
   mean: tuple[float, ...]
   std: tuple[float, ...]
   fingerprint: str
+  one_order: bool = False
+  undivided: Listing | None = None
 
   @property
   def train(self) -> Split:
     return self.splits["train"]
+
+  @property
+  def listings(self) -> tuple[Listing, ...]:
+    """What a file in source order may list: the training split, or all of it.
+
+    The second is there where a validation split was taken away.
+    """
+    train = self.train
+    own = Listing(
+      self.fingerprint,
+      train.source_index,
+      np.asarray(train.labels),
+      np.arange(len(train)),
+    )
+    return (own,) if self.undivided is None else (own, self.undivided)
 
   @property
   def num_classes(self) -> int:
@@ -79,25 +126,35 @@ def make_dataset(
   class_names: Sequence[str] | None = None,
   mean: Sequence[float] = (),
   std: Sequence[float] = (),
+  one_order: bool = False,
 ) -> Dataset:
   """Returns the validated data set in canonical order, as host arrays.
+
+  Warns of inputs that are both training and other examples, and of inputs that
+  training has under several labels.
 
   Args:
     name: the source's name.
     arrays: {"train": (inputs, labels), "test": ...}. Images uint8[n, h, w] or
-      [n, h, w, c]; signals float32[n, length]; labels integer[n].
-    class_names: one per class; numbered from the labels if None.
+      [n, h, w, c]; signals float32[n, length]; labels integer[n] or [n, 1], or
+      one-hot [n, classes].
+    class_names: one per class; numbered from the labels if None, which must
+      then name every class.
     mean, std: normalisation constants per channel; measured on the training
       split if empty.
+    one_order: whether the source knows one order only.
 
   Raises:
     ValueError: a split is empty or mis-shaped, inputs are not finite, a label
-      lies outside the classes, or training has one class only.
+      lies outside the classes, a class that nobody named has no training
+      example, or training has one class only.
   """
-  splits, digest = {}, hashlib.sha256()
+  splits, digest, inputs_seen = {}, hashlib.sha256(), {}
   for split, (inputs, labels) in sorted(arrays.items()):
     inputs, labels = _checked_arrays(f"{name} {split}", inputs, labels)
-    splits[split], order_digest = canonical_split(inputs, labels)
+    splits[split], order_digest, inputs_seen[split] = canonical_split(
+      inputs, labels
+    )
     digest.update(f"{split} {inputs.shape[1:]} {inputs.dtype}".encode())
     digest.update(order_digest)
   shapes = {split: s.inputs.shape[1:] for split, s in splits.items()}
@@ -114,6 +171,13 @@ def make_dataset(
       raise ValueError(
         f"{name} train: labels must number the classes from 0, got {top} "
         f"among {len(splits['train'])} examples"
+      )
+    empty = sorted(set(range(top + 1)) - set(present.tolist()))
+    if empty:
+      raise ValueError(
+        f"{name} train: class {empty[0]} has no example, yet labels go up to "
+        f"{top}: number the classes 0..{top - len(empty)}, or, if it is meant, "
+        f"give the {top + 1} class_names"
       )
     class_names = tuple(str(c) for c in range(top + 1))
   for split, s in splits.items():
@@ -141,6 +205,9 @@ def make_dataset(
       f"{name}: data.mean and data.std need {channels} numbers (std > 0), "
       f"got {tuple(mean)} and {tuple(std)}"
     )
+  if splits["train"].inputs.dtype != np.uint8:
+    _check_unit(name, mean[0], std[0])
+  _warn_of_repeats(name, splits, inputs_seen)
   return Dataset(
     name=name,
     splits=splits,
@@ -148,35 +215,37 @@ def make_dataset(
     mean=tuple(float(m) for m in mean),
     std=tuple(float(s) for s in std),
     fingerprint=digest.hexdigest()[:32],
+    one_order=one_order,
   )
 
 
 def canonical_split(
   inputs: np.ndarray, labels: np.ndarray
-) -> tuple[Split, bytes]:
-  """Returns the split sorted by a hash of each example, and the hash of all.
+) -> tuple[Split, bytes, list[bytes]]:
+  """Returns the split sorted by a hash of each example, and hashes.
 
   Exact duplicates (same bytes, same label) stay in source order among
   themselves, which changes no array but `source_index`.
+
+  Returns:
+    (the split, the hash of all its examples, the hash of each one's inputs
+    alone).
   """
   rows = np.ascontiguousarray(inputs).reshape(len(inputs), -1).view(np.uint8)
-  hashes = (
-    np.asarray(
-      [
-        hashlib.blake2b(
-          row.tobytes() + int(label).to_bytes(4, "little", signed=True),
-          digest_size=16,
-        ).digest()
-        for row, label in zip(rows, labels, strict=True)
-      ],
-      dtype="V16",
-    )
-    .view(">u8")
-    .reshape(-1, 2)
-  )
+  of_inputs, of_examples = [], []
+  for row, label in zip(rows, labels, strict=True):
+    digest = hashlib.blake2b(row.tobytes(), digest_size=16)
+    of_inputs.append(digest.digest())
+    digest.update(int(label).to_bytes(4, "little", signed=True))
+    of_examples.append(digest.digest())
+  hashes = np.asarray(of_examples, dtype="V16").view(">u8").reshape(-1, 2)
   order = np.lexsort((hashes[:, 1], hashes[:, 0]))  # a stable sort
   split = Split(inputs[order], labels[order], order.astype(np.int64))
-  return split, hashlib.sha256(hashes[order].tobytes()).digest()
+  return (
+    split,
+    hashlib.sha256(hashes[order].tobytes()).digest(),
+    [of_inputs[i] for i in order],
+  )
 
 
 def with_valid_split(dataset: Dataset, size: int, key: jax.Array) -> Dataset:
@@ -209,10 +278,12 @@ def with_valid_split(dataset: Dataset, size: int, key: jax.Array) -> Dataset:
     )
 
   split_id = f"{dataset.fingerprint} valid {size} {key_words(key)}"
+  (whole,) = dataset.listings
   return dataclasses.replace(
     dataset,
     splits=dataset.splits | {"train": part(~chosen), "valid": part(chosen)},
     fingerprint=hashlib.sha256(split_id.encode()).hexdigest()[:32],
+    undivided=dataclasses.replace(whole, kept=np.flatnonzero(~chosen)),
   )
 
 
@@ -233,28 +304,42 @@ def on_device(
   return dataclasses.replace(dataset, splits=splits)
 
 
+def _order_hash(source_index: np.ndarray) -> str:
+  return hashlib.sha256(source_index.tobytes()).hexdigest()[:32]
+
+
 def _checked_arrays(what, inputs, labels):
   inputs, labels = np.asarray(inputs), np.asarray(labels)
   if not len(inputs):
     raise ValueError(f"{what}: holds no example")
-  if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
-    raise ValueError(
-      f"{what}: labels must be integers of shape (n,), got {labels.dtype} "
-      f"{labels.shape}"
-    )
+  labels = _class_numbers(what, labels)
   if len(inputs) != len(labels):
-    raise ValueError(f"{what}: {len(inputs)} inputs but {len(labels)} labels")
+    hint = ""
+    if inputs.ndim == 4 and inputs.shape[3] == len(labels):
+      hint = "; examples come first: inputs.transpose(3, 0, 1, 2)"
+    raise ValueError(
+      f"{what}: {len(inputs)} inputs but {len(labels)} labels{hint}"
+    )
   if inputs.dtype == np.uint8 and inputs.ndim in (3, 4):
+    if inputs.ndim == 4 and inputs.shape[1] <= 4 < min(inputs.shape[2:]):
+      raise ValueError(
+        f"{what}: inputs {inputs.shape} have their {inputs.shape[1]} channels "
+        "first, images are [n, height, width, channels]: "
+        "inputs.transpose(0, 2, 3, 1)"
+      )
     inputs = inputs.reshape(*inputs.shape[:3], -1)
   elif np.issubdtype(inputs.dtype, np.floating) and inputs.ndim == 2:
-    inputs = inputs.astype(np.float32)
+    with np.errstate(over="ignore"):  # then not finite
+      inputs = inputs.astype(np.float32)
     if not np.isfinite(inputs).all():
-      raise ValueError(f"{what}: signals must be finite")
+      raise ValueError(f"{what}: signals must be finite float32 numbers")
   else:
     raise ValueError(
       f"{what}: inputs must be images uint8[n, height, width(, channels)] or "
       f"signals float[n, length], got {inputs.dtype} {inputs.shape}"
     )
+  if not inputs[0].size:
+    raise ValueError(f"{what}: inputs are empty, {inputs.shape}")
   low, high = labels.min(), labels.max()
   if low < 0 or high >= 2**31:  # before the cast could wrap them
     raise ValueError(
@@ -263,12 +348,83 @@ def _checked_arrays(what, inputs, labels):
   return inputs, labels.astype(np.int32)
 
 
+def _class_numbers(what, labels):
+  """Labels as integers of shape (n,), from a column or one-hot rows too."""
+  if labels.ndim == 2 and labels.shape[1] == 1:
+    labels = labels[:, 0]
+  elif labels.ndim == 2 and labels.dtype.kind in "biuf":
+    if not (np.isin(labels, (0, 1)).all() and (labels.sum(axis=1) == 1).all()):
+      raise ValueError(
+        f"{what}: labels {labels.shape} are not one-hot; give one class number "
+        "per example, e.g. labels.argmax(axis=1)"
+      )
+    labels = labels.argmax(axis=1)
+  if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
+    raise ValueError(
+      f"{what}: labels must be integers of shape (n,), got {labels.dtype} "
+      f"{labels.shape}"
+    )
+  return labels
+
+
+def _check_unit(name, mean, std):
+  """Refuses signals whose spread float32 cannot hold beside their mean."""
+  info = np.finfo(np.float32)
+  if not info.tiny * 1e4 < std < info.max / 1e4:
+    raise ValueError(
+      f"{name}: signals have a standard deviation of {std:g}, beyond what "
+      "float32 computes with: give them in another unit"
+    )
+  step = float(np.spacing(np.float32(abs(mean))))
+  if step > 1e-3 * std:
+    raise ValueError(
+      f"{name}: signals lie around {mean:g}, where float32 has steps of "
+      f"{step:g}, with a standard deviation of only {std:g}: subtract their "
+      "mean before they are saved"
+    )
+
+
+def _warn_of_repeats(name, splits, inputs_seen):
+  """Warns of inputs that occur where they should not occur twice."""
+  labels_of: dict[bytes, set[int]] = {}
+  for h, label in zip(
+    inputs_seen["train"], splits["train"].labels.tolist(), strict=True
+  ):
+    labels_of.setdefault(h, set()).add(label)
+  ambiguous = sum(len(labels) > 1 for labels in labels_of.values())
+  if ambiguous:
+    warnings.warn(
+      f"{name}: {ambiguous} inputs are training examples under more than one "
+      "label",
+      stacklevel=3,
+    )
+  for split in sorted(set(splits) - {"train"}):
+    labels = splits[split].labels.tolist()
+    found = [
+      (label in labels_of[h])
+      for h, label in zip(inputs_seen[split], labels, strict=True)
+      if h in labels_of
+    ]
+    if found:
+      other = found.count(False)
+      under = f", {other} of them under another label" if other else ""
+      warnings.warn(
+        f"{name}: {len(found)} of {len(labels)} {split} examples are also "
+        f"training examples{under}",
+        stacklevel=3,
+      )
+
+
 def _channels(input_shape: tuple[int, ...]) -> int:
   return input_shape[-1] if len(input_shape) == 3 else 1
 
 
 def _channel_moments(inputs):
-  """Mean and standard deviation (ddof 0) per channel, uint8 as fractions."""
+  """Mean and standard deviation (ddof 0) per channel, uint8 as fractions.
+
+  To six significant digits of the deviation, so that no machine's order of
+  summation shows in them, in whatever unit the inputs are.
+  """
   flat = inputs.reshape(-1, _channels(inputs.shape[1:]))
   if flat.dtype == np.uint8:
     # Exact integer sums, so that no summation order shows in the constants.
@@ -282,6 +438,8 @@ def _channel_moments(inputs):
       flat.std(axis=0, dtype=np.float64),
     )
   std = np.where(std > 0, std, 1.0)  # a constant channel is only centred
-  return tuple(round(float(m), 6) for m in mean), tuple(
-    round(float(s), 6) for s in std
+  digits = [5 - math.floor(math.log10(s)) for s in std]
+  return (
+    tuple(round(float(m), d) for m, d in zip(mean, digits, strict=True)),
+    tuple(round(float(s), d) for s, d in zip(std, digits, strict=True)),
   )
