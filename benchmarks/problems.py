@@ -26,6 +26,7 @@ OPTIM = OptimSettings(
   milestones=(31_200, 46_800),
   factor=0.1,
   warmup=0,
+  warmup_offset=0,
   cosine_steps=0,
   momentum=0.9,
   nesterov=False,

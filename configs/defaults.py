@@ -53,7 +53,10 @@ def get_defaults() -> ConfigDict:
         "schedule": "milestones",  # milestones | cosine
         "milestones": ("1000step", "1500step"),  # absolute
         "milestone_factor": 0.1,
-        "warmup": "0step",
+        "warmup": "0step",  # of linear warm-up
+        # Its step s has s / warmup of the rate (zero, as both of the paper's
+        # code bases) or (s + 1) / warmup (first).
+        "warmup_start": "first",
         "momentum": 0.9,
         "nesterov": False,
         "weight_decay": 1e-4,  # added to the gradient before momentum
@@ -73,8 +76,14 @@ def get_defaults() -> ConfigDict:
           "file": "",  # of keep_list: .npy or .csv, source positions
         },
         "noise": {  # on the labels that pre-training sees
-          "fraction": 0.0,  # of the training examples
-          "kind": "redrawn",  # over all classes | symmetric: over the others
+          "fraction": 0.0,  # of the examples, of redrawn and symmetric
+          # redrawn over all classes | symmetric: over the others | matrix: by
+          # class | file: given
+          "kind": "redrawn",
+          # Of kind matrix: a row for each class, the probabilities of what its
+          # labels become.
+          "matrix": (),
+          "file": "",  # of kind file: .npy or .csv of noisy labels
           "scoring": True,  # the scoring networks see it too
         },
       },
@@ -99,7 +108,11 @@ def get_defaults() -> ConfigDict:
         "densities": (),  # or the density of levels 1, 2, ...
         "allocation": "global",  # global | per_layer
         "rule": "threshold",  # threshold (the paper's) | exact
-        "exclude": (),  # layers left out: "head", "stem_conv/kernel"
+        # Layers left out: "head", "stem_conv/kernel". Under global allocation
+        # and the paper's rule the others give up the fraction of all survivors,
+        # these among them (as both of the paper's code bases do); under the
+        # exact rule and per layer, of their own.
+        "exclude": (),
       },
       "ticket": {
         "kind": "weight_rewind",  # weight_rewind | lr_rewind | finetune
@@ -208,6 +221,7 @@ def words(arg: str, known: tuple[str, ...]) -> set[str]:
 def set_preset(config: ConfigDict, preset: str) -> None:
   """Sets the details in which the paper's two code bases differ."""
   data, optim = config.data, config.optim
+  optim.warmup_start = "zero"
   if preset == "composer":
     data.update(
       last_batch="drop",

@@ -77,7 +77,7 @@ class Pretrain:
 class Prune:
   """The next level's masks. Inputs: "trained", and "masks" after level 1."""
 
-  VERSION = 1
+  VERSION = 2
   model: ModelSettings
   level: int
   criterion: str

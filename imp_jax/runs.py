@@ -350,6 +350,7 @@ def make_recipe(optim: OptimSettings) -> Recipe:
     ),
     factor=jnp.float32(optim.factor),
     warmup=jnp.int32(optim.warmup),
+    warmup_offset=jnp.int32(optim.warmup_offset),
     cosine_steps=jnp.int32(optim.cosine_steps),
     momentum=jnp.float32(optim.momentum),
     weight_decay=jnp.float32(optim.weight_decay),

@@ -165,8 +165,9 @@ def test_random_masks_overlap_as_expected(rng, density):
 def test_expected_overlap_by_hand():
   assert expected_overlap(1.0) == 1.0
   assert expected_overlap(0.5) == pytest.approx(1 / 3, abs=1e-15)
-  for density in (0.0, 1.2):
-    message = rf"density must be in \(0, 1\], got {density}"
+  assert np.isnan(expected_overlap(0.0))  # of nothing and nothing
+  for density in (-0.1, 1.2):
+    message = rf"density must be in \[0, 1\], got {density}"
     with pytest.raises(ValueError, match=message):
       expected_overlap(density)
 

@@ -29,13 +29,14 @@ def make_recipe(**changes):
     milestones=[4, 6],
     factor=0.1,
     warmup=0,
+    warmup_offset=0,
     cosine_steps=0,
     momentum=0.9,
     weight_decay=1e-2,
     loss_scale=1.0,
   )
   numbers |= changes
-  ints = {"milestones", "warmup", "cosine_steps"}
+  ints = {"milestones", "warmup", "warmup_offset", "cosine_steps"}
   return Recipe(
     **{
       k: jnp.asarray(v, jnp.int32 if k in ints else jnp.float32)
@@ -48,7 +49,8 @@ def make_recipe(**changes):
   "changes,table",
   [
     ({}, {0: 0.1, 3: 0.1, 4: 0.01, 5: 0.01, 6: 0.001, 100: 0.001}),
-    (dict(warmup=4), {0: 0.025, 1: 0.05, 3: 0.1, 4: 0.01}),
+    (dict(warmup=4, warmup_offset=1), {0: 0.025, 1: 0.05, 3: 0.1, 4: 0.01}),
+    (dict(warmup=4), {0: 0.0, 1: 0.025, 3: 0.075, 4: 0.01, 5: 0.01}),
     (dict(cosine_steps=10), {0: 0.1, 5: 0.05, 10: 0.0, 20: 0.0}),
   ],
 )

@@ -81,14 +81,17 @@ def expected_overlap(density: float) -> float:
   to leading order in the number of weights.
 
   Args:
-    density: d of both masks, kept fraction of prunable weights, in (0, 1].
+    density: d of both masks, kept fraction of prunable weights, in [0, 1].
+
+  Returns:
+    The index, NaN for two empty masks.
 
   Raises:
     ValueError: the density is out of range.
   """
-  if not 0 < density <= 1:
-    raise ValueError(f"density must be in (0, 1], got {density}")
-  return density / (2 - density)
+  if not 0 <= density <= 1:
+    raise ValueError(f"density must be in [0, 1], got {density}")
+  return density / (2 - density) if density else float("nan")
 
 
 def _check_paths(tree: PyTree, prunable: Sequence[str]) -> None:

@@ -1,6 +1,7 @@
 """Pruning as three pure steps: score, allocate, select."""
 
 from imp_jax.pruning.allocate import ALLOCATIONS as ALLOCATIONS
+from imp_jax.pruning.allocate import excluded_count as excluded_count
 from imp_jax.pruning.allocate import leaf_groups as leaf_groups
 from imp_jax.pruning.criteria import CRITERIA as CRITERIA
 from imp_jax.pruning.schedules import drop_counts as drop_counts

@@ -1,6 +1,6 @@
 """Allocation: which prunable leaves compete with one another for survival."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 ALLOCATIONS = ("global", "per_layer")
 
@@ -40,6 +40,30 @@ def leaf_groups(
   if not kept:
     raise ValueError("prune.exclude leaves no layer to prune")
   return (kept,) if allocation == "global" else tuple((p,) for p in kept)
+
+
+def excluded_count(
+  counts: Mapping[str, int],
+  groups: Sequence[Sequence[str]],
+  *,
+  allocation: str,
+  rule: str,
+) -> int:
+  """Returns how many excluded weights count among the survivors of a level.
+
+  Under the paper's rule both of its authors' code bases take the fraction of
+  all survivors, excluded layers among them, from the other layers, so that the
+  whole network's density follows (1 - fraction)^level: all of them count.
+  Under the exact rule, and within single layers, none does.
+
+  Args:
+    counts: weights of each prunable leaf; those of excluded ones never change.
+    groups: of `leaf_groups`.
+    allocation, rule: of pruning.
+  """
+  if allocation != "global" or rule != "threshold":
+    return 0
+  return sum(counts.values()) - sum(counts[p] for g in groups for p in g)
 
 
 def _is_under(path: str, prefix: str) -> bool:

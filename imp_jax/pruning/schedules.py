@@ -15,6 +15,7 @@ def drop_counts(
   *,
   fraction: float,
   density: float | None = None,
+  excluded: int = 0,
 ) -> tuple[int, ...]:
   """Returns q per group, the count that `select_masks` takes.
 
@@ -25,6 +26,8 @@ def drop_counts(
       q = ceil(fraction * alive), the paper's rule.
     density: if given, it replaces `fraction`: the density wanted of each
       group, so q = alive - round(density * total), halves rounded up.
+    excluded: weights left out of pruning whose fraction the one group gives up
+      in their place: q = ceil(fraction * (alive + excluded)).
 
   Returns:
     One q >= 0 per group. Decimals are taken as written (0.2 is 1/5 exactly).
@@ -34,7 +37,7 @@ def drop_counts(
   """
   if density is None:
     share = Fraction(str(fraction))
-    return tuple(math.ceil(share * n) for n in alive)
+    return tuple(math.ceil(share * (n + excluded)) for n in alive)
   wanted = Fraction(str(density))
   counts = tuple(
     n - math.floor(wanted * total + Fraction(1, 2))

@@ -33,12 +33,17 @@ class StreamSettings:
 
 @dataclasses.dataclass(frozen=True)
 class OptimSettings:
-  """The optimiser's numbers, steps absolute; see `training.Recipe`."""
+  """The optimiser's numbers, steps absolute; see `training.Recipe`.
+
+  Attributes:
+    warmup_offset: 0 where there is no warm-up.
+  """
 
   learning_rate: float
   milestones: tuple[int, ...]
   factor: float
   warmup: int
+  warmup_offset: int
   cosine_steps: int
   momentum: float
   nesterov: bool

@@ -14,7 +14,13 @@ from imp_jax.masks import (
   total_counts,
 )
 from imp_jax.nodes import Prune, RandomMask
-from imp_jax.pruning import CRITERIA, drop_counts, leaf_groups, select_masks
+from imp_jax.pruning import (
+  CRITERIA,
+  drop_counts,
+  excluded_count,
+  leaf_groups,
+  select_masks,
+)
 from imp_jax.replicates import replicate_slice, stack_trees
 from imp_jax.runs import Failure
 from imp_jax.store import Artefact
@@ -31,13 +37,17 @@ def run_prune(context, node, replicates):
   groups = leaf_groups(
     prunable, allocation=settings.allocation, exclude=settings.exclude
   )
-  totals = _group_counts(total_counts(params[0], prunable), groups)
+  totals = total_counts(params[0], prunable)
+  excluded = excluded_count(
+    totals, groups, allocation=settings.allocation, rule=settings.rule
+  )
   drops = [
     drop_counts(
       _group_counts(kept_counts(parent, prunable), groups),
-      totals,
+      _group_counts(totals, groups),
       fraction=settings.fraction,
       density=settings.density,
+      excluded=excluded,
     )
     for parent in parents
   ]

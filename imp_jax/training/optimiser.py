@@ -17,7 +17,8 @@ DECAY_ON = ("all", "kernels")
 class Recipe(struct.PyTreeNode):
   """The optimiser's numbers, all traced: one program serves every value.
 
-  The learning rate of step s is learning_rate * min(1, (s + 1) / warmup) times
+  The learning rate of step s is
+  learning_rate * min(1, (s + warmup_offset) / warmup) times
   factor ** (number of milestones <= s) or, with cosine_steps > 0, times
   (1 + cos(pi * min(s / cosine_steps, 1))) / 2.
   """
@@ -26,6 +27,7 @@ class Recipe(struct.PyTreeNode):
   milestones: Any  # i32[milestones], absolute steps
   factor: Any  # f32[]
   warmup: Any  # i32[], steps of linear warm-up, 0 = none
+  warmup_offset: Any  # i32[], 0 = from 0, 1 = from 1 / warmup
   cosine_steps: Any  # i32[], 0 = milestones
   momentum: Any  # f32[]
   weight_decay: Any  # f32[], added to the gradient before momentum
@@ -34,7 +36,8 @@ class Recipe(struct.PyTreeNode):
 
 def learning_rate(recipe: Recipe, step: Int[Array, ""]) -> Float[Array, ""]:
   """Returns the learning rate of an absolute step."""
-  warmup = jnp.minimum((step + 1) / jnp.maximum(recipe.warmup, 1), 1)
+  warmed = (step + recipe.warmup_offset) / jnp.maximum(recipe.warmup, 1)
+  warmup = jnp.where(recipe.warmup > 0, jnp.minimum(warmed, 1), 1)
   passed = jnp.sum(recipe.milestones <= step)
   progress = jnp.minimum(step / jnp.maximum(recipe.cosine_steps, 1), 1)
   decay = jnp.where(
