@@ -11,6 +11,8 @@ import jax
 from imp_jax.data.dataset import Dataset, on_device, with_valid_split
 from imp_jax.data.sources import load_dataset
 from imp_jax.exchange import Imports
+from imp_jax.extent import check_data_extent, check_extent
+from imp_jax.flags import pinned
 from imp_jax.meaning import (
   check_same_execution,
   check_same_meaning,
@@ -19,10 +21,12 @@ from imp_jax.meaning import (
 )
 from imp_jax.nodes import Node, Score, checkpoint_id
 from imp_jax.replicates import chunks, spread
+from imp_jax.report.labels import write_labels
 from imp_jax.report.landscape_files import ViewEntry, write_landscape
+from imp_jax.report.parts import Parts
 from imp_jax.report.scores import write_scores
 from imp_jax.report.tables import Entry, write_report
-from imp_jax.resolve import check_before_loading, resolve
+from imp_jax.resolve import check_fields, resolve
 from imp_jax.results import Results
 from imp_jax.runs import Failure
 from imp_jax.settings import Study
@@ -93,14 +97,17 @@ class Progress:
     """Is told what the user should know."""
 
 
+@pinned()
 def prepare(config: Any, workdir: str) -> Plan:
   """Returns the plan of a config in a workdir; every check of input is here.
 
   Raises:
     ValueError, OSError: bad input, in one line; nothing has been written.
   """
+  check_fields(config)
   data = config.data
-  check_before_loading(config)
+  if data.source == "mnist1d":
+    check_data_extent(data.train_examples)
   dataset = load_dataset(
     data.source,
     name=data.name,
@@ -118,6 +125,7 @@ def prepare(config: Any, workdir: str) -> Plan:
     )
   imports = Imports()
   study = resolve(config, dataset, imports)
+  check_extent(study, dataset, workdir)
   by_experiment = [(e, tuple(experiment_tickets(e))) for e in study.experiments]
   tickets = tuple(t for _, own in by_experiment for t in own)
   views = tuple(v for e, own in by_experiment for v in experiment_views(e, own))
@@ -138,6 +146,7 @@ def prepare(config: Any, workdir: str) -> Plan:
   return Plan(study, dataset, store, tickets, views, scores, nodes, imports)
 
 
+@pinned()
 def execute(plan: Plan, progress: Progress) -> Results:
   """Runs what is missing, one node at a time, and writes the study's files.
 
@@ -176,7 +185,8 @@ def execute(plan: Plan, progress: Progress) -> Results:
       for ready in _ready(job, failures, progress):
         _run_job(context, ready, failures, progress)
   finally:
-    _write_study(plan, _failure_lines(failures))
+    for unwritten in _write_study(plan, _failure_lines(failures)):
+      progress.warn(unwritten)
   return Results(store, study.name)
 
 
@@ -291,9 +301,13 @@ def _write_meaning(plan: Plan) -> None:
   plan.store.write_text(config, json.dumps(meaning, indent=1))
 
 
-def _write_study(plan: Plan, failures: list[str]) -> None:
-  """Writes the study's description and its tables, as far as it has come."""
+def _write_study(plan: Plan, failures: list[str]) -> list[str]:
+  """Writes the study's description and its tables, as far as it has come.
+
+  Returns what could not be written, a line each.
+  """
   study, store = plan.study, plan.store
+  parts = Parts(store, study.name)
   entries = [
     Entry(
       experiment=t.experiment,
@@ -308,7 +322,6 @@ def _write_study(plan: Plan, failures: list[str]) -> None:
     for t in plan.tickets
     for r in range(study.replicates)
   ]
-  records = write_report(store, study.name, entries, failures, study.claims)
   seen = [
     ViewEntry(
       experiment=v.experiment,
@@ -322,8 +335,32 @@ def _write_study(plan: Plan, failures: list[str]) -> None:
     for v in plan.views
     for r in range(v.replicates or study.replicates)
   ]
-  write_landscape(store, study.name, seen, records, study.claims)
   ids = {
     name: node.object_id(study.seed, 0) for name, node in plan.scores.items()
   }
-  write_scores(store, study.name, ids, plan.dataset)
+  noises = {e.pretrain.noise for e in study.experiments}
+  noises |= {
+    e.pretrain.scoring.label_noise
+    for e in study.experiments
+    if e.pretrain.scoring
+  }
+  noises |= {scoring.label_noise for scoring in study.scores}
+  records = parts.made(
+    "everything about tickets",
+    lambda: write_report(parts, entries, failures, study.claims),
+  )
+  with parts.attempt("the landscape"):
+    write_landscape(parts, seen, records or [], study.claims)
+  with parts.attempt("everything about scores"):
+    write_scores(parts, ids, plan.dataset)
+  with parts.attempt("noisy labels"):
+    write_labels(
+      parts,
+      {
+        noise.name: plan.imports.train_labels(plan.dataset, noise, study.seed)
+        for noise in noises
+        if noise.kind
+      },
+      plan.dataset,
+    )
+  return parts.failed

@@ -45,6 +45,7 @@ def make_experiments(rows, **settings):
         "pretrain.subset.kind": kind,
         "pretrain.subset.size": size,
         "pretrain.subset.score": "el2n" if kind in ("easy", "hard") else "",
+        "pretrain.noise.kind": "",
         "pretrain.noise.fraction": 0.0,
         "prune.levels": 2,
         "controls.kinds": [],

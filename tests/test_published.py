@@ -73,7 +73,7 @@ CIFAR10 = {
   "prune__allocation": "global",
   "prune__criterion": "magnitude",
   "ticket__kind": "weight_rewind",
-  "pretrain__noise__fraction": 0.0,
+  "pretrain__noise__kind": "",
 }
 
 
@@ -90,7 +90,8 @@ CIFAR10 = {
     ({"model__name": "resnet56"}, False),
     ({"model__num_classes": 100}, False),
     ({"prune__fraction": 0.36}, False),
-    ({"pretrain__noise__fraction": 0.1}, False),
+    ({"pretrain__noise__kind": "redrawn"}, False),
+    ({"pretrain__noise__kind": "file"}, False),
   ],
 )
 def test_they_are_drawn_only_beside_what_they_are_of(changes, published):

@@ -4,6 +4,7 @@ import json
 
 import pandas as pd
 
+from imp_jax.report.parts import Parts
 from imp_jax.report.tables import Entry, write_report
 from imp_jax.results import Results
 from imp_jax.settings import EasyDataClaim
@@ -49,7 +50,9 @@ def report_of(tmp_path, subsets, *, finished=True, claims=None):
           )
   meaning = {"seed": 0, "experiments": experiments}
   store.write_text(store.study_dir("s") / "config.json", json.dumps(meaning))
-  write_report(store, "s", entries, [], claims or make_claims())
+  parts = Parts(store, "s")
+  write_report(parts, entries, [], claims or make_claims())
+  assert parts.failed == []
   return Results(store, "s"), {
     f.name for f in (tmp_path / "studies/s").iterdir()
   }

@@ -41,12 +41,11 @@ def no_figures(monkeypatch):
     for name in vars(module):
       if name.endswith(("_figure", "_histograms")):
         monkeypatch.setattr(module, name, lambda *_, **__: None)
-  monkeypatch.setattr(landscape_files, "curvature_figures", lambda *_: {})
 
 
 def no_tables(monkeypatch):
   """Leaves out all that describes a study, where its objects are enough."""
-  monkeypatch.setattr("imp_jax.study._write_study", lambda *_: None)
+  monkeypatch.setattr("imp_jax.study._write_study", lambda *_: [])
 
 
 def plan_of(workdir, **changes):

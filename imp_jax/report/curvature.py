@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from imp_jax.landscape.spectrum import density_on_grid
-from imp_jax.report.curvature_figures import eigenvalue_figure, spectrum_figure
+from imp_jax.report.curvature_figures import spectrum_figure
 from imp_jax.store import Artefact
 
 CURVATURE_COLUMNS = (
@@ -70,9 +70,8 @@ def curvature_table(
   return pd.DataFrame(rows, columns=list(CURVATURE_COLUMNS))
 
 
-def curvature_figures(table: pd.DataFrame, curved: Curved) -> dict[str, Figure]:
-  """Returns "eigenvalues", and "spectrum" of replicate 0's first matrix."""
-  figures = {"eigenvalues": eigenvalue_figure(table)}
+def first_spectrum_figure(curved: Curved) -> Figure | None:
+  """Returns the spectra of replicate 0's first matrix; None without one."""
   spectra = {}
   for entry, artefact in curved:
     if entry.replicate:
@@ -82,14 +81,14 @@ def curvature_figures(table: pd.DataFrame, curved: Curved) -> dict[str, Figure]:
     spectra[f"{entry.experiment} level {entry.level}, {matrix}"] = [
       artefact.arrays[f"{matrix}:all:{name}"] for name in ("ritz", "weights")
     ]
-  if spectra:
-    ends = np.concatenate([ritz.ravel() for ritz, _ in spectra.values()])
-    width = _WIDTH * float(np.ptp(ends)) or 1.0
-    grid = np.linspace(ends.min() - 5 * width, ends.max() + 5 * width, _POINTS)
-    figures["spectrum"] = spectrum_figure(
-      {
-        label: (grid, density_on_grid(ritz, weights, grid, width))
-        for label, (ritz, weights) in spectra.items()
-      }
-    )
-  return figures
+  if not spectra:
+    return None
+  ends = np.concatenate([ritz.ravel() for ritz, _ in spectra.values()])
+  width = _WIDTH * float(np.ptp(ends)) or 1.0
+  grid = np.linspace(ends.min() - 5 * width, ends.max() + 5 * width, _POINTS)
+  return spectrum_figure(
+    {
+      label: (grid, density_on_grid(ritz, weights, grid, width))
+      for label, (ritz, weights) in spectra.items()
+    }
+  )

@@ -75,7 +75,9 @@ def eigenvalue_figure(table: pd.DataFrame) -> Figure:
   Raises:
     ValueError: the table has no such row.
   """
-  rows = table.query("quantity == 'eigenvalue_1' and layer == 'all'")
+  rows = table.query(  # x is logarithmic
+    "quantity == 'eigenvalue_1' and layer == 'all' and density != 0"
+  )
   if not len(rows):
     raise ValueError(
       "table must have rows with quantity 'eigenvalue_1' and layer 'all'"

@@ -52,6 +52,7 @@ def diet_figure(
   rows = _diet_rows(results, experiments)
   if rows is None:
     return None
+  rows = rows.query("density > 0")  # x is logarithmic
   sized = rows.query("kind in @_PANEL_KINDS")
   panels = sorted(set(zip(sized["rewind_step"], sized["size"], strict=True)))
   if not panels:

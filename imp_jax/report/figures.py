@@ -34,7 +34,7 @@ def accuracy_figure(results: pd.DataFrame) -> Figure:
     dense networks' mean as a dashed line, controls as dotted lines with open
     markers.
   """
-  rows = test_accuracy(results)
+  rows = test_accuracy(results).query("density > 0")  # x is logarithmic
   figure = Figure(figsize=(7, 4.5), layout="constrained")
   axes = figure.subplots()
   names = list(dict.fromkeys(rows.experiment))

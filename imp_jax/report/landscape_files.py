@@ -1,6 +1,7 @@
 """The files that describe the landscape around a study's tickets."""
 
 import dataclasses
+import functools
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,8 +13,8 @@ from imp_jax.report.barriers import (
   curves_table,
   mean_example_barriers,
 )
-from imp_jax.report.curvature import curvature_figures, curvature_table
-from imp_jax.report.figures import save_figure
+from imp_jax.report.curvature import curvature_table, first_spectrum_figure
+from imp_jax.report.curvature_figures import eigenvalue_figure
 from imp_jax.report.geometry import geometry_table, mask_overlaps
 from imp_jax.report.landscape import (
   connected_lines,
@@ -28,6 +29,7 @@ from imp_jax.report.landscape_figures import (
   levels_figure,
   path_figure,
 )
+from imp_jax.report.parts import Parts
 from imp_jax.report.plane_figures import plane_figure
 from imp_jax.report.tables import Records, experiments_table, results_table
 from imp_jax.settings import ClaimSettings
@@ -74,8 +76,7 @@ def load_views(store: Store, study: str) -> list[ViewEntry]:
 
 
 def write_landscape(
-  store: Store,
-  study: str,
+  parts: Parts,
   entries: Sequence[ViewEntry],
   records: Records,
   claims: ClaimSettings,
@@ -88,30 +89,54 @@ def write_landscape(
   eigenvalues, plane_EXPERIMENT_NETWORKS.
 
   Args:
-    store: of the workdir; config.json is there.
-    study: its name.
+    parts: of the study; config.json is there.
     entries: of this run.
     records: of the study's tickets.
     claims: what it declared.
   """
+  store, study = parts.store, parts.study
   known = {e.key: e for e in load_views(store, study)}
   known |= {e.key: e for e in entries}
-  folder = store.study_dir(study)
+  if known:
+    rows = [dataclasses.asdict(e) for e in known.values()]
+    parts.text("landscape.json", lambda: json.dumps(rows, indent=0))
   found = _loaded(store, known.values())
   paths = [
     ((e.experiment, e.replicate, e.level, e.kind, e.between), artefact)
     for e, artefact in found
     if e.stage == "path"
   ]
-  tables = {
-    "geometry": geometry_table(
+  parts.table(
+    "geometry",
+    lambda: geometry_table(
       study, records, paths, mask_overlaps(store, [e for e, *_ in records])
+    ),
+  )
+  if paths:
+    with parts.attempt("everything about paths"):
+      _write_connectivity(parts, records, paths, claims)
+  curved = [(e, a) for e, a in found if e.stage == "curvature"]
+  if curved:
+    table = parts.table(
+      "curvature", lambda: curvature_table(study, curved, _densities(records))
     )
-  }
-  if known:
-    rows = [dataclasses.asdict(e) for e in known.values()]
-    store.write_text(folder / "landscape.json", json.dumps(rows, indent=0))
-  meaning = json.loads((folder / "config.json").read_text())
+    if table is not None:
+      parts.figure("eigenvalues", lambda: eigenvalue_figure(table))
+    parts.figure("spectrum", lambda: first_spectrum_figure(curved))
+  for e, artefact in found:
+    if e.stage == "plane":
+      name = f"plane_{e.experiment}_{'_'.join(e.between.split(', '))}"
+      parts.figure(
+        name.replace(" ", ""), functools.partial(_plane, e, artefact)
+      )
+
+
+def _write_connectivity(parts, records, paths, claims):
+  """Tables and figures of barriers beside what the tickets became."""
+  study = parts.study
+  meaning = json.loads((parts.folder / "config.json").read_text())
+  results = results_table(study, records)
+  experiments = experiments_table(meaning)
   thresholds: dict[str, list[float]] = {
     name: sorted(
       {
@@ -121,62 +146,41 @@ def write_landscape(
     )
     for name, e in meaning["experiments"].items()
   }
-  figures: dict[str, Any] = {}
-  if paths:
-    tables["barriers"] = barriers_table(study, paths, thresholds)
-    tables["paths"] = curves_table(study, paths)
-    more, drawn = _connectivity(
-      tables,
-      results_table(study, records),
-      experiments_table(meaning),
-      paths,
-      claims,
-      thresholds,
-    )
-    tables |= more
-    figures |= drawn
-  curved = [(e, a) for e, a in found if e.stage == "curvature"]
-  if curved:
-    densities = _densities(records)
-    tables["curvature"] = curvature_table(study, curved, densities)
-    figures |= curvature_figures(tables["curvature"], curved)
-  for e, artefact in found:
-    if e.stage == "plane":
-      name = f"plane_{e.experiment}_{'_'.join(e.between.split(', '))}"
-      figures[name.replace(" ", "")] = _plane(e, artefact)
-  for name, table in tables.items():
-    store.write_text(folder / f"{name}.csv", table.to_csv(index=False))
-  for name, figure in figures.items():
-    if figure is not None:
-      save_figure(store, folder / name, figure)
-
-
-def _connectivity(tables, results, experiments, paths, claims, thresholds):
-  """Tables and figures of barriers beside what the tickets became."""
-  barriers = tables["barriers"]
-  more = {"instability": instability_table(barriers, experiments)}
-  figures = {
-    "instability": instability_figure(more["instability"]),
-    "paths": path_figure(tables["paths"]),
-  }
+  barriers = parts.table(
+    "barriers", lambda: barriers_table(study, paths, thresholds)
+  )
+  curves = parts.table("paths", lambda: curves_table(study, paths))
+  if barriers is None or curves is None:
+    return
+  instability = parts.table(
+    "instability", lambda: instability_table(barriers, experiments)
+  )
+  parts.figure("instability", lambda: instability_figure(instability))
+  parts.figure("paths", lambda: path_figure(curves))
   densities = results.groupby("level").density.mean()
-  for mode in sorted(set(tables["paths"]["batch_stats"])):
-    figures[f"levels_{mode}"] = levels_figure(
-      barriers, densities, batch_stats=mode
+  for mode in sorted(set(curves["batch_stats"])):
+    parts.figure(
+      f"levels_{mode}",
+      functools.partial(levels_figure, barriers, densities, batch_stats=mode),
     )
   threshold = _shown_threshold(claims, thresholds)
   per_example = mean_example_barriers(paths)
   if per_example:
     shown = (threshold,) if threshold else ()
-    figures["barriers"] = barrier_histograms(per_example, thresholds=shown)
+    parts.figure(
+      "barriers", lambda: barrier_histograms(per_example, thresholds=shown)
+    )
   if threshold and _has_midpoints(barriers, threshold):
-    table = landscape_table(barriers, results, experiments, threshold=threshold)
-    more["landscape"] = table
-    if len(table):
+    table = parts.table(
+      "landscape",
+      lambda: landscape_table(
+        barriers, results, experiments, threshold=threshold
+      ),
+    )
+    if table is not None and len(table):
       levels = sorted(set(table["level"]))
       level = claims.connected.level if claims.connected else levels[-1]
-      figures["landscape"] = landscape_figure(table, level)
-  return more, figures
+      parts.figure("landscape", lambda: landscape_figure(table, level))
 
 
 def _shown_threshold(claims, thresholds) -> float | None:

@@ -20,7 +20,7 @@ _PUBLISHED = {
   "prune.allocation": "global",
   "prune.criterion": "magnitude",
   "ticket.kind": "weight_rewind",
-  "pretrain.noise.fraction": 0.0,
+  "pretrain.noise.kind": "",  # none
 }
 
 

@@ -1,5 +1,6 @@
 """A study's scores as files: source order, records, how reliable they are."""
 
+import functools
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +10,7 @@ import pandas as pd
 from imp_jax.data.dataset import Dataset
 from imp_jax.exchange import save_scores
 from imp_jax.report.example_figures import example_grid_figure
-from imp_jax.report.figures import save_figure
+from imp_jax.report.parts import Parts
 from imp_jax.report.score_figures import (
   histogram_figure,
   reliability_figure,
@@ -29,7 +30,7 @@ RELIABILITY_COLUMNS = (
 
 
 def write_scores(
-  store: Store, study: str, ids: Mapping[str, str], dataset: Dataset
+  parts: Parts, ids: Mapping[str, str], dataset: Dataset
 ) -> None:
   """Writes the scores of these and earlier runs that are finished.
 
@@ -39,12 +40,11 @@ def write_scores(
   scores/NAME_examples.
 
   Args:
-    store: of the workdir.
-    study: its name.
+    parts: of the study.
     ids: artefact by the score's name.
     dataset: the training examples they are of.
   """
-  folder = store.study_dir(study)
+  store, study, folder = parts.store, parts.study, parts.folder
   known = load_score_ids(store, study)
   for name, object_id in ids.items():
     if object_id in known.values():
@@ -53,7 +53,7 @@ def write_scores(
     known[name if name not in known else f"{name}-{object_id[:6]}"] = object_id
   if not known:
     return
-  store.write_text(folder / "scores.json", json.dumps(known, indent=1))
+  parts.text("scores.json", lambda: json.dumps(known, indent=1))
   found: dict[str, Artefact] = {}
   for name, object_id in known.items():
     try:
@@ -63,19 +63,22 @@ def write_scores(
   for name, artefact in found.items():
     assert artefact.arrays is not None  # scores, by construction
     for suffix in ("npy", "csv"):
-      save_scores(
-        str(folder / "scores" / f"{name}.{suffix}"),
-        artefact.arrays["scores"],
-        dataset,
-        {k: v for k, v in artefact.record.items() if k != "checksums"},
-      )
-  _draw(store, folder, found, dataset)
-  table = reliability_table(
-    study, {name: artefact.record for name, artefact in found.items()}
+      with parts.attempt(f"scores/{name}.{suffix}"):
+        save_scores(
+          str(folder / "scores" / f"{name}.{suffix}"),
+          artefact.arrays["scores"],
+          dataset,
+          {k: v for k, v in artefact.record.items() if k != "checksums"},
+        )
+  _draw(parts, found, dataset)
+  table = parts.table(
+    "reliability",
+    lambda: reliability_table(
+      study, {name: artefact.record for name, artefact in found.items()}
+    ),
   )
-  store.write_text(folder / "reliability.csv", table.to_csv(index=False))
-  if len(table):
-    save_figure(store, folder / "reliability", reliability_figure(table))
+  if table is not None and len(table):
+    parts.figure("reliability", lambda: reliability_figure(table))
 
 
 def load_score_ids(store: Store, study: str) -> dict[str, str]:
@@ -112,16 +115,22 @@ def reliability_lines(table: pd.DataFrame) -> list[str]:
   return lines
 
 
-def _draw(store, folder, found, dataset):
+def _draw(parts, found, dataset):
   values = {name: artefact.arrays["scores"] for name, artefact in found.items()}
   if values:
-    save_figure(store, folder / "histograms", histogram_figure(values))
+    parts.figure("histograms", lambda: histogram_figure(values))
   if len(values) > 1:
-    save_figure(store, folder / "scatter", scatter_figure(values))
+    parts.figure("scatter", lambda: scatter_figure(values))
   train = dataset.train
   for name, artefact in found.items():
     sign = 1 if artefact.record["larger_is_harder"] else -1
-    figure = example_grid_figure(
-      train.inputs, train.labels, sign * values[name], dataset.class_names
+    parts.figure(
+      f"scores/{name}_examples",
+      functools.partial(
+        example_grid_figure,
+        train.inputs,
+        train.labels,
+        sign * values[name],
+        dataset.class_names,
+      ),
     )
-    save_figure(store, folder / "scores" / f"{name}_examples", figure)

@@ -32,9 +32,21 @@ def emptied_lines(layers: pd.DataFrame) -> list[str]:
   """Returns a warning per experiment whose masks empty a layer or a channel.
 
   Each layer is named with the first level at which it happens in any
-  replicate; layers.csv has every count.
+  replicate; layers.csv has every count. Levels at which a replicate has no
+  weight left at all are told first, and no layer of them.
   """
   lines = []
+  place = ["experiment", "replicate", "level"]
+  total = layers.groupby(place, sort=False)["kept"].transform("sum")
+  layers = layers.assign(left=total)
+  empty, layers = layers.query("left == 0"), layers.query("left > 0")
+  for name, rows in empty.groupby("experiment", sort=False):
+    first = rows.sort_values("level").drop_duplicates("replicate")
+    told = ", ".join(
+      f"replicate {r} from level {level}"
+      for r, level in zip(first["replicate"], first["level"], strict=True)
+    )
+    lines.append(f"warning: {name}: empty, no weight is left: {told}")
   for what, rows in (
     ("layers emptied", layers.query("kept == 0")),
     ("channels emptied", layers.query("emptied_channels > 0")),

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pandas as pd
-from matplotlib.figure import Figure
 
 from imp_jax.report.diet_figures import diet_figure, size_figure
-from imp_jax.report.figures import accuracy_figure, save_figure
+from imp_jax.report.figures import accuracy_figure
 from imp_jax.report.matching import matching_table
+from imp_jax.report.parts import Parts
 from imp_jax.report.published import published_curves
 from imp_jax.settings import ClaimSettings
 from imp_jax.store import Store, StoreError
@@ -98,8 +98,7 @@ def _load_records(store: Store, entries: Iterable[Entry]) -> Records:
 
 
 def write_report(
-  store: Store,
-  study: str,
+  parts: Parts,
   entries: Sequence[Entry],
   failures: Sequence[str],
   claims: ClaimSettings,
@@ -112,38 +111,36 @@ def write_report(
   matching.csv, metrics.jsonl, failures.txt (while there are any), and as .png
   and .svg: accuracy, and of studies with subsets diet and sizes.
   """
+  store, study, folder = parts.store, parts.study, parts.folder
   known = {e.key: e for e in load_entries(store, study)}
   known |= {e.key: e for e in entries}
-  folder = store.study_dir(study)
   rows = [dataclasses.asdict(e) for e in known.values()]
-  store.write_text(folder / "tickets.json", json.dumps(rows, indent=0))
-  records = _load_records(store, known.values())
-  results = results_table(study, records)
-  experiments = experiments_table(
-    json.loads((folder / "config.json").read_text())
-  )
-  tables = {
-    "results.csv": results,
-    "layers.csv": layers_table(study, records),
-    "curves.csv": history_table(study, records, "test"),
-    "matching.csv": matching_table(results, experiments, claims),
-    "experiments.csv": experiments,
-  }
-  for name, table in tables.items():
-    store.write_text(folder / name, table.to_csv(index=False))
-  history = history_table(study, records, "train_batches")
-  store.write_text(
-    folder / "metrics.jsonl",
-    history.to_json(orient="records", lines=True) or "",
-  )
+  parts.text("tickets.json", lambda: json.dumps(rows, indent=0))
   failed = folder / "failures.txt"
   if failures:
-    store.write_text(failed, "\n".join(failures) + "\n")
+    parts.text(failed.name, lambda: "\n".join(failures) + "\n")
   elif failed.exists():
     failed.unlink()
+  records = _load_records(store, known.values())
+  meaning = json.loads((folder / "config.json").read_text())
+  results = parts.table("results", lambda: results_table(study, records))
+  experiments = parts.table("experiments", lambda: experiments_table(meaning))
+  parts.table("layers", lambda: layers_table(study, records))
+  parts.table("curves", lambda: history_table(study, records, "test"))
+  parts.text(
+    "metrics.jsonl",
+    lambda: (
+      history_table(study, records, "train_batches").to_json(
+        orient="records", lines=True
+      )
+      or ""
+    ),
+  )
+  if results is None or experiments is None:
+    return records
+  parts.table("matching", lambda: matching_table(results, experiments, claims))
   if len(results):
-    for name, figure in _figures(results, experiments, claims).items():
-      save_figure(store, folder / name, figure)
+    _draw(parts, results, experiments, claims)
   return records
 
 
@@ -230,18 +227,19 @@ def experiments_table(meaning: dict[str, Any]) -> pd.DataFrame:
   return pd.DataFrame(rows) if rows else pd.DataFrame(columns=["experiment"])
 
 
-def _figures(results, experiments, claims) -> dict[str, Figure]:
-  """The figures that apply to a study, by file name."""
+def _draw(parts, results, experiments, claims):
+  """Draws the figures that apply to a study."""
   level = claims.primary_level
   if level is None:
     level = int(results["level"].max())
-  published = published_curves(experiments)
-  figures = {
-    "accuracy": accuracy_figure(results),
-    "diet": diet_figure(results, experiments, published),
-    "sizes": size_figure(results, experiments, level, published),
-  }
-  return {n: figure for n, figure in figures.items() if figure is not None}
+  published = parts.made(
+    "the paper's curves", lambda: published_curves(experiments)
+  )
+  parts.figure("accuracy", lambda: accuracy_figure(results))
+  parts.figure("diet", lambda: diet_figure(results, experiments, published))
+  parts.figure(
+    "sizes", lambda: size_figure(results, experiments, level, published)
+  )
 
 
 def _where(study, entry):

@@ -19,6 +19,7 @@ _SAID_FIRST = (
   "pretrain.subset.balanced",
   "pretrain.subset.offset",
   "pretrain.noise.fraction",
+  "pretrain.noise.content",
 )
 
 
@@ -126,4 +127,6 @@ def _detail(column: str, value: str) -> str:
     return " balanced" if value == "True" else " unbalanced"
   if column == "pretrain.noise.fraction":
     return f" {100 * float(value):g} % noise"
+  if column == "pretrain.noise.content":  # of a matrix or a file
+    return f" noise {value[:6]}"
   return f" {column.removeprefix('pretrain.').removeprefix('subset.')}={value}"
