@@ -25,8 +25,17 @@ def free_bytes(devices: int = 1) -> int:
     stats = device.memory_stats() or {}
     left = stats.get("bytes_limit", _UNKNOWN) - stats.get("bytes_in_use", 0)
     return max(left, 0)
+  return host_free_bytes() // devices
+
+
+def host_free_bytes() -> int:
+  """Returns the bytes that this process may still take of the host's memory.
+
+  What the system has available, or what a control group leaves of its limit if
+  that is less.
+  """
   rest = [_available(), _left_of_limit()]
-  return min((r for r in rest if r is not None), default=_UNKNOWN) // devices
+  return min((r for r in rest if r is not None), default=_UNKNOWN)
 
 
 def bytes_of(tree: Any) -> int:

@@ -15,7 +15,8 @@ from imp_jax.keys import key_words, named_key
 KINDS = ("none", "all", "random", "easy", "hard", "ccs", "keep_list")
 SCORED = ("easy", "hard", "ccs")
 DRAWN = ("random", *SCORED)
-NOISES = ("redrawn", "symmetric")
+# On exactly a fraction of the labels; by class; given.
+NOISES = ("redrawn", "symmetric", "matrix", "file")
 
 STRATA = 50  # Zheng et al. 2023, section 4
 
@@ -150,19 +151,30 @@ def noisy_labels(
   fraction: float,
   num_classes: int,
   words: Sequence[int],
+  matrix: Sequence[Sequence[float]] = (),
 ) -> Int[np.ndarray, " examples"]:
-  """Returns the labels with noise on exactly round(fraction * n) of them.
+  """Returns the labels with noise on them.
 
   Args:
     labels: the true classes.
     kind: "redrawn": uniform over all classes, so that on average one in
       num_classes keeps its label (the paper's random labels); "symmetric":
-      uniform over the other classes, so that every one changes.
-    fraction: of the examples, in [0, 1].
+      uniform over the other classes, so that every one changes; "matrix": every
+      label is drawn from its class's row.
+    fraction: of the examples, in [0, 1]; exactly round(fraction * n) of them
+      have noise. Not of "matrix".
     num_classes: classes.
     words: the key's words. The noise of a smaller fraction is part of that of
       a larger one.
+    matrix: [classes, classes], row i has the probabilities of the classes that
+      a label of class i becomes (Patrini et al. 2017, arXiv 1609.03683).
   """
+  if kind == "matrix":
+    # 53 bits, as many as a float64 in [0, 1) has.
+    uniform = (random_bits(len(labels), (*words, 2)) >> np.uint64(11)) / 2.0**53
+    upto = np.cumsum(np.asarray(matrix, np.float64), axis=1)
+    upto /= upto[:, -1:]
+    return (uniform[:, None] >= upto[labels]).sum(axis=1).astype(labels.dtype)
   count = round(fraction * len(labels))
   chosen = permutation(len(labels), words)[:count]
   bits = random_bits(len(labels), (*words, 1))[chosen]
@@ -173,6 +185,19 @@ def noisy_labels(
   else:
     noisy[chosen] = (bits % np.uint64(num_classes)).astype(labels.dtype)
   return noisy
+
+
+def label_changes(
+  labels: Int[np.ndarray, " n"], noisy: Int[np.ndarray, " n"]
+) -> list[list[int]]:
+  """Returns [true class, noisy class, how many] of all labels that changed."""
+  changed = labels != noisy
+  pairs, counts = np.unique(
+    np.stack([labels[changed], noisy[changed]]), axis=1, return_counts=True
+  )
+  return [
+    [*p, n] for p, n in zip(pairs.T.tolist(), counts.tolist(), strict=True)
+  ]
 
 
 def _strata_order(difficulty, count, dropped, tie_words, draw_words):

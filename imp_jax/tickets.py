@@ -114,17 +114,10 @@ def score_nodes(study: Study) -> dict[str, Node]:
 
 
 def _score_name(scoring: ScoringSettings) -> str:
-  score = scoring.score
+  score, noise = scoring.score, scoring.label_noise
   if isinstance(score, ImportSettings):
     return f"{score.name}-file"
-  if isinstance(score, BarrierScoreSettings):
-    noise = score.label_noise
-  else:
-    noise = score.training.noise if score.training else NO_NOISE
-  if not noise.fraction:
-    return score.name
-  kind = "" if noise.kind == "redrawn" else f"-{noise.kind}"
-  return f"{score.name}-noise{100 * noise.fraction:g}{kind}"
+  return f"{score.name}-{noise.name}" if noise.name else score.name
 
 
 def nodes_in_order(

@@ -3,7 +3,7 @@
 import pytest
 
 from imp_jax.study import prepare
-from tests.tiny import tiny_config
+from tests.tiny import changed_config, tiny_config
 from tests.tiny_landscape import ALPHAS, connected, looked_at
 
 NAN, INF = float("nan"), float("inf")
@@ -20,14 +20,8 @@ def loaded(monkeypatch, mnist):
 
 def refused(tmp_path, settings, message):
   """Checks that a config is refused with one line that matches."""
-  workdir, config = tmp_path / "new", tiny_config()
-  for path, value in settings.items():
-    *groups, field = path.split("__")
-    node = config
-    for group in groups:
-      node = node[group]
-    with node.ignore_type():
-      node[field] = value
+  workdir = tmp_path / "new"
+  config = changed_config(tiny_config(), settings, any_type=True)
   with pytest.raises(ValueError, match=message) as error:
     prepare(config, str(workdir))
   assert "\n" not in str(error.value)
@@ -57,7 +51,7 @@ CONNECTIVITY = [
   (dict(alphas=(0.5, 1.5)), r"connectivity.alphas must be in .*\[1.5\]"),
   (dict(alphas=(0.5, NAN)), "connectivity.alphas must be .*nan"),
   (dict(alphas=(INF,), extrapolate=True), "connectivity.alphas must be .*inf"),
-  (dict(alphas=("0.5",)), "connectivity.alphas must be numbers, got"),
+  (dict(alphas=("0.5",)), "connectivity.alphas must hold numbers, got"),
   (
     dict(alphas=(0.5, 0.2)),
     r"connectivity.alphas must increase, got \(0.5, 0.2",
@@ -80,7 +74,7 @@ CONNECTIVITY = [
   (dict(thresholds=("0.1",)), "connectivity.thresholds must be > 0 nats"),
   (
     dict(batch_stats=("recompute",), recompute_batches=0),
-    r"connectivity.recompute_batches must be .* in 1..5, got 0",
+    r"connectivity.recompute_batches must be at least 1, got 0",
   ),
   (
     dict(batch_stats=("recompute",), recompute_batches=6),
@@ -114,9 +108,9 @@ EQUAL = [
     "connectivity.differ='both' needs more than one batch per epoch",
   ),
   (AT_2 | dict(connectivity__perturb_norm=0.0), "perturb_norm must be > 0"),
-  (AT_2 | dict(connectivity__perturb_norm=-1.0), "perturb_norm must be > 0"),
-  (AT_2 | dict(connectivity__perturb_norm=NAN), "perturb_norm must be > 0"),
-  (AT_2 | dict(connectivity__perturb_norm=INF), "perturb_norm must be > 0"),
+  (AT_2 | dict(connectivity__perturb_norm=-1.0), "perturb_norm must be at"),
+  (AT_2 | dict(connectivity__perturb_norm=NAN), "perturb_norm must be at"),
+  (AT_2 | dict(connectivity__perturb_norm=INF), "perturb_norm must be at"),
   # Its default is step 0, before W_r is there; step 5 is the end.
   (
     PERTURB,

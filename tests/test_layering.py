@@ -10,7 +10,7 @@ PACKAGE = sorted((ROOT / "imp_jax").rglob("*.py"))
 
 # Rooms from the ground up; each may import those before it and itself.
 ORDER = [
-  {"keys", "masks", "statistics", "stability"},
+  {"keys", "masks", "statistics", "stability", "files", "flags"},
   {"data", "correlation", "compilation", "memory"},
   {"models", "pruning"},
   {"evaluation"},
@@ -18,7 +18,7 @@ ORDER = [
   {"settings", "store"},
   {"runs", "exchange", "nodes"},
   {"connections"},
-  {"resolve", "tickets", "stages", "report", "meaning"},
+  {"resolve", "tickets", "stages", "report", "meaning", "extent"},
   {"results", "views"},
   {"study"},
 ]

@@ -1,5 +1,6 @@
 """Tiny studies for tests: a small network, few steps, any change on top."""
 
+import contextlib
 import shutil
 
 from configs import mnist1d
@@ -29,13 +30,21 @@ class Log(Progress):
 
 def tiny_config(**changes):
   """The smoke config, with fields set by dotted name ("__" for ".")."""
-  config = mnist1d.get_config("smoke")
+  return changed_config(mnist1d.get_config("smoke"), changes)
+
+
+def changed_config(config, changes, *, any_type=False):
+  """A config with fields set, of another type too if that is to be refused."""
   for path, value in changes.items():
     *groups, field = path.split("__")
     node = config
     for group in groups:
       node = node[group]
-    node[field] = value
+    with node.ignore_type() if any_type else contextlib.nullcontext():
+      if isinstance(value, dict):  # the rest of the group stays
+        node[field].update(value)
+      else:
+        node[field] = value
   return config
 
 

@@ -6,6 +6,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+# More digits are nobody's, and more than a few thousand no int's.
+DURATION = r"(\d{1,15})(\.\d{1,15}(?=ep))?(step|ep|ex)s?"
+
 
 def steps_of(duration: str, field: str, per_epoch: int, batch_size: int) -> int:
   """Returns a duration in steps: "200step", "2ep" or "25600ex".
@@ -16,18 +19,19 @@ def steps_of(duration: str, field: str, per_epoch: int, batch_size: int) -> int:
   Raises:
     ValueError: no such form.
   """
-  match = re.fullmatch(r"(\d+(?:\.\d+)?)(step|ep|ex)s?", str(duration))
-  if not match or (match[2] != "ep" and "." in match[1]):
+  match = re.fullmatch(DURATION, duration)
+  if not match:
     raise ValueError(
       f'{field} must be a duration like "200step", "2ep" or "25600ex", '
       f"got {duration!r}"
     )
-  if match[2] == "step":
-    steps = int(match[1])
-  elif match[2] == "ep":
-    steps = round(float(match[1]) * per_epoch)
+  whole, part, unit = match.groups(default="")
+  if unit == "step":
+    steps = int(whole)
+  elif unit == "ep":
+    steps = round(float(whole + part) * per_epoch)
   else:
-    steps = -(-int(match[1]) // batch_size)
+    steps = -(-int(whole) // batch_size)
   if steps >= 2**31 - 1:  # steps are int32
     raise ValueError(f"{field} must be below 2^31 steps, got {duration!r}")
   return steps
@@ -57,8 +61,10 @@ def one_of(field: str, value: str, known: Sequence[str]) -> str:
 
 def at_least(field: str, value: Any, low: float) -> None:
   """Refuses what is no finite number from `low` on."""
-  if not (is_number(value) and value >= low and math.isfinite(value)):
-    raise ValueError(f"{field} must be at least {low}, got {value}")
+  # An int of any size is finite, but not as a float.
+  finite = isinstance(value, int) or (is_number(value) and math.isfinite(value))
+  if not (is_number(value) and finite and value >= low):
+    raise ValueError(f"{field} must be at least {low}, got {str(value)[:80]}")
 
 
 def in_range(field: str, value: Any, low: int, high: int) -> int:

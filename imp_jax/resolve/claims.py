@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from imp_jax.resolve.checks import at_least, in_range, is_number, one_of
+from imp_jax.resolve.checks import in_range, one_of
 from imp_jax.settings import (
   ClaimSettings,
   ConnectedClaim,
@@ -24,10 +24,6 @@ def resolve_claims(
       is no tuple of comparisons or asks for a level that is not run; or a
       number is out of its range.
   """
-  for field in ("margin", "confidence"):
-    if not 0 < claims[field] < 1:
-      raise ValueError(f"claims.{field} must be in (0, 1), got {claims[field]}")
-  at_least("claims.resamples", claims.resamples, 10_000)
   return ClaimSettings(
     rewinding=_rewinding(claims.rewinding, experiments),
     little_data=_little_data(claims.little_data, experiments),
@@ -76,8 +72,6 @@ def _connected(claim, experiments) -> ConnectedClaim | None:
   field, names = "claims.connected", tuple(claim.experiments)
   if not claim.level and not names:
     return None
-  if not (is_number(claim.threshold) and 0 < claim.threshold < float("inf")):
-    raise ValueError(f"{field}.threshold must be > 0, got {claim.threshold}")
   _check_names(f"{field}.experiments", names, experiments)
   compared = [
     e

@@ -1,16 +1,18 @@
 """Resolving the data diet: subsets, label noise, scores."""
 
 import dataclasses
+import hashlib
 from typing import Any
 
 import numpy as np
 
 from imp_jax.data.dataset import Dataset
 from imp_jax.exchange import Imports
-from imp_jax.resolve.checks import at_least, in_range, is_number, one_of
+from imp_jax.resolve.checks import at_least, in_range
 from imp_jax.resolve.dense import dense_experiment
+from imp_jax.resolve.fields import FROM_FILE
 from imp_jax.resolve.training import Training, resolve_model, resolve_optim
-from imp_jax.scores import BATCH_MODE, NEVER_LEARNED, SCORES
+from imp_jax.scores import BATCH_MODE, SCORES
 from imp_jax.settings import (
   NO_NOISE,
   BarrierScoreSettings,
@@ -25,15 +27,9 @@ from imp_jax.settings import (
   optim_before,
 )
 from imp_jax.subsets import (
-  KINDS,
-  NOISES,
   SCORED,
   check_fits,
-  noise_words,
-  noisy_labels,
 )
-
-FROM_FILE = "file"  # in place of a score's name: the one in scores.file
 
 
 def resolve_pretrain(
@@ -52,10 +48,9 @@ def resolve_pretrain(
     OSError: a file is not there.
     ValueError: a field is out of its range, or the subset does not fit.
   """
-  subset, noise = config.pretrain.subset, resolve_noise(config.pretrain.noise)
-  check_scores(config.scores)
-  one_of("pretrain.subset.score", subset.score, (*SCORES, FROM_FILE))
-  kind = one_of("pretrain.subset.kind", subset.kind, KINDS)
+  subset = config.pretrain.subset
+  noise = resolve_noise(config.pretrain.noise, dataset, imports)
+  kind = subset.kind
   if kind == "none" and steps:
     raise ValueError(
       "pretrain.subset.kind='none' means no pre-training: it goes with "
@@ -75,9 +70,7 @@ def resolve_pretrain(
         raise ValueError("pretrain.subset.score='file' needs scores.file")
       scoring = ScoringSettings(imports.scores(config.scores.file, dataset), 1)
     else:
-      scoring = resolve_scoring(
-        subset.score, "pretrain.subset.score", config, base, noise, dataset
-      )
+      scoring = resolve_scoring(subset.score, config, base, noise, dataset)
     _check_order(kind, subset.drop_hardest, scoring, imports)
   if not steps:
     settings, noise, scoring = SubsetSettings("none", 0), NO_NOISE, None
@@ -85,32 +78,63 @@ def resolve_pretrain(
   return PretrainSettings(steps, settings, noise, optim, scoring)
 
 
-def check_scores(scores: Any) -> None:
-  """Refuses choices that no score knows, whether one asks for them or not."""
-  in_range("scores.networks", scores.networks, 1, 10_000)
-  for field, known in (
-    ("bn_mode", ("eval", "batch")),
-    ("observe", ("evaluation", "presentation")),
-    ("never_learned", NEVER_LEARNED),
-  ):
-    one_of(f"scores.{field}", scores[field], known)
+def resolve_noise(
+  noise: Any, dataset: Dataset, imports: Imports
+) -> NoiseSettings:
+  """Returns the noise on labels; none of it is one and the same setting.
 
-
-def resolve_noise(noise: Any) -> NoiseSettings:
-  """Returns the noise on labels; none of it is one and the same setting."""
-  one_of("pretrain.noise.kind", noise.kind, NOISES)
-  if not (is_number(noise.fraction) and 0 <= noise.fraction <= 1):
+  Raises:
+    OSError: a file is not there.
+    ValueError: a field is out of its range, or of another kind of noise.
+  """
+  kind = noise.kind
+  if noise.fraction and kind in ("matrix", "file"):
     raise ValueError(
-      f"pretrain.noise.fraction must be in [0, 1], got {noise.fraction}"
+      "pretrain.noise.fraction is for 'redrawn' and 'symmetric'; a matrix or a "
+      f"file says itself how much noise it is, got {noise.fraction}"
     )
-  if not noise.fraction:
+  for field in ("matrix", "file"):
+    if bool(noise[field]) != (kind == field):
+      raise ValueError(
+        f"pretrain.noise.{field} goes with pretrain.noise.kind={field!r}, got "
+        f"{str(noise[field])[:80]!r} and {kind!r}"
+      )
+  if kind == "matrix":
+    return _noise_by_class(noise.matrix, dataset.num_classes)
+  if kind == "file":
+    return NoiseSettings(kind, 0.0, content=imports.labels(noise.file, dataset))
+  return (
+    NoiseSettings(kind, float(noise.fraction)) if noise.fraction else NO_NOISE
+  )
+
+
+def _noise_by_class(matrix, num_classes) -> NoiseSettings:
+  """Noise by a transition matrix, which must have a distribution per class."""
+  field = "pretrain.noise.matrix"
+  rows = [tuple(row) for row in matrix]
+  if [len(row) for row in rows] != [num_classes] * num_classes:
+    raise ValueError(
+      f"{field} must be {num_classes} rows of {num_classes} probabilities, one "
+      f"row per class, got rows of {[len(row) for row in rows][:20]}"
+    )
+  for i, row in enumerate(rows):
+    if not all(0 <= p <= 1 for p in row) or abs(sum(row) - 1) > 1e-6:
+      raise ValueError(
+        f"{field}: row {i} must be probabilities that add up to 1, got {row}"
+      )
+  values = np.asarray(rows, np.float64)
+  if np.array_equal(values, np.eye(num_classes)):
     return NO_NOISE
-  return NoiseSettings(noise.kind, float(noise.fraction))
+  return NoiseSettings(
+    "matrix",
+    0.0,
+    tuple(tuple(row) for row in values.tolist()),
+    hashlib.sha256(values.tobytes()).hexdigest()[:32],
+  )
 
 
 def resolve_scoring(
   name: str,
-  field: str,
   config: Any,
   base: Training,
   noise: NoiseSettings,
@@ -120,7 +144,6 @@ def resolve_scoring(
 
   Args:
     name: of the score.
-    field: where the config names it, for messages.
     config: the experiment's.
     base: its main training, which the scoring networks' differs from where
       `scores.model` and `scores.optim` say so.
@@ -128,7 +151,7 @@ def resolve_scoring(
     dataset: the data.
   """
   scores = config.scores
-  definition = SCORES[one_of(field, name, tuple(SCORES))]
+  definition = SCORES[name]
   if not definition.needs_network:
     constants = (*dataset.mean, *dataset.std) if name == "input_norm" else ()
     score = ScoreSettings(
@@ -204,7 +227,7 @@ def _barrier_scoring(config, base, noise, dataset) -> ScoringSettings:
 def _looks(name, made_from, scores, base, stop) -> dict[str, Any]:
   """When a score looks at its networks, and over what window."""
   if made_from == "checkpoints":
-    count = in_range("scores.checkpoints", scores.checkpoints, 2, 1000)
+    count = scores.checkpoints
     if stop < count:
       raise ValueError(
         f"scores.checkpoints of {name} must be at most scores.steps, got "
@@ -262,27 +285,13 @@ def _subset(config, noise, dataset, imports) -> SubsetSettings:
       "pretrain.subset.offset is for 'easy' and 'hard', not for "
       f"{subset.kind!r}"
     )
-  if not (is_number(subset.drop_hardest) and 0 <= subset.drop_hardest < 1):
-    raise ValueError(
-      "pretrain.subset.drop_hardest must be in [0, 1), got "
-      f"{subset.drop_hardest}"
-    )
   if subset.drop_hardest and subset.kind != "ccs":
     raise ValueError(
       f"pretrain.subset.drop_hardest is for 'ccs', not for {subset.kind!r}"
     )
-  labels = np.asarray(dataset.train.labels)
-  if noise.fraction:
-    labels = noisy_labels(
-      labels,
-      kind=noise.kind,
-      fraction=noise.fraction,
-      num_classes=dataset.num_classes,
-      words=noise_words(config.seed),
-    )
   check_fits(
     subset.kind,
-    labels,
+    imports.train_labels(dataset, noise, config.seed),
     size=subset.size,
     num_classes=dataset.num_classes,
     offset=subset.offset,

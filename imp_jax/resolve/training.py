@@ -4,14 +4,10 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from imp_jax.data.augment import AUGMENT_ORDERS
-from imp_jax.data.batches import LAST_BATCH, steps_per_epoch
+from imp_jax.data.batches import steps_per_epoch
 from imp_jax.data.dataset import Dataset
-from imp_jax.resolve.checks import at_least, one_of, steps_of
+from imp_jax.resolve.checks import at_least, steps_of
 from imp_jax.settings import ModelSettings, OptimSettings, StreamSettings
-from imp_jax.training.optimiser import DECAY_ON
-
-NOISE = ("fixed", "replicate", "level")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,13 +68,11 @@ def resolve_model(model: Any, dataset: Dataset) -> ModelSettings:
 
 def _stream(data, dataset) -> StreamSettings:
   num_train = len(dataset.train)
-  at_least("data.batch_size", data.batch_size, 1)
   if data.batch_size > num_train:
     raise ValueError(
       f"data.batch_size must be at most the {num_train} training examples, "
       f"got {data.batch_size}"
     )
-  at_least("data.crop_pad", data.crop_pad, 0)
   if (data.crop_pad or data.flip) and len(dataset.input_shape) != 3:
     raise ValueError(
       "data.crop_pad and data.flip are for images; inputs are "
@@ -87,14 +81,12 @@ def _stream(data, dataset) -> StreamSettings:
   return StreamSettings(
     fingerprint=dataset.fingerprint,
     batch_size=data.batch_size,
-    last_batch=one_of("data.last_batch", data.last_batch, LAST_BATCH),
-    order=one_of("data.order", data.order, NOISE),
-    augment_noise=one_of("data.augment_noise", data.augment_noise, NOISE),
+    last_batch=data.last_batch,
+    order=data.order,
+    augment_noise=data.augment_noise,
     crop_pad=data.crop_pad,
     flip=data.flip,
-    augment_order=one_of(
-      "data.augment_order", data.augment_order, AUGMENT_ORDERS
-    ),
+    augment_order=data.augment_order,
     mean=dataset.mean,
     std=dataset.std,
   )
@@ -117,24 +109,18 @@ def resolve_optim(
   milestones = tuple(steps(d, f"{group}.milestones") for d in optim.milestones)
   if list(milestones) != sorted(set(milestones)):
     raise ValueError(f"{group}.milestones must increase, got {milestones}")
-  one_of(f"{group}.schedule", optim.schedule, ("milestones", "cosine"))
-  at_least(f"{group}.loss_scale", optim.loss_scale, 1)
-  for field in ("learning_rate", "milestone_factor", "weight_decay"):
-    at_least(f"{group}.{field}", optim[field], 0)
-  if not 0 <= optim.momentum < 1:
-    raise ValueError(
-      f"{group}.momentum must be in [0, 1), got {optim.momentum}"
-    )
+  warmup = steps(optim.warmup, f"{group}.warmup")
   cosine = optim.schedule == "cosine"
   return OptimSettings(
     learning_rate=float(optim.learning_rate),
     milestones=() if cosine else milestones,
     factor=float(optim.milestone_factor),
-    warmup=steps(optim.warmup, f"{group}.warmup"),
+    warmup=warmup,
+    warmup_offset=int(optim.warmup_start == "first" and warmup > 0),
     cosine_steps=total if cosine else 0,
     momentum=float(optim.momentum),
     nesterov=bool(optim.nesterov),
     weight_decay=float(optim.weight_decay),
-    decay_on=one_of(f"{group}.decay_on", optim.decay_on, DECAY_ON),
+    decay_on=optim.decay_on,
     loss_scale=float(optim.loss_scale),
   )

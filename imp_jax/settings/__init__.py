@@ -22,6 +22,7 @@ from imp_jax.settings.landscape import NoiseBetween as NoiseBetween
 from imp_jax.settings.landscape import PathSettings as PathSettings
 from imp_jax.settings.landscape import PlaneSettings as PlaneSettings
 from imp_jax.settings.study import NAME as NAME
+from imp_jax.settings.study import NAME_BYTES as NAME_BYTES
 from imp_jax.settings.study import ControlSettings as ControlSettings
 from imp_jax.settings.study import EvalSettings as EvalSettings
 from imp_jax.settings.study import ExecutionSettings as ExecutionSettings

@@ -13,10 +13,29 @@ from imp_jax.settings.training import (
 
 @dataclasses.dataclass(frozen=True)
 class NoiseSettings:
-  """Noise on the training labels; fraction 0 = none."""
+  """Noise on the training labels.
+
+  Attributes:
+    kind: one of `subsets.NOISES`, or "" for none.
+    fraction: of the examples, of "redrawn" and "symmetric"; else 0.
+    matrix: of "matrix": row i has the probabilities of what class i becomes.
+    content: hash of the matrix, or of the labels of a "file".
+  """
 
   kind: str
   fraction: float
+  matrix: tuple[tuple[float, ...], ...] = ()
+  content: str = ""
+
+  @property
+  def name(self) -> str:
+    """What tells it from other noise: "noise10", "noise-file-1a2b3c"; or ""."""
+    if not self.kind:
+      return ""
+    if self.content:
+      return f"noise-{self.kind}-{self.content[:6]}"
+    kind = "" if self.kind == "redrawn" else f"-{self.kind}"
+    return f"noise{100 * self.fraction:g}{kind}"
 
 
 NO_NOISE = NoiseSettings("", 0.0)
@@ -147,6 +166,13 @@ class ScoringSettings:
   networks: int
   recipe: ScoreTraining | None = None
   parents: Any = None  # Experiment
+
+  @property
+  def label_noise(self) -> NoiseSettings:
+    """The noise on the labels that its networks see."""
+    if isinstance(self.score, BarrierScoreSettings):
+      return self.score.label_noise
+    return self.recipe.noise if self.recipe else NO_NOISE
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,6 +17,9 @@ from imp_jax.settings.training import (
 
 # What names of studies, experiments and scores look like: they name files too.
 NAME = r"\w[\w.+=-]*"
+# A file's name has at most 255 bytes, and those that a name is part of ("plane_
+# EXPERIMENT_level3.svg", while written with 34 more) must stay below.
+NAME_BYTES = 100
 
 
 @dataclasses.dataclass(frozen=True)

@@ -21,7 +21,6 @@ from imp_jax.settings import (
   model_of,
 )
 from imp_jax.store import Artefact, Store
-from imp_jax.subsets import noise_words, noisy_labels
 
 PyTree = Any
 Outcome = Artefact | Failure
@@ -51,16 +50,7 @@ class Context:
 
   def train_labels(self, noise: NoiseSettings) -> np.ndarray:
     """The training labels with noise on them, the same for every replicate."""
-    labels = np.asarray(self.dataset.train.labels)
-    if not noise.fraction:
-      return labels
-    return noisy_labels(
-      labels,
-      kind=noise.kind,
-      fraction=noise.fraction,
-      num_classes=self.dataset.num_classes,
-      words=noise_words(self.seed),
-    )
+    return self.imports.train_labels(self.dataset, noise, self.seed)
 
   def load(self, node: Node, name: str, replicate: int) -> Artefact | None:
     """Reads one input artefact from storage; None if the node has none."""

@@ -33,7 +33,7 @@ from imp_jax.settings import StreamSettings, SubsetSettings
 from imp_jax.stages.context import Context, Outcome, noise_key
 from imp_jax.stages.ticket_watch import TicketWatch
 from imp_jax.store import Artefact
-from imp_jax.subsets import keep_indices
+from imp_jax.subsets import keep_indices, label_changes
 from imp_jax.training import TrainState, init_opt_state
 
 PyTree = Any
@@ -86,6 +86,9 @@ def _pretrained(settings, run, metrics, labels, dataset) -> Artefact:
     "step": settings.steps,
     "class_counts": counts.tolist(),
     "changed_labels": int(changed.sum()),
+    "label_changes": label_changes(
+      np.asarray(dataset.train.labels)[seen], labels[seen]
+    ),
   }
   arrays = None
   if len(run.keep_index) < len(labels):

@@ -35,9 +35,8 @@ def run_score(
   labels = context.train_labels(training.noise)
   watch = ScoreWatch(context, tuple(nodes), labels)
   scores: list[ScoreSettings] = [node.settings.score for node in nodes]
-  noise = training.noise.fraction
   what = ", ".join(score.name for score in scores)
-  what += f" with {100 * noise:g} % noise" if noise else ""
+  what += f" with {training.noise.name}" if training.noise.name else ""
   runs = [
     make_run(
       context,

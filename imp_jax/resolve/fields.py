@@ -1,0 +1,426 @@
+"""Every field of a config and what it may hold, whether it is used or not.
+
+What depends on the data, or on other fields, is checked where it is resolved.
+"""
+
+import difflib
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from imp_jax.data.augment import AUGMENT_ORDERS
+from imp_jax.data.batches import LAST_BATCH
+from imp_jax.landscape.curvature import MATRICES
+from imp_jax.landscape.paths import BATCH_STATS
+from imp_jax.pruning import ALLOCATIONS, CRITERIA, RULES
+from imp_jax.resolve.checks import (
+  DURATION,
+  at_least,
+  flatten,
+  in_range,
+  is_number,
+  one_of,
+)
+from imp_jax.scores import NEVER_LEARNED, SCORES
+from imp_jax.settings import NAME, NAME_BYTES
+from imp_jax.subsets import KINDS, NOISES
+from imp_jax.training.optimiser import DECAY_ON
+
+# (field, value) -> None; raises ValueError with the field, the rule, the value.
+Check = Callable[[str, Any], None]
+
+MANY = 2**31 - 1  # counts are int32 somewhere
+FROM_FILE = "file"  # in place of a score's name: the one in scores.file
+STREAM_NOISE = ("fixed", "replicate", "level")
+SCHEDULES = ("milestones", "cosine")
+WARMUP_STARTS = ("zero", "first")
+TICKETS = ("weight_rewind", "lr_rewind", "finetune")
+OPTIMIZERS = ("fresh", "rewound")
+CONTROLS = ("random_mask", "reinit")
+DIFFER = ("order", "augment", "both", "perturb")
+THROUGH = ("children", "levels")
+
+
+def whole(low: int, high: int = MANY) -> Check:
+  def check(field, value):
+    if high != MANY:
+      in_range(field, value, low, high)
+      return
+    if isinstance(value, bool) or not isinstance(value, int):
+      raise ValueError(f"{field} must be a whole number, got {_short(value)}")
+    at_least(field, value, low)
+    in_range(field, value, low, high)
+
+  return check
+
+
+def number(low: float) -> Check:
+  return lambda field, value: at_least(field, value, low)
+
+
+def between(low: str, high: str) -> Check:
+  """A number in an interval, written like "(0" and "1]"."""
+  least, most = float(low[1:]), float(high[:-1])
+
+  def check(field, value):
+    inside = (
+      is_number(value)
+      and (least < value or (low[0] == "[" and value == least))
+      and (value < most or (high[-1] == "]" and value == most))
+    )
+    if not inside:
+      raise ValueError(f"{field} must be in {low}, {high}, got {_short(value)}")
+
+  return check
+
+
+def above(low: float, unit: str = "") -> Check:
+  def check(field, value):
+    if not (is_number(value) and low < value < float("inf")):
+      raise ValueError(f"{field} must be > {low}{unit}, got {_short(value)}")
+
+  return check
+
+
+def choice(known: Sequence[str]) -> Check:
+  def check(field, value):
+    one_of(field, value, known)
+
+  return check
+
+
+def several(each: Check) -> Check:
+  def check(field, value):
+    if not isinstance(value, (tuple, list)):
+      raise ValueError(f"{field} must be a tuple, got {_short(value)}")
+    for entry in value:
+      each(field, entry)
+
+  return check
+
+
+def unset_or(check: Check) -> Check:
+  return lambda field, value: None if value is None else check(field, value)
+
+
+def flag(field: str, value: Any) -> None:
+  if not isinstance(value, bool):
+    raise ValueError(f"{field} must be True or False, got {_short(value)}")
+
+
+def text(field: str, value: Any) -> None:
+  if not isinstance(value, str):
+    raise ValueError(f"{field} must be text, got {_short(value)}")
+
+
+def numbers(field: str, value: Any) -> None:
+  whole_tuple = isinstance(value, (tuple, list))
+  if not whole_tuple or not all(is_number(x) for x in value):
+    raise ValueError(f"{field} must hold numbers, got {_short(value)}")
+
+
+def duration(field: str, value: Any) -> None:
+  if not isinstance(value, str) or not re.fullmatch(DURATION, value):
+    raise ValueError(
+      f'{field} must be a duration like "200step", "2ep" or "25600ex", got '
+      f"{_short(value)}"
+    )
+
+
+def name(field: str, value: Any) -> None:
+  """A name of a study or an experiment, which names files too."""
+  if not isinstance(value, str) or not re.fullmatch(NAME, value):
+    raise ValueError(
+      f"{field} must be letters, digits, . + = - _, got {_short(value)}"
+    )
+  if len(value.encode()) > NAME_BYTES:
+    raise ValueError(
+      f"{field} must have at most {NAME_BYTES} bytes, for it names files too; "
+      f"got {len(value.encode())}: {_short(value)}"
+    )
+
+
+def comparisons(field: str, value: Any) -> None:
+  """Tuples of experiments, or one where it is for a claim to complain."""
+  if not isinstance(value, (tuple, list, str)):
+    raise ValueError(f"{field} must be a tuple, got {_short(value)}")
+
+
+def width(field: str, value: Any) -> None:
+  """A factor of channels, which are counted in int32."""
+  above(0)(field, value)
+  if value > MANY:
+    raise ValueError(f"{field} must be at most {MANY}, got {value}")
+
+
+_MODEL: Mapping[str, Check] = {
+  "name": text,
+  "width": width,
+  "bn_scale_init": text,
+  "dtype": text,
+}
+_OPTIM: Mapping[str, Check] = {
+  "steps": duration,
+  "learning_rate": number(0),
+  "schedule": choice(SCHEDULES),
+  "milestones": several(duration),
+  "milestone_factor": number(0),
+  "warmup": duration,
+  "warmup_start": choice(WARMUP_STARTS),
+  "momentum": between("[0", "1)"),
+  "nesterov": flag,
+  "weight_decay": number(0),
+  "decay_on": choice(DECAY_ON),
+  "loss_scale": number(1),
+}
+
+
+def _group(prefix: str, checks: Mapping[str, Check]) -> dict[str, Check]:
+  return {f"{prefix}.{field}": check for field, check in checks.items()}
+
+
+def _unset(checks: Mapping[str, Check]) -> dict[str, Check]:
+  return {field: unset_or(check) for field, check in checks.items()}
+
+
+FIELDS: Mapping[str, Check] = {
+  "name": name,
+  "seed": whole(0, 2**32 - 1),
+  "replicates": whole(1),
+  "experiments": several(lambda field, value: None),  # each on its own
+  **_group(
+    "data",
+    {
+      "source": text,
+      "name": text,
+      "path": text,
+      "cache_dir": text,
+      "merge_valid": flag,
+      "valid_examples": whole(0),
+      "generator_seed": whole(0, 2**32 - 1),
+      "train_examples": whole(4, 2**53),
+      "mean": numbers,
+      "std": numbers,
+      "batch_size": whole(1),
+      "last_batch": choice(LAST_BATCH),
+      "order": choice(STREAM_NOISE),
+      "augment_noise": choice(STREAM_NOISE),
+      "crop_pad": whole(0),
+      "flip": flag,
+      "augment_order": choice(AUGMENT_ORDERS),
+    },
+  ),
+  **_group("model", _MODEL),
+  **_group("optim", _OPTIM),
+  "pretrain.steps": duration,
+  **_group(
+    "pretrain.subset",
+    {
+      "kind": choice(KINDS),
+      "size": whole(0),
+      "score": choice((*SCORES, FROM_FILE)),
+      "offset": whole(0),
+      "balanced": flag,
+      "drop_hardest": between("[0", "1)"),
+      "file": text,
+    },
+  ),
+  **_group(
+    "pretrain.noise",
+    {
+      "kind": choice(NOISES),
+      "fraction": between("[0", "1]"),
+      "matrix": several(numbers),
+      "file": text,
+      "scoring": flag,
+    },
+  ),
+  **_group(
+    "pretrain.optim",
+    _unset({k: v for k, v in _OPTIM.items() if k != "steps"}),
+  ),
+  **_group(
+    "scores",
+    {
+      "compute": several(choice(tuple(SCORES))),
+      "file": text,
+      "networks": whole(1, 10_000),
+      "steps": duration,
+      "at_steps": several(duration),
+      "bn_mode": choice(("eval", "batch")),
+      "observe": choice(("evaluation", "presentation")),
+      "every": duration,
+      "never_learned": choice(NEVER_LEARNED),
+      "window": whole(2, 10_000),
+      "checkpoints": whole(2, 1000),
+      "rewind_step": duration,
+    },
+  ),
+  **_group("scores.model", _unset(_MODEL)),
+  **_group("scores.optim", _unset(_OPTIM)),
+  **_group(
+    "prune",
+    {
+      "levels": whole(0),
+      "criterion": choice(tuple(CRITERIA)),
+      "fraction": between("(0", "1)"),
+      "densities": several(between("(0", "1]")),
+      "allocation": choice(ALLOCATIONS),
+      "rule": choice(tuple(RULES)),
+      "exclude": several(text),
+    },
+  ),
+  "ticket.kind": choice(TICKETS),
+  "ticket.optimizer": choice(OPTIMIZERS),
+  "ticket.finetune_steps": duration,
+  "controls.kinds": several(choice(CONTROLS)),
+  "controls.levels": several(whole(1)),
+  "eval.splits": several(text),
+  "eval.curve_steps": several(duration),
+  **_group(
+    "connectivity",
+    {
+      "children": whole(0, 1000),
+      "differ": choice(DIFFER),
+      "perturb_step": duration,
+      "perturb_norm": number(0),
+      "levels": several(whole(0)),
+      "successive": flag,
+      "alphas": numbers,
+      "extrapolate": flag,
+      "splits": several(text),
+      "batch_stats": several(choice(BATCH_STATS)),
+      "recompute_batches": whole(1),
+      "thresholds": several(above(0, " nats")),
+    },
+  ),
+  **_group(
+    "curvature",
+    {
+      "levels": several(whole(0)),
+      "matrices": several(choice(MATRICES)),
+      "examples": whole(1),
+      "eigenvalues": whole(1),
+      "lanczos_steps": whole(2, 10_000),
+      "probes": whole(2, 10_000),
+      "surviving": flag,
+      "layers": flag,
+    },
+  ),
+  **_group(
+    "planes",
+    {
+      "through": several(choice(THROUGH)),
+      "levels": several(whole(0)),
+      "points": whole(2, 1000),
+      "margin": number(0),
+      "examples": whole(1),
+      "snapshots": whole(0, 1000),
+      "recompute_batches": whole(1),
+    },
+  ),
+  **_group(
+    "execution",
+    {
+      "mode": text,
+      "replicates_at_once": whole(0),
+      "memory_gib": number(0),
+      "devices": whole(0),
+      "convolution": text,
+      "chunk_steps": whole(1, 100_000),
+      "checkpoint_seconds": number(0),
+      "eval_batch_size": whole(1, 100_000),
+      "mix": flag,
+    },
+  ),
+  "claims.rewinding.treatments": several(text),
+  "claims.rewinding.baseline": text,
+  "claims.rewinding.level": whole(0),
+  "claims.little_data.comparisons": comparisons,
+  "claims.little_data.none": text,
+  "claims.little_data.level": whole(0),
+  "claims.easy_data.comparisons": comparisons,
+  "claims.easy_data.level": whole(0),
+  "claims.connected.threshold": above(0),
+  "claims.connected.level": whole(0),
+  "claims.connected.experiments": several(text),
+  "claims.margin": between("(0", "1)"),
+  "claims.resamples": whole(10_000, 2**53),
+  "claims.confidence": between("(0", "1)"),
+}
+
+
+def check_fields(config: Any) -> None:
+  """Refuses a config that lacks a field, has another, or a value out of range.
+
+  Args:
+    config: a study's, before anything is read or made.
+
+  Raises:
+    ValueError: names the field, the rule and the value.
+  """
+  if not hasattr(config, "copy_and_resolve_references"):
+    raise ValueError(
+      "a config must be an ml_collections ConfigDict, as configs/defaults.py "
+      f"makes it, got {type(config).__name__}"
+    )
+  values = flatten(config.to_dict())
+  missing = [field for field in FIELDS if field not in values]
+  if missing:
+    more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+    raise ValueError(
+      f"the config lacks {', '.join(missing[:5])}{more}; configs/defaults.py "
+      "has every field"
+    )
+  for field in values:
+    if field not in FIELDS:
+      raise ValueError(
+        f"the config has an unknown field {field!r}{_near(field)}"
+      )
+  for field, check in FIELDS.items():
+    check(field, values[field])
+  names = set()
+  for delta in config.experiments:
+    own = _experiment_name(delta)
+    if own in names:
+      raise ValueError(f"two experiments are named {own!r}")
+    names.add(own)
+    for field, value in flatten(delta).items():
+      if field in FIELDS and field != "name":
+        try:
+          if value is None:
+            raise ValueError(f"{field}: it must have a value, got None")
+          FIELDS[field](field, value)
+        except ValueError as error:
+          raise ValueError(f"experiment {own}, {error}") from None
+
+
+def _experiment_name(delta: Any) -> str:
+  """The name of one of a config's experiments."""
+  if not hasattr(delta, "items"):
+    raise ValueError(
+      f'each of experiments is a dict like {{"name": "a"}}, got {_short(delta)}'
+    )
+  if not all(isinstance(key, str) for key in delta):
+    raise ValueError(
+      f"experiments set fields by name, got {_short(list(delta))}"
+    )
+  own = delta.get("name")
+  if not isinstance(own, str):
+    raise ValueError(
+      "each of experiments needs a name of letters, digits, . + = - _, got "
+      f"{_short(own)}"
+    )
+  name(f"the name of experiment {_short(own)}", own)
+  return own
+
+
+def _near(field: str) -> str:
+  near = difflib.get_close_matches(field, FIELDS, 1)
+  return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def _short(value: Any) -> str:
+  """A value as it is written, in so many characters."""
+  shown = repr(value)
+  return shown if len(shown) <= 80 else f"{shown[:77]}..."
