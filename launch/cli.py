@@ -1,12 +1,12 @@
 """What the command-line programs share: errors in one line, progress."""
 
 import contextlib
-import sys
+import warnings
+from collections.abc import Callable
 from typing import Any
 
 import jax
-from absl import flags
-from rich.console import Console
+from absl import app, flags
 from rich.progress import (
   BarColumn,
   MofNCompleteColumn,
@@ -21,6 +21,7 @@ from rich.progress import (
 from imp_jax.compilation import use_program_cache
 from imp_jax.models.convolution import resolve_convolution
 from imp_jax.study import Progress
+from launch.output import LineConsole, complain, protect_streams, stderr, warn
 
 # What bad input raises, before anything is written.
 BAD_INPUT = (ValueError, OSError, TypeError, OverflowError, ImportError)
@@ -35,7 +36,7 @@ class BadInput(SystemExit):
     lines = str(error).strip().splitlines() or [repr(error)]
     if any(line.startswith("Traceback") for line in lines):
       lines = lines[-1:]  # a config file's own error, quoted whole by absl
-    print("error:", " ".join(" ".join(lines).split()), file=sys.stderr)
+    complain(f"error: {' '.join(' '.join(lines).split())}")
     super().__init__(2)
 
 
@@ -43,7 +44,7 @@ class Bar(Progress):
   """A progress bar with the time left, on a terminal; else warnings only."""
 
   def __init__(self):
-    self._console = Console(stderr=True)
+    self._console = LineConsole(stderr())
     self._bar = RichProgress(
       TextColumn("{task.description}"),
       BarColumn(),
@@ -73,7 +74,37 @@ class Bar(Progress):
     self._bar.advance(self._task, count)
 
   def warn(self, message: str) -> None:
-    print(f"warning: {message}", file=sys.stderr)
+    warn(message)
+
+
+def run_program(main: Callable[[list[str]], int]) -> None:
+  """Runs a program; what becomes of its output does not change its exit code.
+
+  Args:
+    main: its arguments that are no flags -> its exit code.
+  """
+  protect_streams()
+  show_user_warnings()
+  app.run(main, flags_parser=parse_flags)
+
+
+def show_user_warnings() -> None:
+  """Shows Python's warnings to users in one line, each once.
+
+  Others, of deprecation say, stay as Python shows them.
+  """
+  show, told = warnings.showwarning, set()
+
+  def showwarning(message, category, filename, lineno, file=None, line=None):
+    if file is not None or not issubclass(category, UserWarning):
+      show(message, category, filename, lineno, file, line)
+      return
+    text = " ".join(str(message).split())
+    if text not in told:
+      told.add(text)
+      warn(text)
+
+  warnings.showwarning = showwarning
 
 
 def parse_flags(argv):

@@ -1,9 +1,9 @@
 """Runs a study: python -m launch.main --config=configs/X.py --workdir=DIR."""
 
-from absl import app, flags, logging
+from absl import flags, logging
 from ml_collections import config_flags
 
-from launch.cli import BAD_INPUT, BadInput, parse_flags, start
+from launch.cli import BAD_INPUT, BadInput, run_program, start
 from launch.studies import run_study
 
 _CONFIG = config_flags.DEFINE_config_file("config", help_string="a study")
@@ -28,7 +28,7 @@ def main(argv) -> int:
 
 def run() -> None:
   """The entry point."""
-  app.run(main, flags_parser=parse_flags)
+  run_program(main)
 
 
 if __name__ == "__main__":

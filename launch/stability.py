@@ -8,11 +8,10 @@ At each t_r that it tries it trains the experiment's W_r and its dense children
 the mean of the ends. What the workdir already has is used.
 """
 
-import sys
 from typing import Any
 
 import pandas as pd
-from absl import app, flags, logging
+from absl import flags, logging
 from ml_collections import config_flags
 
 from imp_jax.report.landscape import STABLE
@@ -23,7 +22,8 @@ from imp_jax.stability import (
   smallest_stable_step,
 )
 from imp_jax.study import execute, prepare
-from launch.cli import BAD_INPUT, BadInput, Bar, parse_flags, start
+from launch.cli import BAD_INPUT, BadInput, Bar, run_program, start
+from launch.output import complain, say
 
 _CONFIG = config_flags.DEFINE_config_file("config", help_string="a study")
 _WORKDIR = flags.DEFINE_string(
@@ -124,11 +124,10 @@ def find(config: Any, workdir: str, experiment: str, **search) -> StableStep:
     if not len(rows):
       raise Unfinished(f"t_r = {step} has no instability: its runs failed")
     found = rows.iloc[0]
-    print(
+    say(
       f"t_r = {step}: {100 * found['mean']:.2f} % "
       f"[{100 * found['low']:.2f}, {100 * found['high']:.2f}], "
-      f"{found['replicates']} replicates",
-      flush=True,
+      f"{found['replicates']} replicates"
     )
     return float(found["mean"])
 
@@ -166,11 +165,11 @@ def main(argv) -> int:
   except BAD_INPUT as error:
     raise BadInput(error) from None
   except Unfinished as error:
-    print("error:", error, file=sys.stderr)
+    complain(f"error: {error}")
     return 1
-  print(told(str(_EXPERIMENT.value), found, _THRESHOLD.value))
+  say(told(str(_EXPERIMENT.value), found, _THRESHOLD.value))
   return 0
 
 
 if __name__ == "__main__":
-  app.run(main, flags_parser=parse_flags)
+  run_program(main)

@@ -135,7 +135,7 @@ def test_bad_input_exits_2_whatever_the_streams_are(command, tmp_path):
   "text,encoding,wanted",
   [
     ("10.0 ± 7.1 − 2 × 3", "ascii", "10.0 +- 7.1 - 2 x 3"),
-    ("ρ of α, Δ, λ, Λ, ς, µ", "ascii", "rho of alpha, Delta, lambda, Lambda,"),
+    ("ρ, Δ, λ, Λ, ς, µ", "ascii", "rho, Delta, lambda, Lambda, sigma, mu"),
     ("10² ½ … ∞ → ≤", "ascii", "10^2 1/2 ... inf -> <="),
     ("Müller’s ﬁle", "ascii", "Muller's file"),
     ("┏━┳┓│x┃└─", "ascii", "+-++|x|+-"),
@@ -148,7 +148,7 @@ def test_bad_input_exits_2_whatever_the_streams_are(command, tmp_path):
   ],
 )
 def test_what_an_encoding_lacks_by_hand(text, encoding, wanted):
-  assert encodable(text, encoding).startswith(wanted)
+  assert encodable(text, encoding) == wanted
 
 
 def test_any_character_is_told_in_ascii():
