@@ -10,7 +10,7 @@ from benchmarks.harness import Measured, Options, compared, in_turn
 from benchmarks.problems import Problem
 from benchmarks.steps import problem_of, replicating
 from imp_jax.evaluation import evaluate
-from imp_jax.exchange import Imports
+from imp_jax.imports import Imports
 from imp_jax.nodes import Path
 from imp_jax.replicates import resolve_execution, stack_trees
 from imp_jax.runs import evaluate_networks

@@ -248,7 +248,7 @@ def _disk_bytes(workdir: str) -> int | None:
   folder = Path(workdir).expanduser().absolute()
   while not folder.exists():
     folder = folder.parent
-  return shutil.disk_usage(folder).total
+  return shutil.disk_usage(folder).total or None  # /proc has no size
 
 
 def _size(count: float) -> str:

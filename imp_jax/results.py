@@ -286,7 +286,9 @@ def load(workdir: str, study: str | None = None) -> Results:
   from etils import epath
 
   folder = epath.Path(workdir).expanduser() / "studies"
-  names = sorted(p.name for p in folder.iterdir()) if folder.exists() else []
+  found = list(folder.iterdir()) if folder.exists() else []
+  # Other files may lie there: .DS_Store, somebody's notes.
+  names = sorted(p.name for p in found if (p / "config.json").exists())
   if study is None and len(names) == 1:
     study = names[0]
   if study not in names:

@@ -10,9 +10,9 @@ import jax
 
 from imp_jax.data.dataset import Dataset, on_device, with_valid_split
 from imp_jax.data.sources import load_dataset
-from imp_jax.exchange import Imports
 from imp_jax.extent import check_data_extent, check_extent
 from imp_jax.flags import pinned
+from imp_jax.imports import Imports
 from imp_jax.meaning import (
   check_same_execution,
   check_same_meaning,

@@ -9,12 +9,12 @@ import pytest
 
 from imp_jax.data.dataset import make_dataset, with_valid_split
 from imp_jax.exchange import (
-  Imports,
   load_keep_list,
   load_scores,
   save_keep_list,
   save_scores,
 )
+from imp_jax.imports import Imports
 from tests.score_files import (
   RECORD,
   change_record,

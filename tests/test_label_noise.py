@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from imp_jax.subsets import noisy_labels
+from imp_jax.data.batches import random_bits
+from imp_jax.subsets import label_changes, noisy_labels
 
 
 def noisy(labels, kind, fraction, classes=10, words=(5, 6)):
@@ -65,6 +66,59 @@ def test_less_noise_is_part_of_more(labels, kind):
   touched = more != labels
   np.testing.assert_array_equal(more[touched], all_of_it[touched])
   assert (less != more).any() and (more != all_of_it).any()
+
+
+# Rows of what classes 0, 1 and 2 become.
+MATRIX = ((0.7, 0.3, 0.0), (0.0, 1.0, 0.0), (0.25, 0.25, 0.5))
+
+
+def by_class(labels, matrix, words=(5, 6)):
+  return noisy_labels(
+    labels,
+    kind="matrix",
+    fraction=0.0,
+    matrix=matrix,
+    num_classes=len(matrix),
+    words=words,
+  )
+
+
+def test_noise_by_class_follows_its_matrix():
+  labels = np.repeat(np.arange(3, dtype=np.int32), 4000)
+  new = by_class(labels, MATRIX)
+  assert new.dtype == labels.dtype
+  for i, row in enumerate(MATRIX):
+    counts = np.bincount(new[labels == i], minlength=3)
+    likely = np.asarray(row) > 0
+    assert (counts[~likely] == 0).all()
+    if likely.sum() > 1:
+      wanted = 4000 * np.asarray(row)[likely]
+      assert scipy.stats.chisquare(counts[likely], wanted).pvalue > 1e-4
+  np.testing.assert_array_equal(by_class(labels, np.eye(3).tolist()), labels)
+  turned = np.roll(np.eye(3), 1, axis=1).tolist()  # i becomes i + 1
+  np.testing.assert_array_equal(by_class(labels, turned), (labels + 1) % 3)
+  assert (by_class(labels, MATRIX, words=(5, 7)) != new).any()
+
+
+def test_noise_by_class_against_a_loop(rng):
+  """Inverse transform sampling, one example at a time."""
+  labels = rng.integers(0, 3, 200).astype(np.int32)
+  bits = random_bits(200, (5, 6, 2))
+  wanted = []
+  for label, word in zip(labels, bits, strict=True):
+    u, upto = (int(word) >> 11) / 2**53, 0.0
+    for c, p in enumerate(MATRIX[label]):
+      upto += p
+      if u < upto:
+        wanted.append(c)
+        break
+  assert by_class(labels, MATRIX).tolist() == wanted
+
+
+def test_label_changes_count_pairs_of_classes():
+  true, noisy = np.array([0, 1, 1, 2, 1, 0]), np.array([0, 2, 2, 2, 0, 1])
+  assert label_changes(true, noisy) == [[0, 1, 1], [1, 0, 1], [1, 2, 2]]
+  assert label_changes(true, true) == []
 
 
 def test_noise_follows_its_words(labels):

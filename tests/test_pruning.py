@@ -1,6 +1,7 @@
 """Score, allocate, select: hand tables and laws."""
 
 import functools
+import itertools
 
 import chex
 import jax
@@ -8,8 +9,20 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from imp_jax.masks import density, init_masks, kept_counts, regrown_leaf
-from imp_jax.pruning import CRITERIA, drop_counts, leaf_groups, select_masks
+from imp_jax.masks import (
+  density,
+  init_masks,
+  kept_counts,
+  nested_leaves,
+  regrown_leaf,
+)
+from imp_jax.pruning import (
+  CRITERIA,
+  drop_counts,
+  excluded_count,
+  leaf_groups,
+  select_masks,
+)
 from imp_jax.pruning.select import above_threshold, all_but_smallest
 
 # Survivors' scores ascending; q; what the paper's rule and the exact one keep.
@@ -128,6 +141,81 @@ def test_global_magnitude_does_not_normalise_per_layer(rng, key):
   )
   kept = kept_counts(masks, PRUNABLE)
   assert kept["conv/kernel"] < 60 and kept["head/kernel"] > 160
+
+
+# The paper's rule with the first 1, 2, ... of a ResNet-20's layers left out: q
+# of all 270,896 weights, in which those count that are left out.
+RESNET20 = {
+  "stem/kernel": 432,
+  "stage1/kernel": 6 * 2304,
+  "stage2/kernel": 4608 + 5 * 9216 + 512,
+  "stage3/kernel": 18432 + 5 * 36864 + 2048,
+  "head/kernel": 640,
+}
+
+
+@pytest.mark.parametrize(
+  "exclude,excluded,free,kept",
+  [
+    ((), 0, 270_896, 216_715),
+    (("head",), 640, 270_256, 216_075),
+    (("stem", "head"), 1072, 269_824, 215_643),
+    (("stem", "stage1", "head"), 14_896, 256_000, 201_819),
+    (("stem", "stage1", "stage2", "head"), 66_096, 204_800, 150_619),
+  ],
+)
+def test_excluded_layers_count_among_the_survivors(
+  exclude, excluded, free, kept
+):
+  """54,180 + 1 go of whatever is left: the density follows 0.8 ** k."""
+  paths = tuple(RESNET20)
+  groups = leaf_groups(paths, allocation="global", exclude=exclude)
+  found = excluded_count(
+    RESNET20, groups, allocation="global", rule="threshold"
+  )
+  assert found == excluded and sum(RESNET20.values()) == 270_896
+  (drop,) = drop_counts([free], [free], fraction=0.2, excluded=found)
+  assert (drop, free - drop - 1) == (54_180, kept)
+  # Under the other rule and allocation, of their own alone.
+  for other in (("global", "exact"), ("per_layer", "threshold")):
+    allocation, rule = other
+    split = leaf_groups(paths, allocation=allocation, exclude=exclude)
+    assert not excluded_count(RESNET20, split, allocation=allocation, rule=rule)
+
+
+def test_five_excluded_layers_and_the_total_density(rng, key):
+  """What is pruned at a level lies in [0.2, 0.2001) of all survivors."""
+  shapes = {f"layer{i}/kernel": (40, 50) for i in range(10)}
+  params = nested_leaves(
+    {p: jnp.asarray(rng.normal(size=s)) for p, s in shapes.items()}
+  )
+  exclude = tuple(f"layer{i}" for i in range(5))
+  groups = leaf_groups(tuple(shapes), allocation="global", exclude=exclude)
+  masks, kept = init_masks(params), [20_000]
+  counts = {p: 2000 for p in shapes}
+  for _ in range(2):
+    drops = drop_counts(
+      [kept[-1] - 10_000],
+      [10_000],
+      fraction=0.2,
+      excluded=excluded_count(
+        counts, groups, allocation="global", rule="threshold"
+      ),
+    )
+    masks = select_masks(
+      CRITERIA["magnitude"](params, key),
+      masks,
+      jnp.asarray(drops),
+      groups=groups,
+      rule="threshold",
+    )
+    kept.append(sum(kept_counts(masks, tuple(shapes)).values()))
+  assert kept == [20_000, 15_999, 12_798]  # 4,000 + 1, then 3,200 + 1
+  for before, after in itertools.pairwise(kept):
+    assert 0.2 <= 1 - after / before < 0.2001
+  assert all(
+    n == 2000 for n in list(kept_counts(masks, tuple(shapes)).values())[:5]
+  )
 
 
 def test_a_layer_left_out_is_untouched(rng, key):

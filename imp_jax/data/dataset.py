@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import math
 import warnings
 from collections.abc import Callable, Sequence
 
@@ -10,6 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from imp_jax.data.arrays import (
+  channel_moments,
+  channels_of,
+  check_unit,
+  checked_arrays,
+)
 from imp_jax.keys import key_words, named_key
 
 
@@ -151,7 +156,7 @@ def make_dataset(
   """
   splits, digest, inputs_seen = {}, hashlib.sha256(), {}
   for split, (inputs, labels) in sorted(arrays.items()):
-    inputs, labels = _checked_arrays(f"{name} {split}", inputs, labels)
+    inputs, labels = checked_arrays(f"{name} {split}", inputs, labels)
     splits[split], order_digest, inputs_seen[split] = canonical_split(
       inputs, labels
     )
@@ -193,8 +198,8 @@ def make_dataset(
       f"{tuple(mean)} and {tuple(std)}"
     )
   if not len(mean):
-    mean, std = _channel_moments(np.asarray(splits["train"].inputs))
-  channels = _channels(splits["train"].inputs.shape[1:])
+    mean, std = channel_moments(np.asarray(splits["train"].inputs))
+  channels = channels_of(splits["train"].inputs.shape[1:])
   numbers = (*mean, *std)
   if (
     not np.isfinite(numbers).all()
@@ -206,7 +211,7 @@ def make_dataset(
       f"got {tuple(mean)} and {tuple(std)}"
     )
   if splits["train"].inputs.dtype != np.uint8:
-    _check_unit(name, mean[0], std[0])
+    check_unit(name, mean[0], std[0])
   _warn_of_repeats(name, splits, inputs_seen)
   return Dataset(
     name=name,
@@ -308,82 +313,6 @@ def _order_hash(source_index: np.ndarray) -> str:
   return hashlib.sha256(source_index.tobytes()).hexdigest()[:32]
 
 
-def _checked_arrays(what, inputs, labels):
-  inputs, labels = np.asarray(inputs), np.asarray(labels)
-  if not len(inputs):
-    raise ValueError(f"{what}: holds no example")
-  labels = _class_numbers(what, labels)
-  if len(inputs) != len(labels):
-    hint = ""
-    if inputs.ndim == 4 and inputs.shape[3] == len(labels):
-      hint = "; examples come first: inputs.transpose(3, 0, 1, 2)"
-    raise ValueError(
-      f"{what}: {len(inputs)} inputs but {len(labels)} labels{hint}"
-    )
-  if inputs.dtype == np.uint8 and inputs.ndim in (3, 4):
-    if inputs.ndim == 4 and inputs.shape[1] <= 4 < min(inputs.shape[2:]):
-      raise ValueError(
-        f"{what}: inputs {inputs.shape} have their {inputs.shape[1]} channels "
-        "first, images are [n, height, width, channels]: "
-        "inputs.transpose(0, 2, 3, 1)"
-      )
-    inputs = inputs.reshape(*inputs.shape[:3], -1)
-  elif np.issubdtype(inputs.dtype, np.floating) and inputs.ndim == 2:
-    with np.errstate(over="ignore"):  # then not finite
-      inputs = inputs.astype(np.float32)
-    if not np.isfinite(inputs).all():
-      raise ValueError(f"{what}: signals must be finite float32 numbers")
-  else:
-    raise ValueError(
-      f"{what}: inputs must be images uint8[n, height, width(, channels)] or "
-      f"signals float[n, length], got {inputs.dtype} {inputs.shape}"
-    )
-  if not inputs[0].size:
-    raise ValueError(f"{what}: inputs are empty, {inputs.shape}")
-  low, high = labels.min(), labels.max()
-  if low < 0 or high >= 2**31:  # before the cast could wrap them
-    raise ValueError(
-      f"{what}: labels must number the classes from 0, got {low}..{high}"
-    )
-  return inputs, labels.astype(np.int32)
-
-
-def _class_numbers(what, labels):
-  """Labels as integers of shape (n,), from a column or one-hot rows too."""
-  if labels.ndim == 2 and labels.shape[1] == 1:
-    labels = labels[:, 0]
-  elif labels.ndim == 2 and labels.dtype.kind in "biuf":
-    if not (np.isin(labels, (0, 1)).all() and (labels.sum(axis=1) == 1).all()):
-      raise ValueError(
-        f"{what}: labels {labels.shape} are not one-hot; give one class number "
-        "per example, e.g. labels.argmax(axis=1)"
-      )
-    labels = labels.argmax(axis=1)
-  if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
-    raise ValueError(
-      f"{what}: labels must be integers of shape (n,), got {labels.dtype} "
-      f"{labels.shape}"
-    )
-  return labels
-
-
-def _check_unit(name, mean, std):
-  """Refuses signals whose spread float32 cannot hold beside their mean."""
-  info = np.finfo(np.float32)
-  if not info.tiny * 1e4 < std < info.max / 1e4:
-    raise ValueError(
-      f"{name}: signals have a standard deviation of {std:g}, beyond what "
-      "float32 computes with: give them in another unit"
-    )
-  step = float(np.spacing(np.float32(abs(mean))))
-  if step > 1e-3 * std:
-    raise ValueError(
-      f"{name}: signals lie around {mean:g}, where float32 has steps of "
-      f"{step:g}, with a standard deviation of only {std:g}: subtract their "
-      "mean before they are saved"
-    )
-
-
 def _warn_of_repeats(name, splits, inputs_seen):
   """Warns of inputs that occur where they should not occur twice."""
   labels_of: dict[bytes, set[int]] = {}
@@ -413,33 +342,3 @@ def _warn_of_repeats(name, splits, inputs_seen):
         f"training examples{under}",
         stacklevel=3,
       )
-
-
-def _channels(input_shape: tuple[int, ...]) -> int:
-  return input_shape[-1] if len(input_shape) == 3 else 1
-
-
-def _channel_moments(inputs):
-  """Mean and standard deviation (ddof 0) per channel, uint8 as fractions.
-
-  To six significant digits of the deviation, so that no machine's order of
-  summation shows in them, in whatever unit the inputs are.
-  """
-  flat = inputs.reshape(-1, _channels(inputs.shape[1:]))
-  if flat.dtype == np.uint8:
-    # Exact integer sums, so that no summation order shows in the constants.
-    flat = flat.astype(np.int64)
-    mean = flat.sum(axis=0) / len(flat)
-    var = (flat**2).sum(axis=0) / len(flat) - mean**2
-    mean, std = mean / 255, np.sqrt(var) / 255
-  else:
-    mean, std = (
-      flat.mean(axis=0, dtype=np.float64),
-      flat.std(axis=0, dtype=np.float64),
-    )
-  std = np.where(std > 0, std, 1.0)  # a constant channel is only centred
-  digits = [5 - math.floor(math.log10(s)) for s in std]
-  return (
-    tuple(round(float(m), d) for m, d in zip(mean, digits, strict=True)),
-    tuple(round(float(s), d) for s, d in zip(std, digits, strict=True)),
-  )

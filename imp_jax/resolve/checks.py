@@ -61,10 +61,8 @@ def one_of(field: str, value: str, known: Sequence[str]) -> str:
 
 def at_least(field: str, value: Any, low: float) -> None:
   """Refuses what is no finite number from `low` on."""
-  # An int of any size is finite, but not as a float.
-  finite = isinstance(value, int) or (is_number(value) and math.isfinite(value))
-  if not (is_number(value) and finite and value >= low):
-    raise ValueError(f"{field} must be at least {low}, got {str(value)[:80]}")
+  if not (is_number(value) and value >= low):
+    raise ValueError(f"{field} must be at least {low}, got {shown(value)}")
 
 
 def in_range(field: str, value: Any, low: int, high: int) -> int:
@@ -72,11 +70,24 @@ def in_range(field: str, value: Any, low: int, high: int) -> int:
   whole = isinstance(value, int) and not isinstance(value, bool)
   if not whole or not low <= value <= high:
     raise ValueError(
-      f"{field} must be a whole number in {low}..{high}, got {value!r}"
+      f"{field} must be a whole number in {low}..{high}, got {shown(value)}"
     )
   return value
 
 
 def is_number(value: Any) -> bool:
-  """Returns whether the value is an int or a float, not a bool."""
-  return isinstance(value, (int, float)) and not isinstance(value, bool)
+  """Returns whether the value is an int or a float, finite, and no bool."""
+  if not isinstance(value, (int, float)) or isinstance(value, bool):
+    return False
+  try:
+    return math.isfinite(value)
+  except OverflowError:  # an int that no float holds
+    return False
+
+
+def shown(value: Any) -> str:
+  """Returns a value as it is written, in at most 80 characters."""
+  if isinstance(value, int) and abs(value) >= 10**60:
+    return "a number of more than 60 digits"
+  text = repr(value)
+  return text if len(text) <= 80 else f"{text[:77]}..."

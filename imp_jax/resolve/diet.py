@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from imp_jax.data.dataset import Dataset
-from imp_jax.exchange import Imports
+from imp_jax.imports import Imports
 from imp_jax.resolve.checks import at_least, in_range
 from imp_jax.resolve.dense import dense_experiment
 from imp_jax.resolve.fields import FROM_FILE

@@ -20,6 +20,7 @@ from imp_jax.resolve.checks import (
   in_range,
   is_number,
   one_of,
+  shown,
 )
 from imp_jax.scores import NEVER_LEARNED, SCORES
 from imp_jax.settings import NAME, NAME_BYTES
@@ -43,12 +44,10 @@ THROUGH = ("children", "levels")
 
 def whole(low: int, high: int = MANY) -> Check:
   def check(field, value):
-    if high != MANY:
-      in_range(field, value, low, high)
-      return
     if isinstance(value, bool) or not isinstance(value, int):
-      raise ValueError(f"{field} must be a whole number, got {_short(value)}")
-    at_least(field, value, low)
+      raise ValueError(f"{field} must be a whole number, got {shown(value)}")
+    if high == MANY and value < low:
+      at_least(field, value, low)
     in_range(field, value, low, high)
 
   return check
@@ -69,7 +68,7 @@ def between(low: str, high: str) -> Check:
       and (value < most or (high[-1] == "]" and value == most))
     )
     if not inside:
-      raise ValueError(f"{field} must be in {low}, {high}, got {_short(value)}")
+      raise ValueError(f"{field} must be in {low}, {high}, got {shown(value)}")
 
   return check
 
@@ -77,13 +76,14 @@ def between(low: str, high: str) -> Check:
 def above(low: float, unit: str = "") -> Check:
   def check(field, value):
     if not (is_number(value) and low < value < float("inf")):
-      raise ValueError(f"{field} must be > {low}{unit}, got {_short(value)}")
+      raise ValueError(f"{field} must be > {low}{unit}, got {shown(value)}")
 
   return check
 
 
 def choice(known: Sequence[str]) -> Check:
   def check(field, value):
+    text(field, value)
     one_of(field, value, known)
 
   return check
@@ -92,7 +92,7 @@ def choice(known: Sequence[str]) -> Check:
 def several(each: Check) -> Check:
   def check(field, value):
     if not isinstance(value, (tuple, list)):
-      raise ValueError(f"{field} must be a tuple, got {_short(value)}")
+      raise ValueError(f"{field} must be a tuple, got {shown(value)}")
     for entry in value:
       each(field, entry)
 
@@ -105,25 +105,25 @@ def unset_or(check: Check) -> Check:
 
 def flag(field: str, value: Any) -> None:
   if not isinstance(value, bool):
-    raise ValueError(f"{field} must be True or False, got {_short(value)}")
+    raise ValueError(f"{field} must be True or False, got {shown(value)}")
 
 
 def text(field: str, value: Any) -> None:
   if not isinstance(value, str):
-    raise ValueError(f"{field} must be text, got {_short(value)}")
+    raise ValueError(f"{field} must be text, got {shown(value)}")
 
 
 def numbers(field: str, value: Any) -> None:
   whole_tuple = isinstance(value, (tuple, list))
   if not whole_tuple or not all(is_number(x) for x in value):
-    raise ValueError(f"{field} must hold numbers, got {_short(value)}")
+    raise ValueError(f"{field} must hold numbers, got {shown(value)}")
 
 
 def duration(field: str, value: Any) -> None:
   if not isinstance(value, str) or not re.fullmatch(DURATION, value):
     raise ValueError(
       f'{field} must be a duration like "200step", "2ep" or "25600ex", got '
-      f"{_short(value)}"
+      f"{shown(value)}"
     )
 
 
@@ -131,19 +131,24 @@ def name(field: str, value: Any) -> None:
   """A name of a study or an experiment, which names files too."""
   if not isinstance(value, str) or not re.fullmatch(NAME, value):
     raise ValueError(
-      f"{field} must be letters, digits, . + = - _, got {_short(value)}"
+      f"{field} must be letters, digits, . + = - _, got {shown(value)}"
     )
   if len(value.encode()) > NAME_BYTES:
     raise ValueError(
       f"{field} must have at most {NAME_BYTES} bytes, for it names files too; "
-      f"got {len(value.encode())}: {_short(value)}"
+      f"got {len(value.encode())}: {shown(value)}"
     )
 
 
 def comparisons(field: str, value: Any) -> None:
-  """Tuples of experiments, or one where it is for a claim to complain."""
-  if not isinstance(value, (tuple, list, str)):
-    raise ValueError(f"{field} must be a tuple, got {_short(value)}")
+  """Tuples of experiments; what else is text is for a claim to complain of."""
+
+  def each(field, names):
+    if not isinstance(names, str):
+      several(text)(field, names)
+
+  if not isinstance(value, str):
+    several(each)(field, value)
 
 
 def width(field: str, value: Any) -> None:
@@ -399,28 +404,22 @@ def _experiment_name(delta: Any) -> str:
   """The name of one of a config's experiments."""
   if not hasattr(delta, "items"):
     raise ValueError(
-      f'each of experiments is a dict like {{"name": "a"}}, got {_short(delta)}'
+      f'each of experiments is a dict like {{"name": "a"}}, got {shown(delta)}'
     )
   if not all(isinstance(key, str) for key in delta):
     raise ValueError(
-      f"experiments set fields by name, got {_short(list(delta))}"
+      f"experiments set fields by name, got {shown(list(delta))}"
     )
   own = delta.get("name")
   if not isinstance(own, str):
     raise ValueError(
       "each of experiments needs a name of letters, digits, . + = - _, got "
-      f"{_short(own)}"
+      f"{shown(own)}"
     )
-  name(f"the name of experiment {_short(own)}", own)
+  name(f"the name of experiment {shown(own)}", own)
   return own
 
 
 def _near(field: str) -> str:
   near = difflib.get_close_matches(field, FIELDS, 1)
   return f"; did you mean {near[0]!r}?" if near else ""
-
-
-def _short(value: Any) -> str:
-  """A value as it is written, in so many characters."""
-  shown = repr(value)
-  return shown if len(shown) <= 80 else f"{shown[:77]}..."

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 
 from imp_jax.data.dataset import Dataset
-from imp_jax.exchange import Imports
+from imp_jax.imports import Imports
 from imp_jax.models.convolution import resolve_convolution
 from imp_jax.pruning import leaf_groups
 from imp_jax.replicates import resolve_devices, resolve_execution

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from imp_jax.data.dataset import Dataset
-from imp_jax.exchange import Imports
+from imp_jax.imports import Imports
 from imp_jax.keys import named_key
 from imp_jax.masks import init_masks, unpack_masks
 from imp_jax.models import Model
