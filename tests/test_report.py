@@ -3,14 +3,18 @@
 import json
 
 import pandas as pd
+import pytest
 
 from imp_jax.report.parts import Parts
+from imp_jax.report.summary import emptied_lines
 from imp_jax.report.tables import Entry, write_report
-from imp_jax.results import Results
+from imp_jax.results import Results, load
 from imp_jax.settings import EasyDataClaim
 from imp_jax.store import Artefact, Store
 from tests.tables import make_claims
+from tests.tiny import random_dataset, run_tiny
 
+WITHOUT_CLAIM = dict(claims__rewinding={"treatments": ()})
 TABLES = {
   "config.json",
   "tickets.json",
@@ -99,3 +103,112 @@ def test_a_study_with_nothing_finished_has_empty_tables(tmp_path):
   for name in ("results", "matching"):
     table = results.read_table(name)
     assert isinstance(table, pd.DataFrame) and table.empty
+
+
+def test_a_figure_or_table_that_fails_costs_no_other(tmp_path, monkeypatch):
+  """It is named with the reason, and the rest is written."""
+
+  def fail(*_):
+    raise RuntimeError("no\nsuch font")
+
+  monkeypatch.setattr("imp_jax.report.tables.accuracy_figure", fail)
+  monkeypatch.setattr("imp_jax.report.tables.layers_table", fail)
+  parts = Parts(Store(str(tmp_path)), "s")
+  with pytest.raises(AssertionError):  # of the helper: something failed
+    report_of(tmp_path, SUBSETS)
+  files = {f.name for f in parts.folder.iterdir()}
+  assert files == (TABLES - {"layers.csv"}) | figures("diet", "sizes")
+  for name in ("accuracy.png", "layers.csv"):
+    with parts.attempt(name):
+      fail()
+  assert parts.failed == [
+    f"{name} of study s is left out of its report: no such font"
+    for name in ("accuracy.png", "layers.csv")
+  ]
+
+
+def test_a_run_goes_on_when_its_report_cannot_be_made(tmp_path, monkeypatch):
+  """Not even reading what is there costs it; the next run makes it good."""
+
+  def fail(*_):
+    raise RuntimeError("full of holes")
+
+  with monkeypatch.context() as patch:
+    patch.setattr("imp_jax.report.tables.results_table", fail)
+    results, log = run_tiny(tmp_path, **WITHOUT_CLAIM)
+  assert log.done == log.total > 0
+  lines = [line for line in log.warnings if "full of holes" in line]
+  assert lines[0].startswith("results.csv of study mnist1d-smoke is left out")
+  assert not results.has_table("results")
+  again, log = run_tiny(tmp_path, **WITHOUT_CLAIM)
+  assert log.total == 0 and log.warnings == []
+  assert len(again.table)
+
+
+@pytest.mark.parametrize("landscape", [False, True])
+def test_an_emptied_level_is_reported_as_empty(tmp_path, landscape):
+  """A legal result: its overlaps are undefined, and no figure fails of it."""
+  looks = dict(
+    connectivity__children=2,
+    connectivity__differ="order",
+    connectivity__successive=True,
+    connectivity__levels=(0, 2),
+    curvature__levels=(0, 2),
+    curvature__examples=16,
+    curvature__lanczos_steps=5,
+    curvature__eigenvalues=1,
+    connectivity__recompute_batches=2,
+  )
+  results, log = run_tiny(
+    tmp_path, prune__fraction=0.999, **(looks if landscape else {})
+  )
+  assert log.warnings == []
+  layers = results.read_table("layers")
+  assert (layers.query("level >= 1")["kept"] == 0).all()
+  assert (results.table.query("level >= 1")["density"] == 0).all()
+  overlaps = results.read_table("geometry").query("between == 'replicates'")
+  assert set(overlaps["quantity"]) == {"mask_overlap", "expected_overlap"}
+  assert overlaps["value"].isna().all() and len(overlaps) >= 8
+  told = emptied_lines(layers)
+  assert told[:2] == [
+    f"warning: {name}: empty, no weight is left: replicate 0 from level 1, "
+    "replicate 1 from level 1"
+    for name in ("none", "all-1")
+  ]
+  assert not any("channels" in line for line in told)
+  assert not any(
+    results.ticket("none", level=2).masks["head"]["kernel"].ravel()
+  )
+
+
+def test_images_that_cannot_be_drawn_are_left_out(tmp_path, monkeypatch, rng):
+  """Two channels: every score and table is there, no picture of examples."""
+  images = random_dataset(rng, train=80, shape=(16, 16, 2))
+  monkeypatch.setattr("imp_jax.study.load_dataset", lambda *_, **__: images)
+  results, log = run_tiny(
+    tmp_path,
+    model__name="resnet8",
+    experiments=(),
+    scores__compute=("input_norm", "random"),
+    **WITHOUT_CLAIM,
+  )
+  assert len(log.warnings) == 2
+  for name, line in zip(("input_norm", "random"), log.warnings, strict=True):
+    assert line.startswith(f"scores/{name}_examples.png of study mnist1d-smoke")
+    assert "1 or 3" in line and "(80, 16, 16, 2)" in line
+  folder = tmp_path / "studies" / results.study
+  assert (folder / "scores" / "random.npy").exists()
+  assert (folder / "histograms.png").exists()
+  assert not list(folder.glob("scores/*.png"))
+
+
+def test_stray_files_beside_studies_are_none(tmp_path):
+  store = Store(str(tmp_path))
+  with pytest.raises(FileNotFoundError, match="has no study; it has: none"):
+    load(str(tmp_path))
+  store.write_text(store.study_dir("one") / "config.json", "{}")
+  (tmp_path / "studies" / ".DS_Store").write_text("")
+  (tmp_path / "studies" / "notes").mkdir()
+  assert load(str(tmp_path)).study == "one"
+  with pytest.raises(FileNotFoundError, match="no study notes; it has: one"):
+    load(str(tmp_path), "notes")
