@@ -232,4 +232,4 @@ def test_tickets_are_the_same_objects_as_before_there_were_landscapes(tmp_path):
     [n.object_id(0, 1) for n in (t.pretrain, t.train, t.masks) if n]
     for t in plan.tickets
   ]
-  assert content_id(ids) == "791a9a7adaa7a1dd0889789e4e02e510"
+  assert content_id(ids) == "f36a7504b8620f159d3f8ae6efd719b7"

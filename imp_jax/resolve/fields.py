@@ -31,6 +31,7 @@ from imp_jax.training.optimiser import DECAY_ON
 Check = Callable[[str, Any], None]
 
 MANY = 2**31 - 1  # counts are int32 somewhere
+HUGE = 2**53  # nobody's, and an estimate refuses much less (`extent`)
 FROM_FILE = "file"  # in place of a score's name: the one in scores.file
 STREAM_NOISE = ("fixed", "replicate", "level")
 SCHEDULES = ("milestones", "cosine")
@@ -46,7 +47,7 @@ def whole(low: int, high: int = MANY) -> Check:
   def check(field, value):
     if isinstance(value, bool) or not isinstance(value, int):
       raise ValueError(f"{field} must be a whole number, got {shown(value)}")
-    if high == MANY and value < low:
+    if high in (MANY, HUGE) and value < low:
       at_least(field, value, low)
     in_range(field, value, low, high)
 
@@ -203,7 +204,7 @@ FIELDS: Mapping[str, Check] = {
       "merge_valid": flag,
       "valid_examples": whole(0),
       "generator_seed": whole(0, 2**32 - 1),
-      "train_examples": whole(4, 2**53),
+      "train_examples": whole(4, HUGE),
       "mean": numbers,
       "std": numbers,
       "batch_size": whole(1),
@@ -350,7 +351,7 @@ FIELDS: Mapping[str, Check] = {
   "claims.connected.level": whole(0),
   "claims.connected.experiments": several(text),
   "claims.margin": between("(0", "1)"),
-  "claims.resamples": whole(10_000, 2**53),
+  "claims.resamples": whole(10_000, HUGE),
   "claims.confidence": between("(0", "1)"),
 }
 
