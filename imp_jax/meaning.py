@@ -5,10 +5,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-import jax
-
-from imp_jax.flags import recorded
-from imp_jax.nodes import Node
+from imp_jax.nodes import Node, checkpoint_id
+from imp_jax.provenance import made_with, told_apart, way_of
 from imp_jax.settings import Study
 from imp_jax.store import Store, StoreError
 
@@ -55,28 +53,23 @@ def check_same_execution(
   Raises:
     ValueError: names both ways, and how to mix them all the same.
   """
-  now = _way(
-    {
-      "jax": jax.__version__,
-      "backend": jax.default_backend(),
-      "device": jax.devices()[0].device_kind,
-      "flags": recorded(),
-      "execution": study.execution.mode,
-      "convolution": study.execution.convolution,
-    }
-  )
+  now = way_of(made_with(study.execution))
   missing, others = 0, []
   for node, count in nodes.items():
     for r in range(count):
+      object_id = node.object_id(study.seed, r)
       try:
-        made = store.load_record(node.object_id(study.seed, r))["made_with"]
+        record = store.load_record(object_id)
       except StoreError:
         missing += 1
-        continue
-      if (way := _way(made)) != now and way not in others:
+        # It goes on from what an interrupted run kept.
+        kept = store.checkpoint(checkpoint_id(node, study.seed, r))
+        record = kept.load_record()
+      made = record.get("made_with")
+      if made and (way := way_of(made)) != now and way not in others:
         others.append(way)
   if missing and others:
-    told, *rest = _told(now, *others)
+    told, *rest = told_apart(now, *others)
     raise ValueError(
       f"study {study.name!r} has results of execution {' and '.join(rest)}; "
       f"this run would add {told}, which rounds differently; set "
@@ -114,37 +107,6 @@ def merged_meaning(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
     experiments[name] = fields | kept
   scores = old.get("scores", {}) | new["scores"]
   return new | {"experiments": experiments, "scores": scores}
-
-
-def _way(made: Mapping[str, Any]) -> dict[str, str]:
-  """What of a record's "made_with" says how its numbers were rounded."""
-  mode, backend = made["execution"], made["backend"]
-  # By test on a CPU; other backends have not been tried.
-  exact = mode in ("threads", "unroll") and backend == "cpu"
-  flags = made.get("flags")
-  if flags is None:  # of before there were any, but for this one
-    precision = made["matmul_precision"]
-    plain = precision == "the backend's default"
-    flags = {} if plain else {"jax_default_matmul_precision": precision}
-  return {
-    "execution": (
-      f"{'exact' if exact else mode}/{backend}/{made['convolution']}"
-    ),
-    "jax": made["jax"],
-    "device": made["device"],
-    **flags,
-  }
-
-
-def _told(*ways: Mapping[str, str]) -> list[str]:
-  """Each way in words: its execution, and what else of them is not alike."""
-  names = list(dict.fromkeys(name for way in ways for name in way))
-  unlike = [n for n in names[1:] if len({way.get(n) for way in ways}) > 1]
-  told = []
-  for way in ways:
-    rest = ", ".join(f"{name} {way.get(name, 'unset')}" for name in unlike)
-    told.append(way["execution"] + (f" ({rest})" if rest else ""))
-  return told
 
 
 # Of each way to look at the landscape: the fields of which one at least is set

@@ -14,6 +14,7 @@ from imp_jax.data.batches import batch_plan, is_padded
 from imp_jax.data.dataset import Dataset, Split
 from imp_jax.evaluation import evaluate
 from imp_jax.models import Model
+from imp_jax.provenance import made_with
 from imp_jax.replicates import replicate_slice, replicated, stack_trees
 from imp_jax.settings import ExecutionSettings, OptimSettings, StreamSettings
 from imp_jax.store import Artefact, Checkpoint
@@ -198,7 +199,11 @@ class Trainer:
 
   def _save(self, run: Run) -> None:
     names = self.watch.names if self.watch else ()
-    record = {"history": run.history, "watching": list(names)}
+    record = {
+      "history": run.history,
+      "watching": list(names),
+      "made_with": made_with(self.execution),
+    }
     tree = state_tree(run.state)
     if run.watched:
       tree["watched"] = jax.device_get(run.watched)

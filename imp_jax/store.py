@@ -200,6 +200,14 @@ class Checkpoint:
         return int(folder.name), _read(folder)
     return None
 
+  def load_record(self) -> dict[str, Any]:
+    """Returns the record of the latest checkpoint alone, {} without one."""
+    if self._folder.exists():
+      for folder in sorted(self._folder.iterdir(), reverse=True):
+        with contextlib.suppress(OSError, ValueError):
+          return json.loads((folder / "record.json").read_text())
+    return {}
+
   def clear(self) -> None:
     """Removes the checkpoints of a finished item."""
     if self._folder.exists():

@@ -14,8 +14,8 @@ import pytest
 
 from imp_jax import flags
 from imp_jax.flags import ENVIRONMENT, HARMLESS, PINNED, RECORDED, pinned
-from imp_jax.study import prepare
-from tests.tiny import copy_of, run_tiny, tiny_config
+from imp_jax.study import execute, prepare
+from tests.tiny import Log, copy_of, run_tiny, tiny_config
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -277,6 +277,37 @@ def test_another_precision_is_recorded_and_mixed_only_when_asked(tmp_path):
     {"jax_default_matmul_precision": "highest"},
   ]
   assert made[1]["matmul_precision"] == "highest"
+
+
+class Killed(Log):
+  """Stands for a kill in the middle of a training."""
+
+  def steps(self, count):
+    super().steps(count)
+    if self.done >= 4:
+      raise KeyboardInterrupt
+
+
+def test_what_was_interrupted_goes_on_only_as_it_began(tmp_path):
+  """A checkpoint says how it was made; one training is never of two kinds."""
+  settings = SMALL | dict(
+    optim__steps="8step",
+    execution__chunk_steps=2,
+    execution__checkpoint_seconds=0.0,
+  )
+  plan = prepare(tiny_config(**settings), str(tmp_path))
+  with pytest.raises(KeyboardInterrupt):
+    execute(plan, Killed())
+  # W_r is finished; what is interrupted alone must tell too.
+  for file in (tmp_path / "objects").glob("*/record.json"):
+    record = json.loads(file.read_text())
+    record["made_with"]["flags"] = {"jax_default_matmul_precision": "highest"}
+    file.write_text(json.dumps(record))
+  with (
+    jax.default_matmul_precision("highest"),
+    pytest.raises(ValueError, match="jax_default_matmul_precision unset"),
+  ):
+    prepare(tiny_config(**settings), str(tmp_path))
 
 
 @pytest.mark.parametrize(

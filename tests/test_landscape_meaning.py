@@ -204,10 +204,11 @@ def test_looking_enters_no_identity_of_a_ticket(tmp_path):
 
 
 def test_tickets_are_the_same_objects_as_before_there_were_landscapes(tmp_path):
-  """A workdir of commit 1d394b0 is gone on with, not computed anew.
+  """What may be looked at around a ticket is no part of its identity.
 
-  It is right to change this number only together with a stage's VERSION, or
-  with a setting that changes what the smoke study's tickets mean.
+  It is right to change this number only together with a stage's VERSION or its
+  settings; last when excluded layers began to count among the survivors, and
+  warm-up and label noise got further settings.
   """
   x = np.arange(34 * 8 * 8 * 3) * 37 % 251
   x = x.reshape(34, 8, 8, 3).astype(np.uint8)

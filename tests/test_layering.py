@@ -16,6 +16,7 @@ ORDER = [
   {"evaluation"},
   {"training", "scores", "subsets", "invariants", "replicates", "landscape"},
   {"settings", "store"},
+  {"provenance"},
   {"runs", "source_order", "nodes"},
   {"exchange"},
   {"imports"},

@@ -4,9 +4,6 @@ import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-import jax
-
-from imp_jax.flags import recorded
 from imp_jax.nodes import (
   Child,
   Curvature,
@@ -23,6 +20,7 @@ from imp_jax.nodes import (
   Train,
   Trajectory,
 )
+from imp_jax.provenance import made_with
 from imp_jax.stages.context import Context as Context
 from imp_jax.stages.context import Outcome
 from imp_jax.stages.curvature import run_curvature
@@ -92,27 +90,13 @@ def run_nodes(
         },
         "seed": context.seed,
         "replicate": replicate,
-        "made_with": made_with(context, together, seconds),
+        "made_with": made_with(context.execution)
+        | {
+          "replicates_together": together,
+          "seconds_together": round(seconds, 3),
+        },
       }
       outcomes[node, replicate] = dataclasses.replace(
         outcome, record=header | outcome.record
       )
   return outcomes
-
-
-def made_with(context: Context, together: int, seconds: float) -> dict:
-  """Returns what is recorded beside a number but is no part of its identity."""
-  device = jax.devices()[0]
-  precision = jax.config.values["jax_default_matmul_precision"]
-  return {
-    "jax": jax.__version__,
-    "backend": device.platform,
-    "device": device.device_kind,
-    "matmul_precision": precision or "the backend's default",
-    "flags": recorded(),
-    "execution": context.execution.mode,
-    "devices": context.execution.devices,
-    "convolution": context.execution.convolution,
-    "replicates_together": together,
-    "seconds_together": round(seconds, 3),
-  }
