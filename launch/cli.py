@@ -20,6 +20,7 @@ from rich.progress import (
 
 from imp_jax.compilation import use_program_cache
 from imp_jax.models.convolution import resolve_convolution
+from imp_jax.resolve import check_fields
 from imp_jax.study import Progress
 from launch.output import LineConsole, complain, protect_streams, stderr, warn
 
@@ -119,14 +120,17 @@ def start(config: Any) -> None:
   """Keeps this process's compiled programs for later runs, where that can be.
 
   Args:
-    config: the study's; what is wrong with it is said later.
+    config: the study's.
+
+  Raises:
+    ValueError: it is none, or a field of it is out of its range.
   """
-  execution, data = config.get("execution", {}), config.get("data", {})
-  with contextlib.suppress(ValueError):
+  check_fields(config)
+  with contextlib.suppress(ValueError):  # said when it is resolved
     kind = resolve_convolution(
-      str(execution.get("convolution")),
+      config.execution.convolution,
       backend=jax.default_backend(),
-      images=data.get("source") != "mnist1d",
+      images=config.data.source != "mnist1d",
     )
     if kind == "onednn":  # JAX cannot write such programs
       jax.config.update("jax_enable_compilation_cache", False)

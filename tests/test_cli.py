@@ -150,3 +150,19 @@ def test_a_failed_replicate_exits_1_and_names_itself(tmp_path):
     "and 3; last good state kept at step 0" in done.stderr
   )
   assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+  "given", ["{'seed': 1}", "None", "3", "[]", "ConfigDict({'prune': 3})"]
+)
+def test_config_files_that_return_no_config_exit_2(tmp_path, given):
+  file = tmp_path / "c.py"
+  file.write_text(
+    "from ml_collections import ConfigDict\n"
+    f"def get_config():\n  return {given}\n"
+  )
+  done = launch(f"--config={file}", f"--workdir={tmp_path}/w")
+  assert done.returncode == 2 and done.stdout == ""
+  *_, line = done.stderr.strip().splitlines()  # absl has a word on None
+  assert line.startswith("error: ") and ("onfig" in line), line
+  assert not (tmp_path / "w").exists()

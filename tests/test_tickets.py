@@ -142,3 +142,22 @@ def test_kinds_of_tickets_start_where_they_say(tmp_path):
     settings = ticket.record["settings"]
     span = (settings["start"], settings["stop"])
     assert span == ((3, 5) if kind == "finetune" else (1, 3))
+
+
+def test_layers_left_out_count_among_the_survivors(tmp_path):
+  """The others give up a fifth of all, so the whole follows 0.8 ** level."""
+  results, _ = run_tiny(
+    tmp_path,
+    replicates=1,
+    claims__rewinding={"treatments": ()},
+    experiments=({"name": "a", "prune.exclude": ("head", "conv1")},),
+  )
+  layers = results.read_table("layers").pivot(
+    index="level", columns="layer", values="kept"
+  )
+  assert (
+    layers["head/kernel"].nunique() == layers["conv1/kernel"].nunique() == 1
+  )
+  kept = layers.sum(axis=1).tolist()
+  for before, after in itertools.pairwise(kept):
+    assert after == before - (-(-before // 5) + 1)

@@ -3,11 +3,12 @@
 import os
 import pathlib
 import uuid
-import zipfile
-import zlib
 from collections.abc import Callable
 
 import numpy as np
+from etils import epath
+
+from imp_jax.files import read_arrays
 
 
 def decoded_once(key: str, cache_dir: str, decode: Callable):
@@ -18,20 +19,11 @@ def decoded_once(key: str, cache_dir: str, decode: Callable):
   file = pathlib.Path(root).expanduser() / f"{key}.npz"
   if file.is_file():
     try:
-      with np.load(file, allow_pickle=False) as data:
-        splits = {k.split("/")[0] for k in data.files if "/" in k}
-        arrays = {
-          s: (data[f"{s}/image"], data[f"{s}/label"]) for s in sorted(splits)
-        }
-        return arrays, tuple(str(n) for n in data["class_names"])
-    except (
-      ValueError,
-      OSError,
-      KeyError,
-      EOFError,
-      zlib.error,
-      zipfile.BadZipFile,
-    ):
+      data = read_arrays(epath.Path(file), str(file))
+      splits = sorted({k.split("/")[0] for k in data if "/" in k})
+      arrays = {s: (data[f"{s}/image"], data[f"{s}/label"]) for s in splits}
+      return arrays, tuple(str(n) for n in data["class_names"])
+    except (ValueError, OSError, KeyError):
       file.unlink(missing_ok=True)  # damaged: it is made anew below
   arrays, names = decode()
   flat = {f"{s}/image": x for s, (x, _) in arrays.items()}

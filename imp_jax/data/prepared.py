@@ -36,7 +36,7 @@ def prepared_arrays(
     cache_dir: where decoded arrays are kept; "" = the user's cache.
 
   Raises:
-    ValueError: unknown name.
+    ValueError: unknown name, or files that are no such data set.
     FileNotFoundError: not prepared as array_record; the message ends in the
       command that does it.
   """
@@ -55,9 +55,10 @@ def prepared_arrays(
     parts = {"train": "train", "test": "test"}
   files = [(f.name, f.stat().st_size) for f in sorted(folder.iterdir())]
   stamp = hashlib.sha256(repr((name, parts, files)).encode()).hexdigest()[:16]
-  return decoded_once(
-    f"{name}-{stamp}", cache_dir, lambda: _decode_tfds(name, folder, parts)
-  )
+  with reading(f"data.path {folder}", "must be a data set as TFDS writes it"):
+    return decoded_once(
+      f"{name}-{stamp}", cache_dir, lambda: _decode_tfds(folder, parts)
+    )
 
 
 def _prepared_folder(name: str, data_dir: pathlib.Path) -> pathlib.Path:
@@ -122,7 +123,7 @@ def _version(folder: pathlib.Path) -> tuple[int, ...]:
 def _holds(folder: pathlib.Path, file_format: str) -> bool:
   """Whether a version is there in a format: it says so, and has such files."""
   file = folder / INFO
-  with reading(str(file), "must be as TFDS writes it"):
+  with reading(f"data.path {file}", "must be as TFDS writes it"):
     info = json.loads(file.read_text())
     formats = {
       info.get("fileFormat") or "tfrecord",  # TFDS's only one, once
@@ -139,7 +140,7 @@ def _quoted(path: pathlib.Path) -> str:
   return f"'{escaped}'"
 
 
-def _decode_tfds(name, folder, parts):
+def _decode_tfds(folder, parts):
   import tensorflow_datasets as tfds  # no TensorFlow behind data_source
 
   builder: Any = tfds.builder_from_directory(folder)
