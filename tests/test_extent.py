@@ -104,7 +104,7 @@ def test_the_estimate_counts_what_the_plan_has(tmp_path):
   "config", [data_diet_mnist1d.get_config(), landscape_mnist1d.get_config()]
 )
 def test_studies_that_people_run_are_let_through(tmp_path, config):
-  config.replicates = 1000
+  config.replicates = 48
   config.data.train_examples = 80
   config.data.batch_size = 16
   for e in config.experiments:

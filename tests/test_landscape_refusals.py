@@ -49,8 +49,11 @@ CONNECTIVITY = [
     r"connectivity.alphas must be in \[0, 1\] unless extrapolation .* \[-0.1\]",
   ),
   (dict(alphas=(0.5, 1.5)), r"connectivity.alphas must be in .*\[1.5\]"),
-  (dict(alphas=(0.5, NAN)), "connectivity.alphas must be .*nan"),
-  (dict(alphas=(INF,), extrapolate=True), "connectivity.alphas must be .*inf"),
+  (dict(alphas=(0.5, NAN)), "connectivity.alphas must hold numbers.*nan"),
+  (
+    dict(alphas=(INF,), extrapolate=True),
+    "connectivity.alphas must hold numbers.*inf",
+  ),
   (dict(alphas=("0.5",)), "connectivity.alphas must hold numbers, got"),
   (
     dict(alphas=(0.5, 0.2)),

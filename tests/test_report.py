@@ -151,13 +151,16 @@ def test_an_emptied_level_is_reported_as_empty(tmp_path, landscape):
   looks = dict(
     connectivity__children=2,
     connectivity__differ="order",
+    connectivity__alphas=(0.5,),
+    connectivity__splits=("test",),
     connectivity__successive=True,
-    connectivity__levels=(0, 2),
-    curvature__levels=(0, 2),
-    curvature__examples=16,
-    curvature__lanczos_steps=5,
+    connectivity__levels=(2,),
+    curvature__levels=(2,),
+    curvature__matrices=("hessian",),
+    curvature__examples=8,
+    curvature__lanczos_steps=2,
+    curvature__probes=2,
     curvature__eigenvalues=1,
-    connectivity__recompute_batches=2,
   )
   results, log = run_tiny(
     tmp_path, prune__fraction=0.999, **(looks if landscape else {})
