@@ -120,7 +120,8 @@ def write_landscape(
     table = parts.table(
       "curvature", lambda: curvature_table(study, curved, _densities(records))
     )
-    if table is not None:
+    # Against density, on an axis that has no place for emptied networks.
+    if table is not None and len(table.query("density != 0")):
       parts.figure("eigenvalues", lambda: eigenvalue_figure(table))
     parts.figure("spectrum", lambda: first_spectrum_figure(curved))
   for e, artefact in found:
