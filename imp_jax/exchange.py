@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 
 from imp_jax.data.dataset import Dataset
-from imp_jax.settings import NAME
+from imp_jax.files import shown
+from imp_jax.settings import NAME, NAME_BYTES
 from imp_jax.source_order import (
   canonical_column,
   check_labels,
@@ -119,10 +120,11 @@ def load_scores(
       "data in this source's order"
     )
   _check_fields(record, {"score": str, "larger_is_harder": bool}, what)
-  if not re.fullmatch(NAME, record["score"]):
+  name = record["score"]
+  if not re.fullmatch(NAME, name) or len(name.encode()) > NAME_BYTES:
     raise ValueError(
       f"{what}: its record's score must be a name of letters, digits, . + = - "
-      f"_, got {record['score']!r}"
+      f"_, of at most {NAME_BYTES} bytes, got {shown(name)}"
     )
   check_same_data(record, dataset, what)
   values, listing = canonical_column(columns, "score", dataset, what)
@@ -137,7 +139,7 @@ def load_scores(
   if record.get("content", content := content_hash(values)) != content:
     raise ValueError(
       f"{what}: these are not the scores of its record, whose content is "
-      f"{record['content']}, theirs {content}"
+      f"{shown(record['content'])}, theirs {content}"
     )
   return values[listing.kept], record
 
@@ -241,5 +243,5 @@ def _check_fields(record, fields, what):
     if not isinstance(record.get(key), kind):
       raise ValueError(
         f"{what}: its record must have {key!r}, a {kind.__name__}, got "
-        f"{record.get(key)!r}"
+        f"{shown(record.get(key))}"
       )

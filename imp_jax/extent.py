@@ -1,10 +1,11 @@
 """What a study would take, estimated before any work, and refused if absurd.
 
-The estimates are low on purpose: what they refuse cannot be done.
+Each thing is estimated low, but what experiments share counts for each of them.
 """
 
 import dataclasses
 import math
+import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -86,12 +87,12 @@ def check_extent(study: Study, dataset: Dataset, workdir: str) -> None:
     needed, free = _COPIES * _FLOAT * weights, free_bytes()
     if needed > free:
       raise ValueError(
-        f"model.width={model.width:g} makes a {model.name} of {weights:.3g} "
-        f"weights; to train one takes {_size(needed)}, and {_size(free)} of "
-        "memory are free"
+        f"a width (model.width or scores.model.width) of {model.width:g} makes "
+        f"a {model.name} of {weights:.3g} weights; to train one takes "
+        f"{_size(needed)}, and {_size(free)} of memory are free"
       )
   for e in study.experiments:
-    _check_levels(e, counts[e.model][0])
+    _check_memory(e, counts[e.model][1], dataset)
   extent = study_extent(study, dataset, counts)
   levels = max((e.prune.levels for e in study.experiments), default=0)
   told = (
@@ -105,6 +106,8 @@ def check_extent(study: Study, dataset: Dataset, workdir: str) -> None:
       f"{extent.steps / 1e6 / 86_400:.3g} days, more than the {MOST_STEPS:.0e} "
       "steps that are let through"
     )
+  for e in study.experiments:
+    _check_levels(e, counts[e.model][0])
   needed, free = _ENTRY * (extent.trainings + extent.looks), host_free_bytes()
   if needed > free:
     raise ValueError(
@@ -125,6 +128,28 @@ def check_extent(study: Study, dataset: Dataset, workdir: str) -> None:
       f"claims.resamples={study.claims.resamples} take {_size(drawn)}; this "
       f"machine has {_size(host_free_bytes())} of memory free"
     )
+
+
+def _check_memory(e: Experiment, weights: int, dataset: Dataset) -> None:
+  """Refuses what no device's memory holds of one replicate."""
+  pad = e.stream.crop_pad
+  sides = [n + 2 * pad for n in dataset.input_shape[:2]]
+  needs = {
+    f"data.crop_pad={pad}": e.stream.batch_size * math.prod(sides) * bool(pad),
+    # Each of Lanczos' vectors is kept, to stay orthogonal to the others.
+    f"curvature.lanczos_steps={e.curvature.lanczos_steps}": (
+      e.curvature.lanczos_steps * weights * _FLOAT
+    ),
+    f"planes.snapshots={e.planes.snapshots}": (
+      e.planes.snapshots * weights * _FLOAT
+    ),
+  }
+  for field, needed in needs.items():
+    if needed > free_bytes():
+      raise ValueError(
+        f"{field} of {e.name} takes {_size(needed)}, and {_size(free_bytes())} "
+        "of memory are free"
+      )
 
 
 def study_extent(
@@ -189,8 +214,8 @@ def _experiment_extent(
 def _check_levels(e: Experiment, counts: Mapping[str, int]) -> None:
   """Refuses levels far beyond the one that leaves no weight."""
   p = e.prune
-  if p.densities:
-    return  # each level is given
+  if p.densities or (p.levels <= EMPTY_LEVELS and not p.exclude):
+    return  # each level is given; or there are few
   groups = leaf_groups(
     tuple(counts), allocation=p.allocation, exclude=p.exclude
   )
@@ -245,7 +270,7 @@ def _disk_bytes(workdir: str) -> int | None:
   """The size of the disk that a workdir is or would be on; None of a bucket."""
   if "://" in workdir:
     return None
-  folder = Path(workdir).expanduser().absolute()
+  folder = Path(os.path.expanduser(workdir)).absolute()
   while not folder.exists():
     folder = folder.parent
   return shutil.disk_usage(folder).total or None  # /proc has no size

@@ -125,6 +125,14 @@ def read_json(file: epath.Path, what: str) -> Any:
     return json.loads(file.read_text())
 
 
+def shown(value: Any) -> str:
+  """Returns a value as it is written, in at most 80 characters."""
+  if isinstance(value, int) and abs(value) >= 10**60:
+    return "a number of more than 60 digits"
+  text = repr(value)
+  return text if len(text) <= 80 else f"{text[:77]}..."
+
+
 class _Archive(Mapping[str, np.ndarray]):
   """An .npz file's arrays; NumPy's own reader would unpickle or advise to."""
 

@@ -1,8 +1,9 @@
 """What a study's name means in a workdir, and what may be added to it."""
 
+import contextlib
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from imp_jax.nodes import Node, checkpoint_id
@@ -43,31 +44,45 @@ def check_same_meaning(store: Store, study: Study) -> None:
 
 
 def check_same_execution(
-  store: Store, study: Study, nodes: Mapping[Node, int]
+  store: Store,
+  study: Study,
+  nodes: Mapping[Node, int],
+  earlier: Iterable[str] = (),
 ) -> None:
   """Refuses to go on with a study in another way of executing it.
 
   Another version of JAX, kind of device or recorded flag is another way. Modes
   that are bit-identical to each other count as one.
 
+  Args:
+    store: of the workdir.
+    study: whose execution this run has.
+    nodes: what it needs, with the number of replicates.
+    earlier: identities of what is in the study's tables already.
+
   Raises:
     ValueError: names both ways, and how to mix them all the same.
   """
   now = way_of(made_with(study.execution))
   missing, others = 0, []
+  records = []
+  for object_id in earlier:
+    with contextlib.suppress(StoreError):  # not finished
+      records.append(store.load_record(object_id))
   for node, count in nodes.items():
     for r in range(count):
       object_id = node.object_id(study.seed, r)
       try:
-        record = store.load_record(object_id)
+        records.append(store.load_record(object_id))
       except StoreError:
         missing += 1
         # It goes on from what an interrupted run kept.
         kept = store.checkpoint(checkpoint_id(node, study.seed, r))
-        record = kept.load_record()
-      made = record.get("made_with")
-      if made and (way := way_of(made)) != now and way not in others:
-        others.append(way)
+        records.append(kept.load_record())
+  for record in records:
+    made = record.get("made_with")
+    if made and (way := way_of(made)) != now and way not in others:
+      others.append(way)
   if missing and others:
     told, *rest = told_apart(now, *others)
     raise ValueError(

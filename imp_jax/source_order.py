@@ -20,6 +20,7 @@ from imp_jax.files import (
   read_array,
   read_json,
   reading,
+  shown,
   user_file,
   user_path,
 )
@@ -123,6 +124,8 @@ def read_columns(
     wanted = (column, "source_index", "label")
     columns = {c: table[c].to_numpy() for c in wanted if c in table}
   values = columns[column]
+  if values.ndim == 2 and values.shape[1] == 1:
+    values = columns[column] = values[:, 0]
   if values.ndim != 1 or values.dtype.kind not in "iuf":
     raise ValueError(
       f"{what}: must hold one column of numbers, got {values.dtype} of shape "
@@ -206,7 +209,7 @@ def check_same_data(
   """
   if record.get("order", "source") != "source":
     raise ValueError(
-      f"{what}: it is in {record['order']} order, not the source's; "
+      f"{what}: it is in {shown(record['order'])} order, not the source's; "
       "exchange.save_scores and save_keep_list write that"
     )
   # Generated data come in one order: a record need not say it.
@@ -221,12 +224,13 @@ def check_same_data(
     if not isinstance(record.get(key), str):
       raise ValueError(
         f"{what}: its record must have {key!r}, a str, got "
-        f"{record.get(key)!r}; these data's, as this source lists them, is "
-        f"{ours}"
+        f"{shown(record.get(key))}; these data's, as this source lists them, "
+        f"is {ours}"
       )
     if record[key] not in [getattr(x, key) for x in dataset.listings]:
       raise ValueError(
-        f"{what}: {meaning}: its record's {key} is {record[key]}, these data's "
+        f"{what}: {meaning}: its record's {key} is {shown(record[key])}, these "
+        f"data's "
         f"{ours}"
       )
 

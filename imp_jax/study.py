@@ -20,12 +20,17 @@ from imp_jax.meaning import (
   merged_meaning,
 )
 from imp_jax.nodes import Node, Score, checkpoint_id
+from imp_jax.provenance import made_with, told_apart, way_of
 from imp_jax.replicates import chunks, spread
 from imp_jax.report.labels import write_labels
-from imp_jax.report.landscape_files import ViewEntry, write_landscape
+from imp_jax.report.landscape_files import (
+  ViewEntry,
+  load_views,
+  write_landscape,
+)
 from imp_jax.report.parts import Parts
-from imp_jax.report.scores import write_scores
-from imp_jax.report.tables import Entry, write_report
+from imp_jax.report.scores import load_score_ids, write_scores
+from imp_jax.report.tables import Entry, load_entries, write_report
 from imp_jax.resolve import check_fields, resolve
 from imp_jax.results import Results
 from imp_jax.runs import Failure
@@ -51,6 +56,7 @@ class Plan:
     scores: of the training examples, by name.
     nodes: each after its inputs, no two alike, with its number of replicates.
     imports: what the config's files hold.
+    way: in which its numbers are to be made; see `provenance`.
   """
 
   study: Study
@@ -61,6 +67,7 @@ class Plan:
   scores: Mapping[str, Node]
   nodes: Mapping[Node, int]
   imports: Imports
+  way: Mapping[str, str]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,8 +149,18 @@ def prepare(config: Any, workdir: str) -> Plan:
     if isinstance(node.settings, Score):
       check_presentations(node, study.seed, count, len(dataset.train))
   if not study.execution.mix:
-    check_same_execution(store, study, nodes)
-  return Plan(study, dataset, store, tickets, views, scores, nodes, imports)
+    check_same_execution(store, study, nodes, _in_tables(store, study.name))
+  return Plan(
+    study,
+    dataset,
+    store,
+    tickets,
+    views,
+    scores,
+    nodes,
+    imports,
+    way_of(made_with(study.execution)),
+  )
 
 
 @pinned()
@@ -152,8 +169,18 @@ def execute(plan: Plan, progress: Progress) -> Results:
 
   A replicate's failure ends what depends on it and nothing else. Results are
   written also when the run is interrupted.
+
+  Raises:
+    ValueError: the environment is another than the plan was prepared in.
   """
   study, store = plan.study, plan.store
+  now = way_of(made_with(study.execution))
+  if now != plan.way and not study.execution.mix:
+    planned, here = told_apart(plan.way, now)
+    raise ValueError(
+      f"study {study.name!r} was prepared to be executed as {planned}, and now "
+      f"it would be {here}: prepare it anew"
+    )
   context = Context(
     store=store,
     dataset=on_device(
@@ -188,6 +215,14 @@ def execute(plan: Plan, progress: Progress) -> Results:
     for unwritten in _write_study(plan, _failure_lines(failures)):
       progress.warn(unwritten)
   return Results(store, study.name)
+
+
+def _in_tables(store: Store, study: str) -> list[str]:
+  """Identities of what a study's tables have rows of, from all runs so far."""
+  tickets, views = load_entries(store, study), load_views(store, study)
+  found = [i for e in tickets for i in (e.pretrain, e.train, e.masks) if i]
+  found += [v.artefact for v in views]
+  return [*found, *load_score_ids(store, study).values()]
 
 
 def _jobs(missing: Mapping[Node, Sequence[int]]) -> Iterator[Job]:
@@ -349,8 +384,9 @@ def _write_study(plan: Plan, failures: list[str]) -> list[str]:
     "everything about tickets",
     lambda: write_report(parts, entries, failures, study.claims),
   )
-  with parts.attempt("the landscape"):
-    write_landscape(parts, seen, records or [], study.claims)
+  if records is not None:
+    with parts.attempt("the landscape"):
+      write_landscape(parts, seen, records, study.claims)
   with parts.attempt("everything about scores"):
     write_scores(parts, ids, plan.dataset)
   with parts.attempt("noisy labels"):

@@ -16,6 +16,7 @@ from ml_collections import config_flags
 
 from imp_jax.report.landscape import STABLE
 from imp_jax.resolve.checks import flatten
+from imp_jax.settings import NAME_BYTES
 from imp_jax.stability import (
   StableStep,
   check_search,
@@ -69,11 +70,11 @@ def config_at(config: Any, experiment: str, step: int) -> Any:
       f"experiment {experiment!r} has no children: set connectivity.children"
     )
   config = config.copy_and_resolve_references()
-  config.name = f"{config.name}-stability"
+  config.name = _with_suffix(config.name, "-stability")
   config.experiments = (
     {
       **delta,
-      "name": f"{experiment}-at-{step}",
+      "name": name_at(experiment, step),
       "pretrain.steps": f"{step}step",
       "prune.levels": 0,
       "controls.levels": (),
@@ -89,6 +90,17 @@ def config_at(config: Any, experiment: str, step: int) -> Any:
   config.claims.easy_data.comparisons = ()
   config.claims.connected.update(level=0, experiments=())
   return config
+
+
+def name_at(experiment: str, step: int) -> str:
+  """Returns the name of an experiment at another t_r."""
+  return _with_suffix(experiment, f"-at-{step}")
+
+
+def _with_suffix(name: str, suffix: str) -> str:
+  """A longer name, within the limit that names have."""
+  stem = name.encode()[: NAME_BYTES - len(suffix)].decode(errors="ignore")
+  return stem + suffix
 
 
 def find(config: Any, workdir: str, experiment: str, **search) -> StableStep:
@@ -120,7 +132,7 @@ def find(config: Any, workdir: str, experiment: str, **search) -> StableStep:
     rows = pd.DataFrame()
     if results.has_table("instability"):
       table = results.read_table("instability")
-      rows = table[table["experiment"] == f"{experiment}-at-{step}"]
+      rows = table[table["experiment"] == name_at(experiment, step)]
     if not len(rows):
       raise Unfinished(f"t_r = {step} has no instability: its runs failed")
     found = rows.iloc[0]

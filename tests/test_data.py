@@ -232,6 +232,18 @@ def test_one_input_under_two_labels_warns_with_the_count(rng):
   ]
 
 
+def test_a_validation_split_of_repeats_warns_and_empties_no_class(rng, key):
+  x = rng.integers(0, 256, (20, 8, 8, 3), dtype="uint8")
+  labels = np.arange(20) % 2
+  twice = {"train": (np.concatenate([x, x]), np.append(labels, labels))}
+  with pytest.warns(UserWarning, match=r"\d+ of 15 valid examples are also"):
+    with_valid_split(make_dataset("x", twice), 15, key)
+  rare = {"train": (x, np.array([1] + [0] * 19))}
+  dataset = make_dataset("x", rare, class_names=("often", "once"))
+  with pytest.raises(ValueError, match="no training example of class once"):
+    with_valid_split(dataset, 19, key)
+
+
 def test_data_without_repeats_are_read_without_a_word(rng):
   with warnings.catch_warnings():
     warnings.simplefilter("error")
@@ -409,6 +421,9 @@ def test_npz_reads_what_was_written(tmp_path, rng):
       r"8 inputs but 24 labels; examples come first: .*\(3, 0, 1, 2\)",
     ),
     (dict(train_image=np.zeros((24, 0), float)), "inputs are empty"),
+    (dict(train_image=np.zeros((24, 0, 8, 3), "uint8")), "inputs are empty"),
+    (dict(train_image=np.uint8(3)), "must be arrays, got shapes"),
+    (dict(train_label=np.int64(3)), "must be arrays, got shapes"),
     (dict(train_image=np.zeros((24, 8), "uint8")), "images uint8"),
     (
       dict(test_image=np.zeros((10, 9, 9, 3), "uint8")),

@@ -242,7 +242,7 @@ def test_scores_of_other_data_are_refused_by_both_names(
     ({"larger_is_harder": 1}, "'larger_is_harder', a bool, got 1"),
     ({"larger_is_harder": "yes"}, "'larger_is_harder', a bool, got 'yes'"),
     ({"fingerprint": None}, "'fingerprint', a str, got None"),
-    ({"fingerprint": "abc"}, "its record's fingerprint is abc, these data's"),
+    ({"fingerprint": "abc"}, "its record's fingerprint is 'abc', these data's"),
   ],
 )
 def test_records_that_lack_a_field_are_refused(
@@ -276,7 +276,7 @@ def test_broken_records_are_refused(tmp_path, dataset, values, text, message):
     (np.zeros(23), "23 scores for 24 training examples"),
     (np.zeros(25), "25 scores for 24 training examples"),
     (np.zeros(0), "0 scores for 24"),
-    (np.zeros((24, 1)), "float64 of shape (24, 1)"),
+    (np.zeros((24, 2)), "float64 of shape (24, 2)"),
     (np.float64(1), "float64 of shape ()"),
     (np.full(24, np.nan), "24 are NaN, -inf or larger"),
     (np.where(np.arange(24) == 5, -np.inf, 1.0), "1 are NaN, -inf or larger"),
@@ -440,6 +440,21 @@ def test_scores_that_are_not_their_records_are_refused(
 
 def test_a_scores_name_may_not_lead_elsewhere(tmp_path, dataset, values):
   path = saved(tmp_path, values, dataset)
-  change_record(path, score="../../x")
-  line = refusal(load_scores, path, dataset)
-  assert "must be a name of letters" in line
+  for name in ("../../x", "x" * 101):
+    change_record(path, score=name)
+    line = refusal(load_scores, path, dataset)
+    assert "must be a name of letters" in line
+
+
+def test_what_a_record_says_is_told_in_short(tmp_path, dataset, values):
+  path = saved(tmp_path, values, dataset)
+  for field in ("fingerprint", "source_order", "order", "content", "score"):
+    change_record(path, **{field: "y" * 10**6})
+    assert len(refusal(load_scores, path, dataset)) < 600
+    saved(tmp_path, values, dataset)
+
+
+def test_scores_may_be_a_column(tmp_path, dataset, values):
+  path = saved(tmp_path, values, dataset)
+  np.save(path, np.load(path)[:, None])
+  np.testing.assert_array_equal(load_scores(path, dataset)[0], values)

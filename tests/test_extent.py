@@ -3,7 +3,6 @@
 import pytest
 
 from configs import cifar10_resnet20, data_diet_mnist1d, landscape_mnist1d
-from configs.defaults import get_defaults
 from imp_jax import extent
 from imp_jax.study import prepare
 from tests.tiny import changed_config, random_dataset, tiny_config
@@ -36,8 +35,8 @@ def machine(monkeypatch, mnist):
     ),
     (
       dict(model__width=1e6),
-      r"model.width=1e\+06 makes a conv1d of 2.56e\+15 weights; to train one "
-      r"takes 3.73e\+04 TiB, and 16 GiB",
+      r"width \(.*\) of 1e\+06 makes a conv1d of 2.56e\+15 weights; to train "
+      r"one takes 3.73e\+04 TiB, and 16 GiB",
     ),
     (
       dict(claims__resamples=10**12),
@@ -60,8 +59,17 @@ def machine(monkeypatch, mnist):
       r"4e\+09 paths, planes and curvatures: to list them takes 3.73 TiB",
     ),
     (
+      dict(
+        curvature__levels=(1,),
+        curvature__lanczos_steps=10_000,
+        curvature__examples=8,
+        model__width=200.0,
+      ),
+      r"curvature.lanczos_steps=10000 of none takes 3.73 TiB, and 16 GiB",
+    ),
+    (
       dict(scores__compute=("el2n",), scores__model__width=1e5),
-      r"model.width=100000 makes a conv1d",
+      r"scores.model.width\) of 100000 makes a conv1d",
     ),
   ],
 )
@@ -123,6 +131,19 @@ def test_the_papers_own_study_is_let_through(tmp_path, monkeypatch, rng):
   prepare(cifar10_resnet20.get_config(), str(tmp_path))
 
 
+def test_padding_beyond_memory_is_refused(tmp_path, monkeypatch, rng):
+  images = random_dataset(rng, train=200, shape=(32, 32, 3), classes=10)
+  monkeypatch.setattr("imp_jax.study.load_dataset", lambda *_, **__: images)
+  config = cifar10_resnet20.get_config()
+  config.data.crop_pad = 100_000
+  with pytest.raises(ValueError, match=r"data.crop_pad=100000 of .* 4.66 TiB"):
+    prepare(config, str(tmp_path / "new"))
+  config = cifar10_resnet20.get_config()
+  config.model.name = "resnet600002"
+  with pytest.raises(ValueError, match="at most 1202 layers.*got 600002"):
+    prepare(config, str(tmp_path / "new"))
+
+
 def test_excluded_layers_leave_enough_to_prune(tmp_path):
   """The rest gives up the fraction of all, and is used up some day."""
   config = tiny_config(prune__exclude=("conv2", "conv3"))
@@ -139,7 +160,6 @@ def test_an_emptied_level_is_no_extreme(tmp_path):
   config = tiny_config(prune__fraction=0.999)
   config.prune.levels = 90
   prepare(config, str(tmp_path))
-  assert get_defaults().prune.levels < extent.EMPTY_LEVELS
 
 
 @pytest.mark.parametrize(

@@ -92,6 +92,21 @@ def test_fields_of_groups_that_are_not_used_are_checked(field, value, message):
     check_fields(put(tiny_config(), field, value))
 
 
+@pytest.mark.parametrize(
+  "field,value,message",
+  [
+    ("scores.model.dtype", "flaot16", "'flaot16'.*did you mean 'float16'"),
+    ("scores.model.name", "resnat18", "'resnat18'.*did you mean 'resnet18'"),
+    ("scores.model.bn_scale_init", "x", "'x'; known: uniform, ones"),
+    ("connectivity.splits", ("all",), "'all'; known: train, valid, test"),
+    ("model.name", "conv2d", "unknown model 'conv2d'.*did you mean 'conv1d'"),
+  ],
+)
+def test_choices_of_models_that_are_not_used_are_checked(field, value, message):
+  with pytest.raises(ValueError, match=message):
+    check_fields(put(tiny_config(), field, value))
+
+
 def test_a_missing_and_an_unknown_field_are_named(config):
   with config.unlocked():
     del config.prune

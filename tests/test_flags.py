@@ -279,6 +279,27 @@ def test_another_precision_is_recorded_and_mixed_only_when_asked(tmp_path):
   assert made[1]["matmul_precision"] == "highest"
 
 
+def test_what_an_earlier_run_put_into_the_tables_counts(tmp_path):
+  """Also where this run needs none of it."""
+  run_tiny(tmp_path, **SMALL)
+  other = SMALL | {"experiments": ({"name": "b", "optim.momentum": 0.5},)}
+  with (
+    jax.default_matmul_precision("highest"),
+    pytest.raises(ValueError, match="jax_default_matmul_precision unset"),
+  ):
+    prepare(tiny_config(**other), str(tmp_path))
+
+
+def test_a_plan_is_executed_as_it_was_prepared(tmp_path):
+  plan = prepare(tiny_config(**SMALL), str(tmp_path))
+  with (
+    jax.default_matmul_precision("highest"),
+    pytest.raises(ValueError, match="was prepared to be executed as exact/cpu"),
+  ):
+    execute(plan, Log())
+  assert not (tmp_path / "objects").exists()
+
+
 class Killed(Log):
   """Stands for a kill in the middle of a training."""
 

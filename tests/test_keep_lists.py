@@ -162,4 +162,4 @@ def test_canonical_order_is_not_taken_for_the_sources(tmp_path, dataset):
   record = {"fingerprint": dataset.fingerprint, "order": "canonical"}
   (tmp_path / "k.json").write_text(json.dumps(record))
   line = refusal(load_keep_list, str(tmp_path / "k.npy"), dataset)
-  assert "it is in canonical order, not the source's" in line
+  assert "it is in 'canonical' order, not the source's" in line

@@ -251,3 +251,10 @@ def test_what_is_told_by_hand():
       assert part in line, (part, line)
     # A search that began stable tells of no unstable step.
     assert ("not" in line) == (found.unstable is not None)
+
+
+def test_names_of_a_search_stay_within_the_limit():
+  for stem in ("a" * 100, "é" * 50):
+    name = stability.name_at(stem, 1234)
+    assert name.endswith("-at-1234") and len(name.encode()) <= 100
+  assert stability.name_at("all-20", 5) == "all-20-at-5"

@@ -21,8 +21,15 @@ def checked_arrays(
     ValueError: they are none; the message says what to do where it is known.
   """
   inputs, labels = np.asarray(inputs), np.asarray(labels)
+  if not inputs.ndim or not labels.ndim:
+    raise ValueError(
+      f"{what}: inputs and labels must be arrays, got shapes {inputs.shape} "
+      f"and {labels.shape}"
+    )
   if not len(inputs):
     raise ValueError(f"{what}: holds no example")
+  if not inputs.size:
+    raise ValueError(f"{what}: inputs are empty, {inputs.shape}")
   labels = _class_numbers(what, labels)
   if len(inputs) != len(labels):
     hint = ""
@@ -49,8 +56,6 @@ def checked_arrays(
       f"{what}: inputs must be images uint8[n, height, width(, channels)] or "
       f"signals float[n, length], got {inputs.dtype} {inputs.shape}"
     )
-  if not inputs[0].size:
-    raise ValueError(f"{what}: inputs are empty, {inputs.shape}")
   low, high = labels.min(), labels.max()
   if low < 0 or high >= 2**31:  # before the cast could wrap them
     raise ValueError(

@@ -260,12 +260,13 @@ def with_valid_split(dataset: Dataset, size: int, key: jax.Array) -> Dataset:
   order), so every source of the same data gives the same split.
 
   Raises:
-    ValueError: size leaves no training example, or there is a "valid" already.
+    ValueError: size leaves no training example, of a class or at all, or there
+      is a "valid" already.
   """
   if "valid" in dataset.splits:
     raise ValueError(
-      f"{dataset.name} has a validation split already: set "
-      "data.valid_examples=0 (or data.merge_valid=True)"
+      f"{dataset.name} has a validation split of its own: set "
+      "data.valid_examples=0 (or, of CINIC-10, data.merge_valid=True)"
     )
   if not 0 < size < len(dataset.train):
     raise ValueError(
@@ -282,11 +283,26 @@ def with_valid_split(dataset: Dataset, size: int, key: jax.Array) -> Dataset:
       train.inputs[keep], train.labels[keep], train.source_index[keep]
     )
 
+  divided = {"train": part(~chosen), "valid": part(chosen)}
+  lost = set(train.labels.tolist()) - set(divided["train"].labels.tolist())
+  if lost:
+    raise ValueError(
+      f"data.valid_examples={size} leaves no training example of class "
+      f"{dataset.class_names[min(lost)]}"
+    )
+  _warn_of_repeats(
+    dataset.name,
+    divided,
+    {
+      name: canonical_split(np.asarray(s.inputs), np.asarray(s.labels))[2]
+      for name, s in divided.items()
+    },
+  )
   split_id = f"{dataset.fingerprint} valid {size} {key_words(key)}"
   (whole,) = dataset.listings
   return dataclasses.replace(
     dataset,
-    splits=dataset.splits | {"train": part(~chosen), "valid": part(chosen)},
+    splits=dataset.splits | divided,
     fingerprint=hashlib.sha256(split_id.encode()).hexdigest()[:32],
     undivided=dataclasses.replace(whole, kept=np.flatnonzero(~chosen)),
   )

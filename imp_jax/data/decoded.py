@@ -16,7 +16,7 @@ def decoded_once(key: str, cache_dir: str, decode: Callable):
   root = cache_dir or os.path.join(
     os.environ.get("XDG_CACHE_HOME") or "~/.cache", "imp_jax", "decoded"
   )
-  file = pathlib.Path(root).expanduser() / f"{key}.npz"
+  file = pathlib.Path(os.path.expanduser(root)) / f"{key}.npz"
   if file.is_file():
     try:
       data = read_arrays(epath.Path(file), str(file))

@@ -11,7 +11,7 @@ import numpy as np
 
 from imp_jax.data.decoded import decoded_once
 from imp_jax.data.tfrecord import INFO
-from imp_jax.files import reading
+from imp_jax.files import reading, user_path
 
 TFDS_NAMES = (
   "cifar10",
@@ -45,7 +45,8 @@ def prepared_arrays(
       f"unknown data set {name!r}; known: {', '.join(TFDS_NAMES)}"
     )
   data_dir = path or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
-  folder = _prepared_folder(name, pathlib.Path(data_dir).expanduser())
+  folder = user_path(data_dir, f"data.path {data_dir}")
+  folder = _prepared_folder(name, pathlib.Path(folder))
   if name == "cinic10":
     merged = "train+valid" if merge_valid else "train"
     parts = {"train": merged, "test": "test"}

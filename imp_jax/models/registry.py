@@ -49,6 +49,9 @@ MODELS: dict[str, tuple[Callable[..., nn.Module], int | None]] = {
 }
 
 
+RESNETS = "resnetN (N = 6m + 2)"
+
+
 @dataclasses.dataclass(frozen=True)
 class Model:
   """A network as pure functions of parameters and BatchNorm statistics.
@@ -157,14 +160,14 @@ def make_model(
     bn_scale_init=bn_scale_init,
     dtype=DTYPES[dtype],
   )
-  depth = re.fullmatch(r"resnet(\d+)", name)
+  depth = re.fullmatch(r"resnet(\d{1,9})", name)
   if name in MODELS:
     constructor, rank = MODELS[name]
     module = constructor(**options)
   elif depth:
     module, rank = make_cifar_resnet(int(depth[1]), **options), 3
   else:
-    known = (*MODELS, "resnetN (N = 6m + 2)")
+    known = (*MODELS, RESNETS)
     near = difflib.get_close_matches(name, MODELS, 1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     raise ValueError(f"unknown model {name!r}; known: {', '.join(known)}{hint}")

@@ -87,8 +87,13 @@ def make_cifar_resnet(depth: int, **options) -> ResNet:
   """Returns the CIFAR ResNet of depth 6m + 2: three stages of m blocks.
 
   Raises:
-    ValueError: depth is not 6m + 2 with m >= 1.
+    ValueError: depth is not 6m + 2 with m >= 1, or absurd.
   """
+  if depth > 1202:
+    raise ValueError(
+      "a CIFAR ResNet has at most 1202 layers, as the deepest that was ever "
+      f"trained (He et al. 2016), got {depth}"
+    )
   if depth < 8 or (depth - 2) % 6:
     raise ValueError(
       f"a CIFAR ResNet has depth 6m + 2 (8, 14, 20, 32, 56, ...), got {depth}"

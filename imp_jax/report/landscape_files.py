@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from imp_jax.files import read_json
 from imp_jax.report.barriers import (
   barriers_table,
   curves_table,
@@ -72,7 +73,7 @@ def load_views(store: Store, study: str) -> list[ViewEntry]:
   file = store.study_dir(study) / "landscape.json"
   if not file.exists():
     return []
-  return [ViewEntry(**row) for row in json.loads(file.read_text())]
+  return [ViewEntry(**row) for row in read_json(file, str(file))]
 
 
 def write_landscape(
@@ -151,15 +152,18 @@ def _write_connectivity(parts, records, paths, claims):
     "barriers", lambda: barriers_table(study, paths, thresholds)
   )
   curves = parts.table("paths", lambda: curves_table(study, paths))
-  if barriers is None or curves is None:
+  if curves is not None:
+    parts.figure("paths", lambda: path_figure(curves))
+  if barriers is None:
     return
   instability = parts.table(
     "instability", lambda: instability_table(barriers, experiments)
   )
-  parts.figure("instability", lambda: instability_figure(instability))
-  parts.figure("paths", lambda: path_figure(curves))
+  if instability is not None:
+    parts.figure("instability", lambda: instability_figure(instability))
   densities = results.groupby("level").density.mean()
-  for mode in sorted(set(curves["batch_stats"])):
+  modes = {mode for _, path in paths for mode in _modes(path)}
+  for mode in sorted(modes):
     parts.figure(
       f"levels_{mode}",
       functools.partial(levels_figure, barriers, densities, batch_stats=mode),
@@ -182,6 +186,11 @@ def _write_connectivity(parts, records, paths, claims):
       levels = sorted(set(table["level"]))
       level = claims.connected.level if claims.connected else levels[-1]
       parts.figure("landscape", lambda: landscape_figure(table, level))
+
+
+def _modes(path: Artefact) -> set[str]:
+  """The ways in which a path got BatchNorm's statistics."""
+  return {mode for modes in path.record["paths"].values() for mode in modes}
 
 
 def _shown_threshold(claims, thresholds) -> float | None:

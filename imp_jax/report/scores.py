@@ -9,6 +9,7 @@ import pandas as pd
 
 from imp_jax.data.dataset import Dataset
 from imp_jax.exchange import save_scores
+from imp_jax.files import read_json
 from imp_jax.report.example_figures import example_grid_figure
 from imp_jax.report.parts import Parts
 from imp_jax.report.score_figures import (
@@ -84,7 +85,7 @@ def write_scores(
 def load_score_ids(store: Store, study: str) -> dict[str, str]:
   """Returns where the study's scores are stored, by name."""
   file = store.study_dir(study) / "scores.json"
-  return json.loads(file.read_text()) if file.exists() else {}
+  return read_json(file, str(file)) if file.exists() else {}
 
 
 def reliability_table(

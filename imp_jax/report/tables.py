@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from imp_jax.files import read_json
 from imp_jax.report.diet_figures import diet_figure, size_figure
 from imp_jax.report.figures import accuracy_figure
 from imp_jax.report.matching import matching_table
@@ -82,7 +83,7 @@ def load_entries(store: Store, study: str) -> list[Entry]:
   file = store.study_dir(study) / "tickets.json"
   if not file.exists():
     return []
-  return [Entry(**row) for row in json.loads(file.read_text())]
+  return [Entry(**row) for row in read_json(file, str(file))]
 
 
 def _load_records(store: Store, entries: Iterable[Entry]) -> Records:
@@ -129,18 +130,23 @@ def write_report(
   parts.table("curves", lambda: history_table(study, records, "test"))
   parts.text(
     "metrics.jsonl",
-    lambda: (
-      history_table(study, records, "train_batches").to_json(
-        orient="records", lines=True
+    # Not to_json, which keeps ten decimals.
+    lambda: "".join(
+      json.dumps(row) + "\n"
+      for row in history_table(study, records, "train_batches").to_dict(
+        "records"
       )
-      or ""
     ),
   )
-  if results is None or experiments is None:
+  if results is None:
+    return records
+  if len(results):
+    parts.figure("accuracy", lambda: accuracy_figure(results))
+  if experiments is None:
     return records
   parts.table("matching", lambda: matching_table(results, experiments, claims))
   if len(results):
-    _draw(parts, results, experiments, claims)
+    _draw_diets(parts, results, experiments, claims)
   return records
 
 
@@ -227,15 +233,14 @@ def experiments_table(meaning: dict[str, Any]) -> pd.DataFrame:
   return pd.DataFrame(rows) if rows else pd.DataFrame(columns=["experiment"])
 
 
-def _draw(parts, results, experiments, claims):
-  """Draws the figures that apply to a study."""
+def _draw_diets(parts, results, experiments, claims):
+  """Draws what a study of subsets has."""
   level = claims.primary_level
   if level is None:
     level = int(results["level"].max())
   published = parts.made(
     "the paper's curves", lambda: published_curves(experiments)
   )
-  parts.figure("accuracy", lambda: accuracy_figure(results))
   parts.figure("diet", lambda: diet_figure(results, experiments, published))
   parts.figure(
     "sizes", lambda: size_figure(results, experiments, level, published)

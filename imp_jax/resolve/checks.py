@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from imp_jax.files import shown
+
 # More digits are nobody's, and more than a few thousand no int's.
 DURATION = r"(\d{1,15})(\.\d{1,15}(?=ep))?(step|ep|ex)s?"
 
@@ -83,11 +85,3 @@ def is_number(value: Any) -> bool:
     return math.isfinite(value)
   except OverflowError:  # an int that no float holds
     return False
-
-
-def shown(value: Any) -> str:
-  """Returns a value as it is written, in at most 80 characters."""
-  if isinstance(value, int) and abs(value) >= 10**60:
-    return "a number of more than 60 digits"
-  text = repr(value)
-  return text if len(text) <= 80 else f"{text[:77]}..."

@@ -10,8 +10,11 @@ from typing import Any
 
 from imp_jax.data.augment import AUGMENT_ORDERS
 from imp_jax.data.batches import LAST_BATCH
+from imp_jax.files import shown
 from imp_jax.landscape.curvature import MATRICES
 from imp_jax.landscape.paths import BATCH_STATS
+from imp_jax.models.layers import BN_SCALE_INITS
+from imp_jax.models.registry import DTYPES, MODELS, RESNETS
 from imp_jax.pruning import ALLOCATIONS, CRITERIA, RULES
 from imp_jax.resolve.checks import (
   DURATION,
@@ -20,7 +23,6 @@ from imp_jax.resolve.checks import (
   in_range,
   is_number,
   one_of,
-  shown,
 )
 from imp_jax.scores import NEVER_LEARNED, SCORES
 from imp_jax.settings import NAME, NAME_BYTES
@@ -39,6 +41,7 @@ WARMUP_STARTS = ("zero", "first")
 TICKETS = ("weight_rewind", "lr_rewind", "finetune")
 OPTIMIZERS = ("fresh", "rewound")
 CONTROLS = ("random_mask", "reinit")
+SPLITS = ("train", "valid", "test")
 DIFFER = ("order", "augment", "both", "perturb")
 THROUGH = ("children", "levels")
 
@@ -159,11 +162,18 @@ def width(field: str, value: Any) -> None:
     raise ValueError(f"{field} must be at most {MANY}, got {value}")
 
 
+def model_name(field: str, value: Any) -> None:
+  """A registered model, or "resnetN"."""
+  text(field, value)
+  if not re.fullmatch(r"resnet\d+", value):  # its depth is the model's to check
+    one_of(field.removesuffix(".name"), value, (*MODELS, RESNETS))
+
+
 _MODEL: Mapping[str, Check] = {
-  "name": text,
+  "name": model_name,
   "width": width,
-  "bn_scale_init": text,
-  "dtype": text,
+  "bn_scale_init": choice(tuple(BN_SCALE_INITS)),
+  "dtype": choice(tuple(DTYPES)),
 }
 _OPTIM: Mapping[str, Check] = {
   "steps": duration,
@@ -281,7 +291,7 @@ FIELDS: Mapping[str, Check] = {
   "ticket.finetune_steps": duration,
   "controls.kinds": several(choice(CONTROLS)),
   "controls.levels": several(whole(1)),
-  "eval.splits": several(text),
+  "eval.splits": several(choice(SPLITS)),
   "eval.curve_steps": several(duration),
   **_group(
     "connectivity",
@@ -294,7 +304,7 @@ FIELDS: Mapping[str, Check] = {
       "successive": flag,
       "alphas": numbers,
       "extrapolate": flag,
-      "splits": several(text),
+      "splits": several(choice(SPLITS)),
       "batch_stats": several(choice(BATCH_STATS)),
       "recompute_batches": whole(1),
       "thresholds": several(above(0, " nats")),
