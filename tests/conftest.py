@@ -22,6 +22,7 @@ import pytest
 
 from imp_jax.data.sources import load_dataset
 from imp_jax.models import make_model
+from tests.painting import painting
 from tests.tiny import run_tiny, tiny_config
 from tests.tiny_diet import diet
 
@@ -42,10 +43,25 @@ def private_cache(tmp_path_factory):
   os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
 
 
+@pytest.fixture(autouse=True, scope="session")
+def unpainted():
+  """Nobody looks at most studies' figures."""
+  with painting(False):
+    yield
+
+
+@pytest.fixture
+def painted():
+  """For tests of what is there to be looked at."""
+  with painting(True):
+    yield
+
+
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory):
   workdir = tmp_path_factory.mktemp("finished")
-  results, log = run_tiny(workdir)
+  with painting(True):
+    results, log = run_tiny(workdir)
   return workdir, results, log
 
 

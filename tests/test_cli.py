@@ -13,6 +13,8 @@ from imp_jax.study import prepare
 from launch.studies import run_study
 from tests.tiny import random_arrays
 
+pytestmark = pytest.mark.usefixtures("painted")
+
 ROOT = pathlib.Path(__file__).parent.parent
 CONFIGS = sorted(
   f.stem

@@ -14,6 +14,8 @@ from imp_jax.store import Artefact, Store
 from tests.tables import make_claims
 from tests.tiny import random_dataset, run_tiny
 
+pytestmark = pytest.mark.usefixtures("painted")
+
 WITHOUT_CLAIM = dict(claims__rewinding={"treatments": ()})
 TABLES = {
   "config.json",
