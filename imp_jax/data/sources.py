@@ -69,14 +69,19 @@ def load_dataset(
     raise ValueError(
       f"unknown data source {source!r}; known: {', '.join(SOURCES)}"
     )
-  return make_dataset(
-    label,
-    arrays,
-    class_names=class_names,
-    mean=mean,
-    std=std,
-    one_order=source == "mnist1d",
-  )
+  try:
+    return make_dataset(
+      label,
+      arrays,
+      class_names=class_names,
+      mean=mean,
+      std=std,
+      one_order=source == "mnist1d",
+    )
+  except ValueError as error:
+    if source != "npz":
+      raise
+    raise ValueError(f"data.path {path}: {error}") from error
 
 
 def _mnist1d(seed: int, train_examples: int, cache_dir: str):
