@@ -63,4 +63,4 @@ def test_programs_that_cannot_be_kept_are_not_tried(
 def test_a_bad_kind_is_said_later():
   before = jax.config.values["jax_enable_compilation_cache"]
   start(tiny_config(execution__convolution="quick"))
-    assert jax.config.values["jax_enable_compilation_cache"] == before
+  assert jax.config.values["jax_enable_compilation_cache"] == before
