@@ -4,8 +4,7 @@ What depends on the data, or on other fields, is checked where it is resolved.
 """
 
 import difflib
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from imp_jax.data.augment import AUGMENT_ORDERS
@@ -14,26 +13,32 @@ from imp_jax.files import shown
 from imp_jax.landscape.curvature import MATRICES
 from imp_jax.landscape.paths import BATCH_STATS
 from imp_jax.models.layers import BN_SCALE_INITS
-from imp_jax.models.registry import DTYPES, MODELS, RESNETS
+from imp_jax.models.registry import DTYPES
 from imp_jax.pruning import ALLOCATIONS, CRITERIA, RULES
-from imp_jax.resolve.checks import (
-  DURATION,
-  at_least,
-  flatten,
-  in_range,
-  is_number,
-  one_of,
+from imp_jax.resolve.checks import flatten
+from imp_jax.resolve.ranges import (
+  HUGE,
+  Check,
+  above,
+  between,
+  choice,
+  comparisons,
+  duration,
+  flag,
+  model_name,
+  name,
+  number,
+  numbers,
+  several,
+  text,
+  unset_or,
+  whole,
+  width,
 )
 from imp_jax.scores import NEVER_LEARNED, SCORES
-from imp_jax.settings import NAME, NAME_BYTES
 from imp_jax.subsets import KINDS, NOISES
 from imp_jax.training.optimiser import DECAY_ON
 
-# (field, value) -> None; raises ValueError with the field, the rule, the value.
-Check = Callable[[str, Any], None]
-
-MANY = 2**31 - 1  # counts are int32 somewhere
-HUGE = 2**53  # nobody's, and an estimate refuses much less (`extent`)
 FROM_FILE = "file"  # in place of a score's name: the one in scores.file
 STREAM_NOISE = ("fixed", "replicate", "level")
 SCHEDULES = ("milestones", "cosine")
@@ -44,129 +49,6 @@ CONTROLS = ("random_mask", "reinit")
 SPLITS = ("train", "valid", "test")
 DIFFER = ("order", "augment", "both", "perturb")
 THROUGH = ("children", "levels")
-
-
-def whole(low: int, high: int = MANY) -> Check:
-  def check(field, value):
-    if isinstance(value, bool) or not isinstance(value, int):
-      raise ValueError(f"{field} must be a whole number, got {shown(value)}")
-    if high in (MANY, HUGE) and value < low:
-      at_least(field, value, low)
-    in_range(field, value, low, high)
-
-  return check
-
-
-def number(low: float) -> Check:
-  return lambda field, value: at_least(field, value, low)
-
-
-def between(low: str, high: str) -> Check:
-  """A number in an interval, written like "(0" and "1]"."""
-  least, most = float(low[1:]), float(high[:-1])
-
-  def check(field, value):
-    inside = (
-      is_number(value)
-      and (least < value or (low[0] == "[" and value == least))
-      and (value < most or (high[-1] == "]" and value == most))
-    )
-    if not inside:
-      raise ValueError(f"{field} must be in {low}, {high}, got {shown(value)}")
-
-  return check
-
-
-def above(low: float, unit: str = "") -> Check:
-  def check(field, value):
-    if not (is_number(value) and low < value < float("inf")):
-      raise ValueError(f"{field} must be > {low}{unit}, got {shown(value)}")
-
-  return check
-
-
-def choice(known: Sequence[str]) -> Check:
-  def check(field, value):
-    text(field, value)
-    one_of(field, value, known)
-
-  return check
-
-
-def several(each: Check) -> Check:
-  def check(field, value):
-    if not isinstance(value, (tuple, list)):
-      raise ValueError(f"{field} must be a tuple, got {shown(value)}")
-    for entry in value:
-      each(field, entry)
-
-  return check
-
-
-def unset_or(check: Check) -> Check:
-  return lambda field, value: None if value is None else check(field, value)
-
-
-def flag(field: str, value: Any) -> None:
-  if not isinstance(value, bool):
-    raise ValueError(f"{field} must be True or False, got {shown(value)}")
-
-
-def text(field: str, value: Any) -> None:
-  if not isinstance(value, str):
-    raise ValueError(f"{field} must be text, got {shown(value)}")
-
-
-def numbers(field: str, value: Any) -> None:
-  whole_tuple = isinstance(value, (tuple, list))
-  if not whole_tuple or not all(is_number(x) for x in value):
-    raise ValueError(f"{field} must hold numbers, got {shown(value)}")
-
-
-def duration(field: str, value: Any) -> None:
-  if not isinstance(value, str) or not re.fullmatch(DURATION, value):
-    raise ValueError(
-      f'{field} must be a duration like "200step", "2ep" or "25600ex", got '
-      f"{shown(value)}"
-    )
-
-
-def name(field: str, value: Any) -> None:
-  """A name of a study or an experiment, which names files too."""
-  if not isinstance(value, str) or not re.fullmatch(NAME, value):
-    raise ValueError(
-      f"{field} must be letters, digits, . + = - _, got {shown(value)}"
-    )
-  if len(value.encode()) > NAME_BYTES:
-    raise ValueError(
-      f"{field} must have at most {NAME_BYTES} bytes, for it names files too; "
-      f"got {len(value.encode())}: {shown(value)}"
-    )
-
-
-def comparisons(field: str, value: Any) -> None:
-  """Tuples of experiments; what else is text is for a claim to complain of."""
-
-  def each(field, names):
-    if not isinstance(names, str):
-      several(text)(field, names)
-
-  if not isinstance(value, str):
-    several(each)(field, value)
-
-
-def width(field: str, value: Any) -> None:
-  """A factor of channels, which are counted in int32."""
-  above(0)(field, value)
-  if value > MANY:
-    raise ValueError(f"{field} must be at most {MANY}, got {value}")
-
-
-def model_name(field: str, value: Any) -> None:
-  """A registered model, or "resnetN"."""
-  text(field, value)
-  if not re.fullmatch(r"resnet\d+", value):  # its depth is the model's to check
-    one_of(field.removesuffix(".name"), value, (*MODELS, RESNETS))
 
 
 _MODEL: Mapping[str, Check] = {
