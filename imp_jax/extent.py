@@ -140,9 +140,6 @@ def _check_memory(e: Experiment, weights: int, dataset: Dataset) -> None:
     f"curvature.lanczos_steps={e.curvature.lanczos_steps}": (
       e.curvature.lanczos_steps * weights * _FLOAT
     ),
-    f"planes.snapshots={e.planes.snapshots}": (
-      e.planes.snapshots * weights * _FLOAT
-    ),
   }
   for field, needed in needs.items():
     if needed > free_bytes():

@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from imp_jax.nodes import Node, checkpoint_id
@@ -47,7 +47,7 @@ def check_same_execution(
   store: Store,
   study: Study,
   nodes: Mapping[Node, int],
-  earlier: Iterable[str] = (),
+  earlier: Callable[[], Iterable[str]] = tuple,
 ) -> None:
   """Refuses to go on with a study in another way of executing it.
 
@@ -58,32 +58,35 @@ def check_same_execution(
     store: of the workdir.
     study: whose execution this run has.
     nodes: what it needs, with the number of replicates.
-    earlier: identities of what is in the study's tables already.
+    earlier: gives the identities of what is in the study's tables already; it
+      is asked where something is missing.
 
   Raises:
     ValueError: names both ways, and how to mix them all the same.
   """
   now = way_of(made_with(study.execution))
   missing, others = 0, []
-  records = []
-  for object_id in earlier:
-    with contextlib.suppress(StoreError):  # not finished
-      records.append(store.load_record(object_id))
+
+  def note(record):
+    made = record.get("made_with")
+    if made and (way := way_of(made)) != now and way not in others:
+      others.append(way)
+
   for node, count in nodes.items():
     for r in range(count):
-      object_id = node.object_id(study.seed, r)
       try:
-        records.append(store.load_record(object_id))
+        note(store.load_record(node.object_id(study.seed, r)))
       except StoreError:
         missing += 1
         # It goes on from what an interrupted run kept.
         kept = store.checkpoint(checkpoint_id(node, study.seed, r))
-        records.append(kept.load_record())
-  for record in records:
-    made = record.get("made_with")
-    if made and (way := way_of(made)) != now and way not in others:
-      others.append(way)
-  if missing and others:
+        note(kept.load_record())
+  if not missing:
+    return
+  for object_id in earlier():
+    with contextlib.suppress(StoreError):  # not finished
+      note(store.load_record(object_id))
+  if others:
     told, *rest = told_apart(now, *others)
     raise ValueError(
       f"study {study.name!r} has results of execution {' and '.join(rest)}; "

@@ -149,7 +149,9 @@ def prepare(config: Any, workdir: str) -> Plan:
     if isinstance(node.settings, Score):
       check_presentations(node, study.seed, count, len(dataset.train))
   if not study.execution.mix:
-    check_same_execution(store, study, nodes, _in_tables(store, study.name))
+    check_same_execution(
+      store, study, nodes, functools.partial(_in_tables, store, study.name)
+    )
   return Plan(
     study,
     dataset,
@@ -219,10 +221,17 @@ def execute(plan: Plan, progress: Progress) -> Results:
 
 def _in_tables(store: Store, study: str) -> list[str]:
   """Identities of what a study's tables have rows of, from all runs so far."""
-  tickets, views = load_entries(store, study), load_views(store, study)
-  found = [i for e in tickets for i in (e.pretrain, e.train, e.masks) if i]
-  found += [v.artefact for v in views]
-  return [*found, *load_score_ids(store, study).values()]
+  try:
+    return [
+      *(e.train for e in load_entries(store, study)),
+      *(v.artefact for v in load_views(store, study)),
+      *load_score_ids(store, study).values(),
+    ]
+  except TypeError as error:  # rows of another version's
+    raise ValueError(
+      f"an index of study {study!r} in {store.study_dir(study)} is none of "
+      f"this version's ({error})"
+    ) from error
 
 
 def _jobs(missing: Mapping[Node, Sequence[int]]) -> Iterator[Job]:
@@ -384,9 +393,10 @@ def _write_study(plan: Plan, failures: list[str]) -> list[str]:
     "everything about tickets",
     lambda: write_report(parts, entries, failures, study.claims),
   )
-  if records is not None:
-    with parts.attempt("the landscape"):
-      write_landscape(parts, seen, records, study.claims)
+  with parts.attempt("the landscape"):
+    if records is None:
+      raise ValueError("it needs what there is about tickets")
+    write_landscape(parts, seen, records, study.claims)
   with parts.attempt("everything about scores"):
     write_scores(parts, ids, plan.dataset)
   with parts.attempt("noisy labels"):

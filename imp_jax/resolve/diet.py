@@ -263,10 +263,6 @@ def _looks(name, made_from, scores, base, stop) -> dict[str, Any]:
 def _subset(config, noise, dataset, imports) -> SubsetSettings:
   subset = config.pretrain.subset
   num_train = len(dataset.train)
-  if subset.file and subset.kind != "keep_list":
-    raise ValueError(
-      f"pretrain.subset.file is for 'keep_list', not for {subset.kind!r}"
-    )
   if subset.kind == "none":
     return SubsetSettings("none", 0)
   if subset.kind == "all":
@@ -278,6 +274,10 @@ def _subset(config, noise, dataset, imports) -> SubsetSettings:
       )
     content, size = imports.keep_list(subset.file, dataset)
     return SubsetSettings("keep_list", size, content=content)
+  if subset.file:
+    raise ValueError(
+      f"pretrain.subset.file is for 'keep_list', not for {subset.kind!r}"
+    )
   in_range("pretrain.subset.size", subset.size, 1, num_train)
   in_range("pretrain.subset.offset", subset.offset, 0, num_train)
   if subset.offset and subset.kind not in ("easy", "hard"):
