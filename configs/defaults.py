@@ -31,6 +31,8 @@ def get_defaults() -> ConfigDict:
         "valid_examples": 0,  # training examples set apart as split "valid"
         "generator_seed": 42,  # MNIST-1D
         "train_examples": 4000,  # MNIST-1D
+        # MNIST-1D; unset = 10,000. Other sources bring their own test set.
+        "test_examples": config_dict.placeholder(int),
         "mean": (),  # per channel, inputs in [0, 1]; () = the data set's
         "std": (),
         "batch_size": 128,  # examples

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from imp_jax.nodes import Child, Node, Path, Train
-from imp_jax.settings import NoiseBetween, PathSettings
+from imp_jax.settings import NoiseBetween, PathSettings, SplitSettings
 from imp_jax.store import content_id
 
 
@@ -85,12 +85,20 @@ def _company(nodes: Sequence[Node], settings: Any) -> str:
   return content_id([n.key for n in nodes], dataclasses.asdict(settings))
 
 
-def midpoint_only(path: PathSettings, batch_stats: str) -> PathSettings:
-  """Returns the shortest path that has a midpoint, on the training examples."""
+def midpoint_only(
+  path: PathSettings, batch_stats: str, fingerprint: str
+) -> PathSettings:
+  """Returns the shortest path that has a midpoint, on the training examples.
+
+  Args:
+    path: whose other settings it has.
+    batch_stats: at the midpoint.
+    fingerprint: of the training examples.
+  """
   return dataclasses.replace(
     path,
     alphas=(0.0, 0.5, 1.0),
-    splits=("train",),
+    splits=(SplitSettings("train", fingerprint),),
     batch_stats=(batch_stats,),
     recompute_batches=path.recompute_batches
     if batch_stats == "recompute"

@@ -56,18 +56,21 @@ class Extent:
   bytes: int
 
 
-def check_data_extent(train_examples: int) -> None:
+def check_data_extent(train_examples: int, test_examples: int) -> None:
   """Refuses more MNIST-1D signals than memory holds.
 
   Raises:
     ValueError: says how many bytes they are.
   """
-  # A fourth again for testing; 40 numbers in float64 as they are generated.
-  needed, free = train_examples * 5 // 4 * 40 * 8, host_free_bytes()
+  # 40 numbers in float64 as they are generated, and a fourth again of the
+  # training signals, which the generator sets apart.
+  signals, free = train_examples * 5 // 4 + test_examples, host_free_bytes()
+  needed = signals * 40 * 8
   if needed > free:
     raise ValueError(
-      f"data.train_examples={train_examples} signals take "
-      f"{_size(needed)}; this machine has {_size(free)} of memory free"
+      f"data.train_examples={train_examples} and data.test_examples="
+      f"{test_examples} signals take {_size(needed)}; this machine has "
+      f"{_size(free)} of memory free"
     )
 
 

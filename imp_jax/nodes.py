@@ -14,6 +14,7 @@ from imp_jax.settings import (
   PathSettings,
   ScoreSettings,
   ScoreTraining,
+  SplitSettings,
   StreamSettings,
   SubsetSettings,
 )
@@ -59,10 +60,9 @@ class Pretrain:
     steps: t_r; 0 leaves the network as it was drawn.
     draw: 0 = the replicate's own initialisation, which its experiments share;
       k = another one, drawn for the "reinit" control at level k.
-    splits: evaluated at the end.
   """
 
-  VERSION = 2
+  VERSION = 3
   model: ModelSettings
   stream: StreamSettings
   optim: OptimSettings
@@ -70,7 +70,6 @@ class Pretrain:
   draw: int
   subset: SubsetSettings
   noise: NoiseSettings
-  splits: tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,9 +105,11 @@ class Train:
     run: number of this run for per-level noise: 0 unless the noise is new per
       level; pre-training's is 0, level k's is k + 1.
     optimizer: "fresh" or "rewound".
+    curve_steps: absolute steps at which it is evaluated on the test data that
+      there are then; that is recorded, and which data they were.
   """
 
-  VERSION = 1
+  VERSION = 2
   model: ModelSettings
   stream: StreamSettings
   optim: OptimSettings
@@ -116,7 +117,6 @@ class Train:
   stop: int
   run: int
   optimizer: str
-  splits: tuple[str, ...]
   curve_steps: tuple[int, ...]
 
 
@@ -134,6 +134,19 @@ class Child:
   train: Train
   number: int
   noise: NoiseBetween
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluate:
+  """Loss and accuracy of a network on some splits. Input: "network".
+
+  Apart from its training, which other test data leave as it is.
+  """
+
+  VERSION = 1
+  model: ModelSettings
+  stream: StreamSettings
+  splits: tuple[SplitSettings, ...]
 
 
 @dataclasses.dataclass(frozen=True)

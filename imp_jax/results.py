@@ -257,7 +257,7 @@ class Results:
       masks=masks,
       trained_params=tree["params"],
       trained_batch_stats=tree["batch_stats"],
-      metrics=record["metrics"],
+      metrics=self._store.load_record(entry.metrics)["metrics"],
       record=record,
       apply=apply,
     )

@@ -86,7 +86,6 @@ class Trainer:
   Attributes:
     model, dataset: the network, and the data on the device.
     stream, optim: how examples come, and the optimiser's numbers.
-    splits: evaluated at the end and, "test" only, at curve steps.
     curve_steps: absolute steps after which "test" is evaluated.
     execution: mode (resolved), chunk and batch sizes.
     progress: called with the replicate-steps made.
@@ -98,7 +97,6 @@ class Trainer:
   dataset: Dataset
   stream: StreamSettings
   optim: OptimSettings
-  splits: tuple[str, ...]
   curve_steps: tuple[int, ...]
   execution: ExecutionSettings
   progress: Callable[[int], None]
@@ -125,14 +123,6 @@ class Trainer:
     for step in sorted({int(run.state.step) for run in runs}):
       group = [run for run in runs if int(run.state.step) == step]
       self._train_together(group, step, stop)
-
-  def final_metrics(self, runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """Returns {split: {"loss", "accuracy", "count"}} of each run's network."""
-    metrics: list[dict[str, Any]] = [{} for _ in runs]
-    for split in self.splits:
-      for found, one in zip(metrics, self._evaluate(runs, split), strict=True):
-        found[split] = one
-    return metrics
 
   def _train_together(self, runs: list[Run], step: int, stop: int) -> None:
     saved_at = time.monotonic()
@@ -184,7 +174,7 @@ class Trainer:
       if not alive:
         return
       if step in self.curve_steps:
-        rows = self._evaluate(runs, "test")
+        rows = self.test_metrics(runs)
         for i in alive:
           runs[i].history.append({"step": step, "split": "test", **rows[i]})
       if self.watch and step in self.watch.steps:
@@ -211,16 +201,21 @@ class Trainer:
       tree["presented"] = jax.device_get(run.state.watched)
     run.checkpoint.save(int(run.state.step), Artefact(record, tree))
 
-  def _evaluate(self, runs, split) -> list[dict[str, float]]:
+  def test_metrics(self, runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """Returns each run's {"loss", "accuracy", "count", "fingerprint"} so far.
+
+    The fingerprint tells on which test data, which no training depends on.
+    """
+    test = self.dataset.splits["test"]
     found = evaluate_networks(
       stack_trees([_network(run.state) for run in runs]),
-      self.dataset.splits[split],
+      test,
       model=self.model,
       stream=self.stream,
       execution=self.execution,
     )
     return [
-      split_metrics(losses, correct)
+      split_metrics(losses, correct) | {"fingerprint": test.fingerprint}
       for losses, correct in zip(found["loss"], found["correct"], strict=True)
     ]
 

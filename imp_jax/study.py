@@ -114,7 +114,7 @@ def prepare(config: Any, workdir: str) -> Plan:
   check_fields(config)
   data = config.data
   if data.source == "mnist1d":
-    check_data_extent(data.train_examples)
+    check_data_extent(data.train_examples, data.test_examples or 0)
   dataset = load_dataset(
     data.source,
     name=data.name,
@@ -124,6 +124,7 @@ def prepare(config: Any, workdir: str) -> Plan:
     std=data.std,
     generator_seed=data.generator_seed,
     train_examples=data.train_examples,
+    test_examples=data.test_examples,
     cache_dir=data.cache_dir,
   )
   if data.valid_examples:
@@ -223,7 +224,11 @@ def _in_tables(store: Store, study: str) -> list[str]:
   """Identities of what a study's tables have rows of, from all runs so far."""
   try:
     return [
-      *(e.train for e in load_entries(store, study)),
+      *(
+        i
+        for e in load_entries(store, study)
+        for i in (e.train, e.metrics, e.pretrained_metrics)
+      ),
       *(v.artefact for v in load_views(store, study)),
       *load_score_ids(store, study).values(),
     ]
@@ -362,6 +367,8 @@ def _write_study(plan: Plan, failures: list[str]) -> list[str]:
       pretrain=t.pretrain.object_id(study.seed, r),
       train=t.train.object_id(study.seed, r),
       masks=t.masks.object_id(study.seed, r) if t.masks else None,
+      metrics=t.metrics.object_id(study.seed, r),
+      pretrained_metrics=t.pretrained_metrics.object_id(study.seed, r),
     )
     for t in plan.tickets
     for r in range(study.replicates)

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from imp_jax.connections import child_nodes, midpoint_only, pair_nodes
 from imp_jax.nodes import (
+  Evaluate,
   ExampleBarriers,
   ImportedScores,
   Node,
@@ -30,7 +31,11 @@ from imp_jax.store import content_id
 
 @dataclasses.dataclass(frozen=True)
 class Ticket:
-  """Where a row of results comes from: nodes, for any replicate."""
+  """Where a row of results comes from: nodes, for any replicate.
+
+  Attributes:
+    metrics, pretrained_metrics: of the trained ticket, and of W_r.
+  """
 
   experiment: str
   kind: str
@@ -38,6 +43,8 @@ class Ticket:
   pretrain: Node
   train: Node
   masks: Node | None
+  metrics: Node
+  pretrained_metrics: Node
 
 
 def experiment_tickets(experiment: Experiment) -> Iterator[Ticket]:
@@ -49,15 +56,20 @@ def experiment_tickets(experiment: Experiment) -> Iterator[Ticket]:
   e = experiment
   pretrain = _pretrain_node(e)
   trained = _train_node(e, pretrain, None, level=0)
-  yield Ticket(e.name, "imp", 0, pretrain, trained, None)
+  yield _ticket(e, "imp", 0, pretrain, trained, None)
   masks = None
   for level in range(1, e.prune.levels + 1):
     masks = _prune_node(e, trained, masks, level)
     weights = pretrain if e.ticket.kind == "weight_rewind" else trained
     trained = _train_node(e, weights, masks, level=level, kind=e.ticket.kind)
-    yield Ticket(e.name, "imp", level, pretrain, trained, masks)
+    yield _ticket(e, "imp", level, pretrain, trained, masks)
     if level in e.controls.levels:
       yield from _controls(e, pretrain, masks, level)
+
+
+def _ticket(e, kind, level, pretrain, trained, masks) -> Ticket:
+  metrics, before = (_evaluate_node(e, n) for n in (trained, pretrain))
+  return Ticket(e.name, kind, level, pretrain, trained, masks, metrics, before)
 
 
 def scoring_node(scoring: ScoringSettings) -> Node:
@@ -89,7 +101,7 @@ def _example_barriers_node(parents: Experiment, score) -> Node:
   dense = next(experiment_tickets(parents)).train
   connectivity = parents.connectivity
   children = child_nodes(dense, connectivity.children, connectivity.noise)
-  path = midpoint_only(connectivity.path, score.batch_stats)
+  path = midpoint_only(connectivity.path, score.batch_stats, score.fingerprint)
   pairs = pair_nodes(children, path).values()
   return Node(
     ExampleBarriers(score),
@@ -146,7 +158,8 @@ def nodes_in_order(
   for node in scores:
     visit(node, 1)
   for ticket in tickets:
-    visit(ticket.train, replicates)
+    for node in (ticket.train, ticket.metrics, ticket.pretrained_metrics):
+      visit(node, replicates)
   for node, count in (views or {}).items():
     visit(node, count)
   return counts
@@ -164,7 +177,6 @@ def _pretrain_node(e) -> Node:
       draw=0,
       subset=p.subset,
       noise=p.noise,
-      splits=e.eval.splits,
     ),
     inputs,
     f"{e.name} pre-training",
@@ -182,7 +194,6 @@ def _fresh_node(e, draw) -> Node:
       draw=draw,
       subset=SubsetSettings("none", 0),
       noise=NO_NOISE,
-      splits=e.eval.splits,
     ),
     (),
     f"{e.name} fresh weights",
@@ -203,11 +214,18 @@ def _train_node(e, weights, masks, *, level, kind="weight_rewind") -> Node:
       stop=stop,
       run=level + 1 if per_level else 0,
       optimizer=e.ticket.optimizer,
-      splits=e.eval.splits,
       curve_steps=tuple(s for s in e.eval.curve_steps if start < s < stop),
     ),
     (("weights", weights), *((("masks", masks),) if masks else ())),
     f"{e.name} level {level}",
+  )
+
+
+def _evaluate_node(e, network) -> Node:
+  return Node(
+    Evaluate(e.model, e.stream, e.eval.splits),
+    (("network", network),),
+    f"{network.label}, evaluation",
   )
 
 
@@ -241,8 +259,8 @@ def _controls(e, pretrain, masks, level) -> Iterator[Ticket]:
       f"{e.name} random masks of level {level}",
     )
     trained = _train_node(e, pretrain, random, level=level)
-    yield Ticket(e.name, "random_mask", level, pretrain, trained, random)
+    yield _ticket(e, "random_mask", level, pretrain, trained, random)
   if "reinit" in e.controls.kinds:
     fresh = _fresh_node(e, level)
     trained = _train_node(e, fresh, masks, level=level)
-    yield Ticket(e.name, "reinit", level, pretrain, trained, masks)
+    yield _ticket(e, "reinit", level, pretrain, trained, masks)

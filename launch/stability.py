@@ -121,8 +121,11 @@ def find(config: Any, workdir: str, experiment: str, **search) -> StableStep:
   for step in (search["low"], search["high"]):
     plan = prepare(config_at(config, experiment, step), workdir)
     path = plan.study.experiments[0].connectivity.path
-    for field, needed in (("splits", "test"), ("batch_stats", "average")):
-      if needed not in getattr(path, field):
+    for field, needed, has in (
+      ("splits", "test", [s.name for s in path.splits]),
+      ("batch_stats", "average", path.batch_stats),
+    ):
+      if needed not in has:
         raise ValueError(f"the search needs {needed!r} in connectivity.{field}")
 
   def instability(step):

@@ -2,6 +2,7 @@
 
 import functools
 import pickle
+import random
 import warnings
 import zipfile
 
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from imp_jax.data import mnist1d as signals
 from imp_jax.data.augment import normalise
 from imp_jax.data.dataset import make_dataset, with_valid_split
 from imp_jax.data.sources import load_dataset
@@ -266,17 +268,68 @@ def test_valid_split_is_disjoint_and_independent_of_source_order(rng, key):
     with_valid_split(other, 24, key)
 
 
-def test_mnist1d_leaves_numpys_global_generator_alone(tmp_path):
+def test_mnist1d_leaves_the_global_generators_alone(tmp_path):
   np.random.seed(7)
-  expected = np.random.RandomState(7).rand(3)
+  random.seed(7)
+  expected = np.random.RandomState(7).rand(3), random.Random(7).random()
   dataset = load_dataset("mnist1d", train_examples=80, cache_dir=str(tmp_path))
-  np.testing.assert_array_equal(np.random.rand(3), expected)
+  np.testing.assert_array_equal(np.random.rand(3), expected[0])
+  assert random.random() == expected[1]
   assert dataset.train.inputs.shape == (80, 40)
   assert dataset.train.inputs.dtype == np.float32
-  assert len(dataset.splits["test"]) == 20
+  assert len(dataset.splits["test"]) == 10_000
   again = load_dataset("mnist1d", train_examples=80)
   other = load_dataset("mnist1d", train_examples=80, generator_seed=1)
   assert dataset.fingerprint == again.fingerprint != other.fingerprint
+
+
+def test_mnist1d_training_signals_are_the_packages_own(tmp_path):
+  from mnist1d import data as generator
+
+  args = generator.get_dataset_args()
+  args.num_samples = 100
+  made = generator.make_dataset(args)
+  for test_examples in (10, 33):
+    train = signals.mnist1d_arrays(42, 80, test_examples, str(tmp_path))[
+      "train"
+    ]
+    np.testing.assert_array_equal(train[0], made["x"].astype(np.float32))
+    np.testing.assert_array_equal(train[1], made["y"])
+  # The scale that test signals get is the one that the package gave these.
+  raw = signals.raw_signals(42, np.repeat(np.arange(10), 10))
+  raw = raw[np.random.permutation(100)]  # as the package goes on
+  whole = np.concatenate([made["x"], made["x_test"]])
+  np.testing.assert_array_equal((raw - raw.mean()) / raw.std(), whole)
+
+
+def test_mnist1d_test_signals_have_a_seed_and_a_scale_of_their_own(tmp_path):
+  # sha256("mnist1d test signals 42"), its first four bytes, little-endian.
+  assert signals.test_seed(42) == 1498327304
+  arrays = signals.mnist1d_arrays(42, 4000, 1003, str(tmp_path))
+  x, y = arrays["test"]
+  assert x.dtype == np.float32 and x.shape == (1003, 40)
+  assert np.bincount(y).tolist() == [101] * 3 + [100] * 7
+  of_train = signals.raw_signals(42, np.repeat(np.arange(10), 500))
+  of_train = of_train[np.random.permutation(5000)]
+  drawn = signals.raw_signals(signals.test_seed(42), y)
+  expected = (drawn - of_train.mean()) / of_train.std()
+  np.testing.assert_array_equal(x, expected.astype(np.float32))
+  # Not standardised by themselves, and no training signal among them.
+  assert x.mean() != pytest.approx(0, abs=1e-5)
+  assert x.std() == pytest.approx(1, abs=0.05)
+  seen = {row.tobytes() for row in arrays["train"][0]}
+  assert not seen & {row.tobytes() for row in x}
+
+
+@pytest.mark.parametrize("examples", [9, 0])
+def test_fewer_test_signals_than_classes_are_refused(examples):
+  with pytest.raises(ValueError, match=f"at least 10, .*got {examples}"):
+    load_dataset("mnist1d", test_examples=examples)
+
+
+def test_test_signals_are_asked_of_the_generator_only():
+  with pytest.raises(ValueError, match="got 500: 'npz' brings its own test"):
+    load_dataset("npz", path="nowhere.npz", test_examples=500)
 
 
 def test_mnist1d_is_generated_once(tmp_path, monkeypatch):
@@ -291,7 +344,11 @@ def test_mnist1d_is_generated_once(tmp_path, monkeypatch):
   assert again.fingerprint == first.fingerprint
   np.testing.assert_array_equal(again.train.inputs, first.train.inputs)
   assert again.train.inputs.dtype == first.train.inputs.dtype == np.float32
-  for changed in (dict(generator_seed=1), dict(train_examples=160)):
+  for changed in (
+    dict(generator_seed=1),
+    dict(train_examples=160),
+    dict(test_examples=10),
+  ):
     with pytest.raises(TypeError):  # generated, not read
       load(**changed)
 

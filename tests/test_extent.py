@@ -44,7 +44,11 @@ def machine(monkeypatch, mnist):
     ),
     (
       dict(data__train_examples=4 * 10**12),
-      r"data.train_examples=4000000000000 signals take 1.46e\+03 TiB",
+      r"data.train_examples=4000000000000 .* signals take 1.46e\+03 TiB",
+    ),
+    (
+      dict(data__test_examples=5 * 10**12),
+      r"data.test_examples=5000000000000 signals take 1.46e\+03 TiB",
     ),
     (
       dict(optim__steps="2000000000step", optim__milestones=(), replicates=999),

@@ -47,16 +47,21 @@ def report_of(tmp_path, subsets, *, finished=True, claims=None, failed=None):
     experiments[name] = {"model": {"name": "conv1d"}, "pretrain": pretrain}
     for replicate in (0, 1):
       for level in (0, 1):
-        ids = [f"{name}-{kind}-{replicate}-{level}" for kind in "pt"]
+        parts = ("pretrain", "train", "metrics", "pretrained_metrics")
+        ids = {p: f"{name}-{p}-{replicate}-{level}" for p in parts}
         entries.append(
-          Entry(name, "imp", level, replicate, steps, *ids, masks=None)
+          Entry(name, "imp", level, replicate, steps, masks=None, **ids)
         )
         metrics = {"test": {"accuracy": 0.9 - 0.1 * level, "loss": 1.0}}
-        record = {"metrics": metrics, "density": 0.8**level, "step": 9}
-        for object_id in ids if finished else ():
-          store.save(
-            object_id, Artefact(record | {"layers": [], "history": []})
-          )
+        record = {
+          "metrics": metrics,
+          "density": 0.8**level,
+          "step": 9,
+          "layers": [],
+          "history": [],
+        }
+        for object_id in ids.values() if finished else ():
+          store.save(object_id, Artefact(record))
   meaning = {"seed": 0, "experiments": experiments}
   store.write_text(store.study_dir("s") / "config.json", json.dumps(meaning))
   parts = Parts(store, "s")

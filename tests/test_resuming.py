@@ -16,13 +16,13 @@ def test_tampered_metrics_are_found(finished, tmp_path):
   """The record, which holds the metrics, has a checksum of its own."""
   workdir = copy_of(finished, tmp_path)
   plan = prepare(tiny_config(), str(workdir))
-  train = plan.tickets[0].train.object_id(0, 0)
-  file = workdir / "objects" / train / "record.json"
+  metrics = plan.tickets[0].metrics.object_id(0, 0)
+  file = workdir / "objects" / metrics / "record.json"
   record = json.loads(file.read_text())
   record["metrics"]["test"]["accuracy"] = 0.999
   file.write_text(json.dumps(record))
   results, log = run_tiny(workdir)
-  assert train in log.warnings[0]
+  assert metrics in log.warnings[0]
   pd.testing.assert_frame_equal(results.table, finished[1].table)
 
 

@@ -10,6 +10,7 @@ import pytest
 import imp_jax
 from imp_jax.masks import density, flat_leaves
 from imp_jax.report.printed import accuracy_table
+from imp_jax.runs import split_metrics
 from imp_jax.study import prepare
 from tests.tiny import copy_of, run_tiny, tiny_config
 
@@ -91,7 +92,7 @@ def test_every_record_says_how_it_was_made(finished):
   assert made["execution"] == "threads" and made["jax"] == jax.__version__
   assert {"device", "matmul_precision", "convolution"} <= set(made)
   assert record["settings"]["stream"]["fingerprint"]
-  assert record["stage"] == "train" and record["version"] == 1
+  assert record["stage"] == "train" and record["version"] == 2
 
 
 def test_running_again_computes_nothing(finished):
@@ -132,6 +133,66 @@ def test_another_variant_computes_only_itself(finished, tmp_path):
   assert "none" in set(results.table.experiment)
 
 
+def test_other_test_data_retrain_nothing(finished, tmp_path):
+  workdir = copy_of(finished, tmp_path)
+  results, log = run_tiny(workdir, name="more", data__test_examples=500)
+  assert log.nodes == [] and log.total == 0
+  assert log.evaluated[:2] == ["none level 0", "none pre-training"]
+  before, now = (
+    t.query("split == 'test'") for t in (finished[1].table, results.table)
+  )
+  keys = ["experiment", "replicate", "level", "metric"]
+  joined = before.merge(now, on=keys, suffixes=("_before", "_now"))
+  assert len(joined) == len(before) == len(now)
+  accuracy = joined[joined["metric"].str.contains("accuracy")]
+  np.testing.assert_allclose(accuracy["value_now"] * 500 % 1, 0, atol=1e-9)
+  assert (joined["value_before"] != joined["value_now"]).any()
+  ticket = results.ticket("all-1", level=1, replicate=1)
+  assert ticket.metrics["test"]["count"] == 500
+  # Curves were drawn on the way, on other test data: they are not mixed in.
+  assert len(finished[1].read_table("curves"))
+  assert not len(results.read_table("curves"))
+  settings = results.read_table("experiments")
+  assert settings["eval.test_examples"].tolist() == [500, 500]
+
+
+def test_more_splits_retrain_nothing(tmp_path):
+  changes = dict(experiments=({"name": "a"},), replicates=1)
+  changes["claims__rewinding"] = {"treatments": ()}
+  run_tiny(tmp_path, eval__splits=("test",), **changes)
+  results, log = run_tiny(
+    tmp_path, name="both", eval__splits=("test", "train"), **changes
+  )
+  assert log.nodes == [] and set(results.table["split"]) == {"test", "train"}
+
+
+def test_a_network_whose_loss_is_not_finite_has_no_metrics(
+  tmp_path, monkeypatch
+):
+  import imp_jax.stages.evaluating as evaluating
+
+  seen = []
+
+  def infinite_first(losses, correct):
+    seen.append(losses)
+    found = split_metrics(losses, correct)
+    return found | {"loss": np.inf} if len(seen) == 1 else found
+
+  monkeypatch.setattr(evaluating, "split_metrics", infinite_first)
+  results, log = run_tiny(
+    tmp_path,
+    experiments=({"name": "a"},),
+    claims__rewinding={"treatments": ()},
+    eval__splits=("test",),
+    prune__levels=1,
+  )
+  told = "a level 0, evaluation, replicate 0: test loss is not finite"
+  assert any(told in warning for warning in log.warnings)
+  rows = results.table.query("metric == 'accuracy'")
+  found = set(zip(rows["level"], rows["replicate"], strict=True))
+  assert found == {(0, 1), (1, 0), (1, 1)}
+
+
 def test_experiments_that_differ_in_pruning_share_what_precedes_it(tmp_path):
   _, log = run_tiny(
     tmp_path,
@@ -158,6 +219,10 @@ def test_experiments_that_differ_in_pruning_share_what_precedes_it(tmp_path):
     (dict(optim__learning_rate=0.2), r"optim.learning_rate was 0.1, now 0.2"),
     (dict(seed=1), "seed was 0, now 1"),
     (dict(data__train_examples=120), "stream.fingerprint was"),
+    (
+      dict(data__test_examples=50),
+      "eval.test_examples was 10000, now 50",
+    ),
     (dict(claims__margin=0.5), "claims.margin was 0.01, now 0.5"),
     (
       dict(claims__rewinding={"treatments": ()}),
@@ -217,7 +282,7 @@ def test_names_that_look_like_numbers_stay_names(tmp_path):
   )
   assert set(results.table.experiment) == {"1", "null"}
   accuracy_table(results.table)
-  assert results.ticket("1", level=0).metrics["test"]["count"] == 20
+  assert results.ticket("1", level=0).metrics["test"]["count"] == 10_000
 
 
 def test_bfloat16_and_float16_run_and_are_recorded(tmp_path):

@@ -7,19 +7,27 @@ from configs import mnist1d
 from imp_jax.data.dataset import make_dataset
 from imp_jax.study import Progress, execute, prepare
 
+EVALUATION = ", evaluation"
+
 
 class Log(Progress):
-  """Keeps what a run tells, to count what it computed."""
+  """Keeps what a run tells, to count what it computed.
+
+  Evaluations of networks apart from everything else.
+  """
 
   def __init__(self):
     self.total, self.done = 0, 0
-    self.nodes, self.warnings = [], []
+    self.nodes, self.evaluated, self.warnings = [], [], []
 
   def begin(self, total_steps):
     self.total = total_steps
 
   def node(self, label):
-    self.nodes.append(label)
+    if label.endswith(EVALUATION):
+      self.evaluated.append(label.removesuffix(EVALUATION))
+    else:
+      self.nodes.append(label)
 
   def steps(self, count):
     self.done += count

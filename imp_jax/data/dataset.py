@@ -26,11 +26,14 @@ class Split:
     inputs: uint8[n, height, width, channels] or float32[n, length].
     labels: int32[n].
     source_index: int64[n], each example's position in its source.
+    fingerprint: hash of the examples in canonical order. Equal for the same
+      examples in any source and any source order.
   """
 
   inputs: jax.Array | np.ndarray
   labels: jax.Array | np.ndarray
   source_index: np.ndarray
+  fingerprint: str
 
   def __len__(self) -> int:
     return len(self.labels)
@@ -49,7 +52,7 @@ class Listing:
   in source order fit both only if the order is equal too.
 
   Attributes:
-    fingerprint: of the data set whose training examples they are.
+    fingerprint: of these examples, as a split's.
     source_index: int64[n], each one's position in the source.
     labels: int32[n].
     kept: int64[m], which of them the training split has, ascending.
@@ -79,8 +82,6 @@ class Dataset:
     class_names: one per class.
     mean, std: normalisation constants per channel, inputs scaled to [0, 1] if
       they are uint8.
-    fingerprint: hash of every split's examples in canonical order. Equal for
-      the same examples in any source and any source order.
     one_order: whether the source knows one order of its examples only, since it
       generates them.
     undivided: the training examples before a validation split was taken from
@@ -92,13 +93,17 @@ class Dataset:
   class_names: tuple[str, ...]
   mean: tuple[float, ...]
   std: tuple[float, ...]
-  fingerprint: str
   one_order: bool = False
   undivided: Listing | None = None
 
   @property
   def train(self) -> Split:
     return self.splits["train"]
+
+  @property
+  def fingerprint(self) -> str:
+    """The training split's: nothing else of the data reaches a training."""
+    return self.train.fingerprint
 
   @property
   def listings(self) -> tuple[Listing, ...]:
@@ -154,14 +159,10 @@ def make_dataset(
       lies outside the classes, a class that nobody named has no training
       example, or training has one class only.
   """
-  splits, digest, inputs_seen = {}, hashlib.sha256(), {}
+  splits, inputs_seen = {}, {}
   for split, (inputs, labels) in sorted(arrays.items()):
     inputs, labels = checked_arrays(f"{name} {split}", inputs, labels)
-    splits[split], order_digest, inputs_seen[split] = canonical_split(
-      inputs, labels
-    )
-    digest.update(f"{split} {inputs.shape[1:]} {inputs.dtype}".encode())
-    digest.update(order_digest)
+    splits[split], inputs_seen[split] = canonical_split(inputs, labels)
   shapes = {split: s.inputs.shape[1:] for split, s in splits.items()}
   if len(set(shapes.values())) > 1:
     raise ValueError(f"{name}: splits differ in shape: {shapes}")
@@ -219,22 +220,20 @@ def make_dataset(
     class_names=tuple(class_names),
     mean=tuple(float(m) for m in mean),
     std=tuple(float(s) for s in std),
-    fingerprint=digest.hexdigest()[:32],
     one_order=one_order,
   )
 
 
 def canonical_split(
   inputs: np.ndarray, labels: np.ndarray
-) -> tuple[Split, bytes, list[bytes]]:
-  """Returns the split sorted by a hash of each example, and hashes.
+) -> tuple[Split, list[bytes]]:
+  """Returns the split sorted by a hash of each example, and hashes of inputs.
 
   Exact duplicates (same bytes, same label) stay in source order among
   themselves, which changes no array but `source_index`.
 
   Returns:
-    (the split, the hash of all its examples, the hash of each one's inputs
-    alone).
+    (the split, the hash of each one's inputs alone).
   """
   rows = np.ascontiguousarray(inputs).reshape(len(inputs), -1).view(np.uint8)
   of_inputs, of_examples = [], []
@@ -245,12 +244,15 @@ def canonical_split(
     of_examples.append(digest.digest())
   hashes = np.asarray(of_examples, dtype="V16").view(">u8").reshape(-1, 2)
   order = np.lexsort((hashes[:, 1], hashes[:, 0]))  # a stable sort
-  split = Split(inputs[order], labels[order], order.astype(np.int64))
-  return (
-    split,
-    hashlib.sha256(hashes[order].tobytes()).digest(),
-    [of_inputs[i] for i in order],
+  digest = hashlib.sha256(f"{inputs.shape[1:]} {inputs.dtype}".encode())
+  digest.update(hashes[order].tobytes())
+  split = Split(
+    inputs[order],
+    labels[order],
+    order.astype(np.int64),
+    digest.hexdigest()[:32],
   )
+  return split, [of_inputs[i] for i in order]
 
 
 def with_valid_split(dataset: Dataset, size: int, key: jax.Array) -> Dataset:
@@ -278,32 +280,26 @@ def with_valid_split(dataset: Dataset, size: int, key: jax.Array) -> Dataset:
   chosen[np.argsort(raw, kind="stable")[:size]] = True
   train = dataset.train
 
-  def part(keep):
-    return Split(
-      train.inputs[keep], train.labels[keep], train.source_index[keep]
+  divided, inputs_seen = {}, {}
+  for name, keep in (("train", ~chosen), ("valid", chosen)):
+    # In canonical order already, so `keep` is what sorting leaves as it is.
+    part, inputs_seen[name] = canonical_split(
+      np.asarray(train.inputs)[keep], np.asarray(train.labels)[keep]
     )
-
-  divided = {"train": part(~chosen), "valid": part(chosen)}
+    divided[name] = dataclasses.replace(
+      part, source_index=train.source_index[keep]
+    )
   lost = set(train.labels.tolist()) - set(divided["train"].labels.tolist())
   if lost:
     raise ValueError(
       f"data.valid_examples={size} leaves no training example of class "
       f"{dataset.class_names[min(lost)]}"
     )
-  _warn_of_repeats(
-    dataset.name,
-    divided,
-    {
-      name: canonical_split(np.asarray(s.inputs), np.asarray(s.labels))[2]
-      for name, s in divided.items()
-    },
-  )
-  split_id = f"{dataset.fingerprint} valid {size} {key_words(key)}"
+  _warn_of_repeats(dataset.name, divided, inputs_seen)
   (whole,) = dataset.listings
   return dataclasses.replace(
     dataset,
     splits=dataset.splits | divided,
-    fingerprint=hashlib.sha256(split_id.encode()).hexdigest()[:32],
     undivided=dataclasses.replace(whole, kept=np.flatnonzero(~chosen)),
   )
 
@@ -319,7 +315,7 @@ def on_device(
     place: makes an array on the device, or on several.
   """
   splits = {
-    name: Split(place(s.inputs), place(s.labels), s.source_index)
+    name: dataclasses.replace(s, inputs=place(s.inputs), labels=place(s.labels))
     for name, s in dataset.splits.items()
   }
   return dataclasses.replace(dataset, splits=splits)

@@ -2,13 +2,9 @@
 
 import pathlib
 from collections.abc import Sequence
-from importlib import metadata
-from typing import Any
-
-import numpy as np
 
 from imp_jax.data.dataset import Dataset, make_dataset
-from imp_jax.data.decoded import decoded_once
+from imp_jax.data.mnist1d import CLASSES, TEST_EXAMPLES, mnist1d_arrays
 from imp_jax.data.npz import npz_arrays
 from imp_jax.data.prepared import prepared_arrays
 
@@ -33,6 +29,7 @@ def load_dataset(
   std: Sequence[float] = (),
   generator_seed: int = 42,
   train_examples: int = 4000,
+  test_examples: int | None = None,
   cache_dir: str = "",
 ) -> Dataset:
   """Returns a data set in canonical order, as host arrays.
@@ -45,30 +42,41 @@ def load_dataset(
     mean, std: normalisation constants per channel; () = the paper's for a data
       set it names, else measured on the training split.
     generator_seed, train_examples: MNIST-1D's seed and training size.
+    test_examples: MNIST-1D's; None = 10,000. Others bring their own test set.
     cache_dir: where generated and decoded arrays are kept; "" = the user's
       cache.
 
   Raises:
-    ValueError: unknown source or name, or arrays that are no data set.
+    ValueError: unknown source or name, arrays that are no data set, or test
+      examples asked of a source that has its own.
     FileNotFoundError: nothing at path, or TFDS data that is not prepared; the
       message holds the command that prepares it.
   """
+  if source not in SOURCES:
+    raise ValueError(
+      f"unknown data source {source!r}; known: {', '.join(SOURCES)}"
+    )
+  if source != "mnist1d" and test_examples is not None:
+    raise ValueError(
+      f"data.test_examples is for data.source='mnist1d', got {test_examples}: "
+      f"{source!r} brings its own test set"
+    )
   if source == "mnist1d":
-    arrays = _mnist1d(generator_seed, train_examples, cache_dir)
-    class_names = tuple(map(str, range(10)))
+    if test_examples is None:
+      test_examples = TEST_EXAMPLES
+    arrays = mnist1d_arrays(
+      generator_seed, train_examples, test_examples, cache_dir
+    )
+    class_names = tuple(map(str, range(CLASSES)))
     label = "mnist1d"
   elif source == "npz":
     arrays, class_names = npz_arrays(path)
     label = pathlib.Path(path).stem
-  elif source == "tfds":
+  else:
     arrays, class_names = prepared_arrays(name, path, merge_valid, cache_dir)
     label = name
     if not mean and not std and name in CONSTANTS:
       mean, std = CONSTANTS[name]
-  else:
-    raise ValueError(
-      f"unknown data source {source!r}; known: {', '.join(SOURCES)}"
-    )
   try:
     return make_dataset(
       label,
@@ -82,36 +90,3 @@ def load_dataset(
     if source != "npz":
       raise
     raise ValueError(f"data.path {path}: {error}") from error
-
-
-def _mnist1d(seed: int, train_examples: int, cache_dir: str):
-  """MNIST-1D (Greydanus & Kobak 2020): signals of length 40, 10 classes.
-
-  The package draws from NumPy's global generator and reseeds it: its state is
-  put back. It splits what it makes 4 to 1 into training and test.
-  """
-  if train_examples < 4 or train_examples % 4:
-    raise ValueError(
-      "data.train_examples must be a multiple of 4 (a fifth of all is for "
-      f"testing), got {train_examples}"
-    )
-
-  def generate():
-    from mnist1d import data as generator
-
-    args: Any = generator.get_dataset_args()
-    args.seed, args.num_samples = seed, train_examples * 5 // 4
-    state = np.random.get_state()
-    try:
-      made = generator.make_dataset(args)
-    finally:
-      np.random.set_state(state)
-    arrays = {
-      "train": (made["x"].astype(np.float32), made["y"]),
-      "test": (made["x_test"].astype(np.float32), made["y_test"]),
-    }
-    return arrays, ()
-
-  made_by = "-".join(f"{p}{metadata.version(p)}" for p in ("mnist1d", "scipy"))
-  key = f"{made_by}-{seed}-{train_examples}"
-  return decoded_once(key, cache_dir, generate)[0]

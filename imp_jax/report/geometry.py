@@ -45,7 +45,7 @@ def geometry_table(
   """
   rows = [
     (study, entry.row_name, entry.replicate, entry.level, "start-end", *item)
-    for entry, trained, _ in tickets
+    for entry, trained, *_ in tickets
     for item in trained.get("travelled", {}).items()
   ]
   rows += [

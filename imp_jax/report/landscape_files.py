@@ -213,7 +213,7 @@ def _has_midpoints(barriers, threshold) -> bool:
 def _densities(records) -> Mapping[tuple[str, int, int], float]:
   return {
     (entry.experiment, entry.level, entry.replicate): trained["density"]
-    for entry, trained, _ in records
+    for entry, trained, *_ in records
     if entry.ticket == "imp"
   }
 

@@ -1,5 +1,6 @@
 """Tidy tables of one study, made from its artefacts' records."""
 
+import contextlib
 import dataclasses
 import json
 from collections.abc import Iterable, Sequence
@@ -51,6 +52,7 @@ class Entry:
     level, replicate: numbers from 0.
     rewind_step: t_r.
     pretrain, train, masks: identities; masks is None at level 0.
+    metrics, pretrained_metrics: identities of their evaluations.
   """
 
   experiment: str
@@ -61,6 +63,8 @@ class Entry:
   pretrain: str
   train: str
   masks: str | None
+  metrics: str
+  pretrained_metrics: str
 
   @property
   def key(self) -> tuple:
@@ -74,8 +78,9 @@ class Entry:
     return f"{self.experiment}:{self.ticket}"
 
 
-# (entry, train record, pretrain record) of finished tickets
-Records = list[tuple[Entry, dict[str, Any], dict[str, Any]]]
+# (entry, train record, what was evaluated of it, and of W_r) of finished
+# tickets
+Records = list[tuple[Entry, dict[str, Any], dict[str, Any], dict[str, Any]]]
 
 
 def load_entries(store: Store, study: str) -> list[Entry]:
@@ -87,14 +92,17 @@ def load_entries(store: Store, study: str) -> list[Entry]:
 
 
 def _load_records(store: Store, entries: Iterable[Entry]) -> Records:
-  """Returns (entry, train record, pretrain record) of finished tickets."""
+  """Returns the records of finished tickets."""
   found = []
-  for entry in entries:
+  for e in entries:
     try:
-      records = [store.load_record(i) for i in (entry.train, entry.pretrain)]
+      records = [store.load_record(i) for i in (e.train, e.metrics)]
     except StoreError:
       continue  # not run yet, or its replicate failed
-    found.append((entry, *records))
+    before: dict[str, Any] = {"metrics": {}}
+    with contextlib.suppress(StoreError):
+      before = store.load_record(e.pretrained_metrics)
+    found.append((e, *records, before))
   return found
 
 
@@ -157,8 +165,8 @@ def results_table(study: str, records: Sequence[tuple]) -> pd.DataFrame:
   "pretrained_accuracy", with step t_r.
   """
   rows = []
-  for entry, trained, pretrained in records:
-    for split, metrics in trained["metrics"].items():
+  for entry, trained, evaluated, pretrained in records:
+    for split, metrics in evaluated["metrics"].items():
       for metric in ("accuracy", "loss"):
         rows.append(
           (
@@ -190,7 +198,7 @@ def layers_table(study: str, records: Sequence[tuple]) -> pd.DataFrame:
   """Returns one row per experiment, replicate, level and prunable layer."""
   rows = [
     (*_where(study, entry), *(layer[c] for c in LAYER_COLUMNS[4:]))
-    for entry, trained, _ in records
+    for entry, trained, *_ in records
     for layer in trained["layers"]
   ]
   return pd.DataFrame(rows, columns=list(LAYER_COLUMNS))
@@ -203,9 +211,10 @@ def history_table(
 
   Args:
     study: its name.
-    records: (entry, train record, pretrain record).
+    records: of finished tickets.
     split: "test" (the curve steps) or "train_batches" (sums over each chunk's
-      augmented batches, before each update).
+      augmented batches, before each update). What was evaluated on other test
+      data than the finished ticket is left out.
   """
   rows = [
     (
@@ -216,12 +225,20 @@ def history_table(
       row[metric],
       row["step"],
     )
-    for entry, trained, _ in records
+    for entry, trained, evaluated, _ in records
     for row in trained["history"]
-    if row["split"] == split
+    if row["split"] == split and _is_of(row, evaluated)
     for metric in ("accuracy", "loss")
   ]
   return pd.DataFrame(rows, columns=list(RESULT_COLUMNS))
+
+
+def _is_of(row, evaluated) -> bool:
+  """Whether a row of a history is of the splits that were evaluated."""
+  splits = {
+    s["name"]: s["fingerprint"] for s in evaluated["settings"]["splits"]
+  }
+  return row.get("fingerprint") == splits.get(row["split"])
 
 
 def experiments_table(meaning: dict[str, Any]) -> pd.DataFrame:

@@ -88,7 +88,7 @@ def _connected(claim, experiments) -> ConnectedClaim | None:
   chosen = names or tuple(e.name for e in compared)
   for e in compared:
     if e.name in chosen:
-      if "train" not in e.connectivity.path.splits:
+      if "train" not in {s.name for s in e.connectivity.path.splits}:
         raise ValueError(f"{field} needs 'train' in connectivity.splits")
       if 0.5 not in e.connectivity.path.alphas:
         raise ValueError(f"{field} needs 0.5 in connectivity.alphas")

@@ -3,10 +3,10 @@
 from typing import Any
 
 from imp_jax.data.dataset import Dataset
-from imp_jax.resolve.checks import one_of
 from imp_jax.resolve.landscape import (
   NO_CURVATURE,
   NO_PLANES,
+  evaluated_splits,
   resolve_connectivity,
 )
 from imp_jax.resolve.training import Training
@@ -30,13 +30,17 @@ def resolve_eval(config: Any, base: Training, dataset: Dataset) -> EvalSettings:
   Raises:
     ValueError: an unknown split, or "test" is not among them.
   """
-  splits = tuple(
-    one_of("eval.splits", s, tuple(dataset.splits)) for s in config.splits
-  )
-  if "test" not in splits:
-    raise ValueError(f"eval.splits must name 'test', got {splits}")
+  splits = evaluated_splits("eval.splits", config.splits, dataset)
+  if "test" not in config.splits:
+    raise ValueError(
+      f"eval.splits must name 'test', got {tuple(config.splits)}"
+    )
   curve = {base.steps_of(d, "eval.curve_steps") for d in config.curve_steps}
-  return EvalSettings(splits=splits, curve_steps=tuple(sorted(curve)))
+  return EvalSettings(
+    test_examples=len(dataset.splits["test"]),
+    splits=splits,
+    curve_steps=tuple(sorted(curve)),
+  )
 
 
 def dense_experiment(

@@ -97,6 +97,7 @@ FIELDS: Mapping[str, Check] = {
       "valid_examples": whole(0),
       "generator_seed": whole(0, 2**32 - 1),
       "train_examples": whole(4, HUGE),
+      "test_examples": unset_or(whole(10, HUGE)),
       "mean": numbers,
       "std": numbers,
       "batch_size": whole(1),

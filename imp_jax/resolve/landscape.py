@@ -1,5 +1,6 @@
 """Resolving what is looked at of the loss landscape."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from imp_jax.data.dataset import Dataset
@@ -13,6 +14,7 @@ from imp_jax.settings import (
   NoiseBetween,
   PathSettings,
   PlaneSettings,
+  SplitSettings,
   TicketSettings,
 )
 
@@ -192,6 +194,21 @@ def _noise(c, base, start, ticket, dataset) -> NoiseBetween:
   return NoiseBetween(differ, step, float(c.perturb_norm))
 
 
+def evaluated_splits(
+  field: str, names: Sequence[str], dataset: Dataset
+) -> tuple[SplitSettings, ...]:
+  """Returns the splits that a field names, each once.
+
+  Raises:
+    ValueError: the data set has no such split.
+  """
+  known = tuple(dataset.splits)
+  return tuple(
+    SplitSettings(one_of(field, name, known), dataset.splits[name].fingerprint)
+    for name in dict.fromkeys(names)
+  )
+
+
 def _path(c, base, dataset) -> PathSettings:
   if list(c.alphas) != sorted(set(c.alphas)):  # NaN neither
     raise ValueError(
@@ -202,9 +219,7 @@ def _path(c, base, dataset) -> PathSettings:
     check_alphas(alphas, extrapolate=bool(c.extrapolate))
   except ValueError as error:
     raise ValueError(f"connectivity.{error}") from None
-  splits = tuple(
-    one_of("connectivity.splits", s, tuple(dataset.splits)) for s in c.splits
-  )
+  splits = evaluated_splits("connectivity.splits", c.splits, dataset)
   modes = tuple(c.batch_stats)
   if not splits or not modes:
     raise ValueError("connectivity.splits and .batch_stats must not be empty")
@@ -214,7 +229,7 @@ def _path(c, base, dataset) -> PathSettings:
     _check_recompute("connectivity", recompute, base, dataset)
   return PathSettings(
     alphas=alphas,
-    splits=tuple(dict.fromkeys(splits)),
+    splits=splits,
     batch_stats=tuple(dict.fromkeys(modes)),
     recompute_batches=recompute,
     batch_size=base.stream.batch_size,

@@ -32,6 +32,7 @@ from imp_jax.settings.study import Study as Study
 from imp_jax.settings.study import TicketSettings as TicketSettings
 from imp_jax.settings.training import ModelSettings as ModelSettings
 from imp_jax.settings.training import OptimSettings as OptimSettings
+from imp_jax.settings.training import SplitSettings as SplitSettings
 from imp_jax.settings.training import StreamSettings as StreamSettings
 from imp_jax.settings.training import model_of as model_of
 from imp_jax.settings.training import optim_before as optim_before

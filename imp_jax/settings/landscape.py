@@ -2,6 +2,8 @@
 
 import dataclasses
 
+from imp_jax.settings.training import SplitSettings
+
 
 @dataclasses.dataclass(frozen=True)
 class NoiseBetween:
@@ -33,7 +35,7 @@ class PathSettings:
   """
 
   alphas: tuple[float, ...]
-  splits: tuple[str, ...]
+  splits: tuple[SplitSettings, ...]
   batch_stats: tuple[str, ...]
   recompute_batches: int
   batch_size: int

@@ -12,6 +12,7 @@ from imp_jax.settings.landscape import (
 from imp_jax.settings.training import (
   ModelSettings,
   OptimSettings,
+  SplitSettings,
   StreamSettings,
 )
 
@@ -48,7 +49,16 @@ class ControlSettings:
 
 @dataclasses.dataclass(frozen=True)
 class EvalSettings:
-  splits: tuple[str, ...]
+  """On what, and when, networks are evaluated.
+
+  Attributes:
+    test_examples: how many there are.
+    splits: after training.
+    curve_steps: absolute steps of training, on test data.
+  """
+
+  test_examples: int
+  splits: tuple[SplitSettings, ...]
   curve_steps: tuple[int, ...]
 
 

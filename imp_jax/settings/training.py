@@ -16,8 +16,20 @@ class ModelSettings:
 
 
 @dataclasses.dataclass(frozen=True)
+class SplitSettings:
+  """Examples that networks are evaluated on: a split's name and fingerprint."""
+
+  name: str
+  fingerprint: str
+
+
+@dataclasses.dataclass(frozen=True)
 class StreamSettings:
-  """How examples reach the train step; `fingerprint` is the data's."""
+  """How examples reach the train step.
+
+  Attributes:
+    fingerprint: of the training examples, all that a training sees of the data.
+  """
 
   fingerprint: str
   batch_size: int

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from imp_jax.nodes import (
   Child,
   Curvature,
+  Evaluate,
   ExampleBarriers,
   ImportedScores,
   Node,
@@ -24,6 +25,7 @@ from imp_jax.provenance import made_with
 from imp_jax.stages.context import Context as Context
 from imp_jax.stages.context import Outcome
 from imp_jax.stages.curvature import run_curvature
+from imp_jax.stages.evaluating import run_evaluate
 from imp_jax.stages.masking import run_prune, run_random_mask
 from imp_jax.stages.networks import run_pretrain, run_tickets
 from imp_jax.stages.paths import run_example_barriers, run_paths
@@ -42,6 +44,7 @@ STAGES: Mapping[type, Callable[..., Mapping[int, Outcome]]] = {
   ImportedScores: run_imported,
   ExampleBarriers: run_example_barriers,
   Curvature: run_curvature,
+  Evaluate: run_evaluate,
   Plane: run_plane,
 }
 # Of stages that run the nodes of one company together: (context, nodes,

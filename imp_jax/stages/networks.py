@@ -66,22 +66,18 @@ def run_pretrain(context, node, replicates):
     return outcomes
   trainer = _trainer(context, model, settings, labels=labels)
   trainer.train(list(runs.values()), settings.steps)
-  metrics = trainer.final_metrics(list(runs.values()))
-  for (r, run), m in zip(runs.items(), metrics, strict=True):
-    outcomes[r] = (
-      run.failure
-      or _not_finite(run, m)
-      or _pretrained(settings, run, m, labels, context.dataset)
+  for r, run in runs.items():
+    outcomes[r] = run.failure or _pretrained(
+      settings, run, labels, context.dataset
     )
   return outcomes
 
 
-def _pretrained(settings, run, metrics, labels, dataset) -> Artefact:
+def _pretrained(settings, run, labels, dataset) -> Artefact:
   seen = run.keep_index if settings.steps else run.keep_index[:0]
   changed = labels[seen] != np.asarray(dataset.train.labels)[seen]
   counts = np.bincount(labels[seen], minlength=dataset.num_classes)
   record = {
-    "metrics": metrics,
     "history": run.history,
     "step": settings.steps,
     "class_counts": counts.tolist(),
@@ -155,15 +151,8 @@ def run_tickets(
     watch=watch if watch.steps else None,
   )
   trainer.train(together, settings.stop)
-  metrics = trainer.final_metrics(together)
-  for ((node, r), run), start, m in zip(
-    runs.items(), starts, metrics, strict=True
-  ):
-    outcomes[node, r] = (
-      run.failure
-      or _not_finite(run, m)
-      or _trained(model, settings, run, start, m)
-    )
+  for ((node, r), run), start in zip(runs.items(), starts, strict=True):
+    outcomes[node, r] = run.failure or _trained(model, settings, run, start)
   return outcomes
 
 
@@ -210,14 +199,13 @@ def _unfaithful_start(context, node, replicate, run):
   )
 
 
-def _trained(model, settings, run, start, metrics) -> Outcome:
+def _trained(model, settings, run, start) -> Outcome:
   tree = network_tree(run.state)
   wrong = nonzero_pruned_weight(tree["params"], run.masks)
   if wrong:
     return Failure(f"{run.name}: {wrong}")
   prunable = model.prunable(tree["params"])
   record = {
-    "metrics": metrics,
     "history": run.history,
     "step": settings.stop,
     "density": density(run.masks, prunable),
@@ -225,13 +213,6 @@ def _trained(model, settings, run, start, metrics) -> Outcome:
     "travelled": apartness(start, tree["params"], prunable),
   }
   return Artefact(record, tree | run.watched)
-
-
-def _not_finite(run, metrics) -> Failure | None:
-  for split, found in metrics.items():
-    if not np.isfinite(found["loss"]):
-      return Failure(f"{run.name}: {split} loss is not finite after training")
-  return None
 
 
 def _trainer(
@@ -242,7 +223,6 @@ def _trainer(
     dataset=context.dataset,
     stream=settings.stream,
     optim=settings.optim,
-    splits=settings.splits,
     curve_steps=curve_steps,
     execution=context.execution,
     progress=context.progress,

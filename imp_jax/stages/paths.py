@@ -96,6 +96,7 @@ def measured_paths(
     the per-example arrays that `example_array` names.
   """
   path, model = settings.path, context.model(settings.model)
+  splits = [split.name for split in path.splits]
   a, b = (stack_trees([pair[end] for pair in pairs]) for end in (0, 1))
 
   def evaluated(networks):
@@ -108,7 +109,7 @@ def measured_paths(
         stream=settings.stream,
         execution=context.execution,
       )
-      for split in path.splits
+      for split in splits
     }
     return {
       split: [replicate_slice(values, i) for i in range(len(pairs))]
@@ -120,7 +121,7 @@ def measured_paths(
     (split, mode): [
       PathFold(*two) for two in zip(first[split], last[split], strict=True)
     ]
-    for split in path.splits
+    for split in splits
     for mode in path.batch_stats
   }
   for mode, alpha in itertools.product(path.batch_stats, path.alphas):
@@ -128,7 +129,7 @@ def measured_paths(
       points = last if alpha else first
     else:
       points = evaluated(_point(context, settings, a, b, alpha, mode))
-    for split in path.splits:
+    for split in splits:
       for fold, point in zip(folds[split, mode], points[split], strict=True):
         fold.add(alpha, point)
   prunable = model.prunable(pairs[0][0]["params"])

@@ -56,7 +56,6 @@ def run_score(
     dataset=context.dataset,
     stream=training.stream,
     optim=training.optim,
-    splits=("test",),
     curve_steps=(),
     execution=context.execution,
     progress=context.progress,
@@ -64,7 +63,7 @@ def run_score(
     watch=watch,
   )
   trainer.train(runs, max(score.last_step for score in scores))
-  metrics = trainer.final_metrics(runs)
+  metrics = trainer.test_metrics(runs)
   return {
     (node, r): _scored(node, run, watch, found)
     for r, run, found in zip(networks, runs, metrics, strict=True)
@@ -80,7 +79,7 @@ def _scored(node, run, watch, metrics) -> Outcome:
   values = watch.finished(node, run)
   if not _are_scores(values, score):
     return Failure(f"{node.label}: {run.name} gives scores that are no numbers")
-  return _score_artefact(values, {"metrics": metrics, "step": step})
+  return _score_artefact(values, {"metrics": {"test": metrics}, "step": step})
 
 
 def run_scores(context, node, replicates):

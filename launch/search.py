@@ -1,0 +1,300 @@
+"""Searches for settings in which a claim can be decided, and writes its tables.
+
+  python -m launch.search --config=configs/search_mnist1d.py \
+    --workdir=runs/search --out=results/search
+
+What rewinding gains follows instability, and instability costs no pruning. So
+each point of the grid is first trained dense, with two children of W_r at t_r =
+0 and at the latest t_r (`dense.csv`). Points that are unstable at first, stable
+at last and accurate enough are then pruned and rewound (`sparse.csv`, with the
+number of replicates that would decide what is seen there). Every point is a
+study of the workdir, so that a search goes on where it was stopped.
+"""
+
+import dataclasses
+import importlib
+import pathlib
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from absl import flags, logging
+from ml_collections import config_flags
+
+from imp_jax.power import replicates_needed
+from imp_jax.report.accuracy import paired_differences
+from imp_jax.resolve.checks import flatten, steps_of
+from imp_jax.results import Results
+from imp_jax.statistics import mean_interval
+from imp_jax.study import execute, prepare
+from launch.cli import BAD_INPUT, BadInput, Bar, run_program, start
+from launch.output import say
+
+_CONFIG = config_flags.DEFINE_config_file("config", help_string="a search")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Where its studies lie.")
+_OUT = flags.DEFINE_string("out", None, "The folder of its tables.")
+flags.mark_flags_as_required(["config", "workdir", "out"])
+
+
+@dataclasses.dataclass(frozen=True)
+class Point:
+  """One point of a grid.
+
+  Attributes:
+    name: what it sets, e.g. "learning_rate=0.4, width=2.0".
+    config: of its study, without experiments.
+    steps: T.
+    rewind_steps: ascending; the last is the latest at which it must be stable.
+  """
+
+  name: str
+  config: Any
+  steps: int
+  rewind_steps: tuple[int, ...]
+
+
+def check_seeds(search: Any) -> None:
+  """Refuses a search on a seed that a study is to be confirmed on.
+
+  Args:
+    search: its config. Each of `confirming` is a module of `configs`; its
+      confirming seeds are its config's, and its CONFIRMING_SEEDS if it has any.
+
+  Raises:
+    ValueError: names the seed, the search and the config.
+  """
+  for name in search.confirming:
+    module = importlib.import_module(f"configs.{name}")
+    seeds = {module.get_config().seed, *getattr(module, "CONFIRMING_SEEDS", ())}
+    if search.study.seed in seeds:
+      raise ValueError(
+        f"study.seed={search.study.seed} of this search is a confirming seed "
+        f"of configs/{name}.py: settings chosen on it would be confirmed on "
+        "what they were chosen for"
+      )
+
+
+def points(search: Any) -> list[Point]:
+  """Returns the points of a search's grid.
+
+  Raises:
+    ValueError: two points have one name.
+  """
+  found = []
+  for delta in search.grid:
+    config = search.study.copy_and_resolve_references()
+    flat = flatten(delta)
+    config.update_from_flattened_dict(flat)
+    told = [f"{k.split('.')[-1]}={_told(v)}" for k, v in flat.items()]
+    batch = config.data.batch_size
+    # The last partial batch is dropped by default; a kept one moves an epoch
+    # by one step, and no point here counts in epochs.
+    per_epoch = config.data.train_examples // batch
+    total = steps_of(config.optim.steps, "optim.steps", per_epoch, batch)
+    # Milestones follow T, which a point may set.
+    config.optim.milestones = tuple(
+      f"{round(total * share)}step" for share in search.milestones
+    )
+    config.name = "-".join([search.study.name, *told])
+    rewind = tuple(round(total * share) for share in search.rewind_shares)
+    found.append(Point(", ".join(told), config, total, rewind))
+  names = [point.name for point in found]
+  if len(set(names)) < len(names):
+    raise ValueError(f"two points of the grid are one: {sorted(names)}")
+  return found
+
+
+def dense_config(point: Point) -> Any:
+  """Returns a point's study without pruning: children at both ends of t_r."""
+  config = point.config.copy_and_resolve_references()
+  config.prune.levels = 0
+  config.connectivity.update(
+    children=2, alphas=(0.5,), splits=("test",), batch_stats=("average",)
+  )
+  config.experiments = tuple(
+    _everything(steps) for steps in (0, point.rewind_steps[-1])
+  )
+  return config
+
+
+def sparse_config(point: Point, search: Any) -> Any:
+  """Returns a point's study with IMP: none, all, and the search's diets."""
+  config = point.config.copy_and_resolve_references()
+  config.name += "-sparse"
+  experiments = [_everything(0)]
+  for steps in point.rewind_steps:
+    experiments.append(_everything(steps))
+    for kind, size in search.diets:
+      experiments.append(
+        {
+          "name": f"{kind}{size}-{steps}",
+          "pretrain.steps": f"{steps}step",
+          "pretrain.subset.kind": kind,
+          "pretrain.subset.size": size,
+          "pretrain.subset.balanced": True,
+        }
+      )
+  config.experiments = tuple(experiments)
+  return config
+
+
+def dense_row(point: Point, results: Results, search: Any) -> dict[str, Any]:
+  """Returns a point's row of dense.csv; all but steps and counts in fractions.
+
+  `unstable` and `stable` say whether its children are, at t_r = 0 and at the
+  latest; the search's thresholds are of the mean over replicates.
+  """
+  table, late = results.table, point.rewind_steps[-1]
+  instability = results.read_table("instability").set_index("experiment")
+  config = point.config
+  row = {
+    "point": point.name,
+    "model": config.model.name,
+    "width": config.model.width,
+    "steps": point.steps,
+    "late": late,
+  }
+  for steps, when in ((0, "none"), (late, "late")):
+    name = _everything(steps)["name"]
+    rows = table.query(
+      "experiment == @name and level == 0 and split == 'test' "
+      "and metric == 'accuracy'"
+    )
+    row[f"accuracy_{when}"] = rows["value"].mean()
+    for column in ("mean", "low", "high"):
+      row[f"instability_{when}_{column}"] = instability.loc[name, column]
+  row["replicates"] = len(rows)
+  row["unstable"] = row["instability_none_mean"] >= search.unstable
+  row["stable"] = row["instability_late_mean"] < search.stable
+  return row
+
+
+def sparse_rows(point: Point, results: Results) -> list[dict[str, Any]]:
+  """Returns a point's rows of sparse.csv: each experiment less none.
+
+  Columns: point, experiment, level, density, none and accuracy (means),
+  difference (of pairs, with its 95 % interval low..high and standard deviation
+  std), replicates, and needed: replicates with which its interval would exclude
+  0 with a probability of 95 %, the effect and the spread being as seen.
+  """
+  table, rows = results.table, []
+  accuracy = table.query("split == 'test' and metric == 'accuracy'")
+  means = accuracy.groupby(["experiment", "level"])["value"].mean()
+  density = accuracy.groupby(["experiment", "level"])["density"].mean()
+  for name, level in means.index:
+    if name == "none":
+      continue
+    differences = paired_differences(table, name, "none", level)
+    interval, std = mean_interval(differences), float(differences.std(ddof=1))
+    rows.append(
+      {
+        "point": point.name,
+        "experiment": name,
+        "level": level,
+        "density": density[name, level],
+        "none": means["none", level],
+        "accuracy": means[name, level],
+        "difference": interval.mean,
+        "low": interval.low,
+        "high": interval.high,
+        "std": std,
+        "replicates": interval.count,
+        "needed": replicates_needed(interval.mean, std),
+      }
+    )
+  return rows
+
+
+def run_search(search: Any, workdir: str, out: pathlib.Path) -> int:
+  """Runs a search; returns the program's exit code.
+
+  Raises:
+    ValueError, OSError: bad input.
+  """
+  check_seeds(search)
+  grid = points(search)
+  for point in grid:  # bad input is told before anything runs
+    prepare(dense_config(point), workdir)
+    prepare(sparse_config(point, search), workdir)
+  out.mkdir(parents=True, exist_ok=True)
+  dense, failed = [], False
+  for point in grid:
+    results, seconds = _run(dense_config(point), workdir)
+    if results is None:
+      failed = True
+      continue
+    dense.append(dense_row(point, results, search))
+    say(
+      f"{point.name}: {seconds:.0f} s, instability "
+      f"{100 * dense[-1]['instability_none_mean']:.1f} -> "
+      f"{100 * dense[-1]['instability_late_mean']:.1f} %, accuracy "
+      f"{100 * dense[-1]['accuracy_none']:.1f} %"
+    )
+  table = pd.DataFrame(dense)
+  if len(table):
+    best = table.groupby(["model", "width"])["accuracy_none"].transform("max")
+    intact = table["accuracy_none"] >= best - search.accuracy_slack
+    table["pruned"] = intact & table["unstable"] & table["stable"]
+    table.insert(1, "seed", search.study.seed)
+  _write(table, out / f"{search.study.name}_dense.csv")
+  sparse: list[Mapping[str, Any]] = []
+  for point in grid:
+    if not len(table) or not bool(
+      table.set_index("point")["pruned"].get(point.name, False)
+    ):
+      continue
+    results, seconds = _run(sparse_config(point, search), workdir)
+    if results is None:
+      failed = True
+      continue
+    rows = sparse_rows(point, results)
+    sparse += [{"seed": search.study.seed, **row} for row in rows]
+    say(f"{point.name}: {seconds:.0f} s, pruned and rewound")
+  _write(pd.DataFrame(sparse), out / f"{search.study.name}_sparse.csv")
+  return int(failed)
+
+
+def _run(config: Any, workdir: str) -> tuple[Results | None, float]:
+  """A study's results, None if a replicate failed; and the seconds it took."""
+  started, plan = time.monotonic(), prepare(config, workdir)
+  with Bar() as bar:
+    results = execute(plan, bar)
+  folder = plan.store.study_dir(plan.study.name)
+  failed = (folder / "failures.txt").exists()
+  return None if failed else results, time.monotonic() - started
+
+
+def _everything(steps: int) -> dict[str, Any]:
+  """Pre-training on all the data for so many steps."""
+  name = f"all-{steps}" if steps else "none"
+  return {"name": name, "pretrain.steps": f"{steps}step"}
+
+
+def _told(value: Any) -> str:
+  if isinstance(value, (tuple, list)):
+    return "_".join(map(str, value))
+  return str(value)
+
+
+def _write(table: pd.DataFrame, file: pathlib.Path) -> None:
+  table.to_csv(file, index=False, float_format="%.6g")
+
+
+def main(argv: Sequence[str]) -> int:
+  if len(argv) > 1:
+    raise BadInput(f"unknown arguments: {' '.join(argv[1:])}")
+  logging.set_verbosity(logging.WARNING)
+  np.seterr(all="ignore")
+  try:
+    start(_CONFIG.value.study)
+    return run_search(
+      _CONFIG.value, str(_WORKDIR.value), pathlib.Path(str(_OUT.value))
+    )
+  except BAD_INPUT as error:
+    raise BadInput(error) from None
+
+
+if __name__ == "__main__":
+  run_program(main)
