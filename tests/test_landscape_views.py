@@ -244,3 +244,16 @@ def test_names_are_text_whatever_they_look_like(tmp_path):
   )
   for table in ("barriers", "geometry", "instability", "landscape"):
     assert set(results.read_table(table).experiment) == names
+
+
+def test_a_studys_landscape_has_its_childrens_distance(landscape):
+  """Down to the table of predictors, of the last level without a claim."""
+  results = landscape[1]
+  table = results.read_table("landscape")
+  assert len(table)
+  for row in table.itertuples():
+    path = results.path(row.experiment, replicate=row.replicate)
+    assert row.distance == pytest.approx(path.apart["distance"])
+    assert (row.diet, row.base) == ("all", 0)
+  found = results.read_table("predictors")
+  assert set(found.scope) == {"all"} and table.level.max() in set(found.level)
