@@ -257,3 +257,20 @@ def test_a_studys_landscape_has_its_childrens_distance(landscape):
     assert (row.diet, row.base) == ("all", 0)
   found = results.read_table("predictors")
   assert set(found.scope) == {"all"} and table.level.max() in set(found.level)
+
+
+def test_without_geometry_only_distances_are_missing(
+  landscape, tmp_path, monkeypatch
+):
+  def fail(*_):
+    raise RuntimeError("too far")
+
+  no_figures(monkeypatch)
+  monkeypatch.setattr("imp_jax.report.landscape_files.geometry_table", fail)
+  results, log = run_tiny(copy_of(landscape, tmp_path), **looked_at())
+  assert log.total == 0 and len(log.warnings) == 1
+  assert log.warnings[0].startswith("geometry.csv of study landscape")
+  table = results.read_table("landscape")
+  assert len(table) and table["distance"].isna().all()
+  assert table["connected"].notna().all()
+  assert "distance" not in set(results.read_table("predictors").predictor)
