@@ -101,7 +101,7 @@ class Results:
     Args:
       name: "results", "experiments", "layers", "curves", "matching",
         "reliability", "geometry", "barriers", "paths", "instability",
-        "landscape" or "curvature".
+        "landscape", "predictors" or "curvature".
     """
     file = self._store.study_dir(self.study) / f"{name}.csv"
     # Names are text, whatever they look like: "20", "null".
@@ -113,6 +113,8 @@ class Results:
       "variant",
       "steps_tried",
       "pair",
+      "diet",
+      "scope",
     )
     types: Any = dict.fromkeys(texts, str)
     types["smallest_matching_step"] = "Int64"  # missing where none matches

@@ -4,16 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from imp_jax.report.figures import COLOURS
 from imp_jax.report.landscape import (
   INSTABILITY_COLUMNS,
-  LANDSCAPE_COLUMNS,
   instability_table,
 )
 from imp_jax.report.landscape_figures import (
   barrier_histograms,
   instability_figure,
-  landscape_figure,
   levels_figure,
   path_figure,
 )
@@ -32,71 +29,6 @@ def legend_of(figure):
 
 def points_of(line):
   return np.stack([line.get_xdata(), line.get_ydata()], 1).tolist()
-
-
-def make_landscape(experiments, level=3):
-  """Two replicates of each (name, variant, t_r); accuracy rises with both."""
-  rows = [
-    {
-      "study": "hand",
-      "experiment": name,
-      "variant": variant,
-      "rewind_step": step,
-      "replicate": r,
-      "level": level,
-      "density": 0.512,
-      "connected": 0.5 + 0.04 * i + 0.001 * r,
-      "mean_barrier": 1 - 0.05 * i + 0.2 * r,
-      "accuracy": 0.8 + 0.01 * i + 0.002 * r,
-    }
-    for i, (name, variant, step) in enumerate(experiments)
-    for r in range(2)
-  ]
-  return pd.DataFrame(rows, columns=list(LANDSCAPE_COLUMNS))
-
-
-def test_the_landscape_shows_accuracy_against_share_and_barrier():
-  table = make_landscape(
-    [("n", "none", 0), ("a", "all", 20), ("b", "all", 100)]
-  )
-  other = table.assign(level=2, connected=0.0, accuracy=0.1)
-  figure = landscape_figure(pd.concat([other, table]), 3)
-  share, barrier = figure.axes
-  assert legend_of(figure) == ["none", "all, $t_r$ = 20", "all, $t_r$ = 100"]
-  np.testing.assert_allclose(
-    points_of(lines(share)["all, $t_r$ = 20"]), [[0.54, 0.81], [0.541, 0.812]]
-  )
-  np.testing.assert_allclose(
-    points_of(lines(barrier)["all, $t_r$ = 20"]), [[0.95, 0.81], [1.15, 0.812]]
-  )
-  assert len({line.get_color() for line in share.get_lines()}) == 3
-  assert {line.get_linestyle() for line in share.get_lines()} == {"None"}
-  assert share.get_title() == "Spearman's ρ = +1.00 (6 points)"
-  # Ranks 3 6 2 5 1 4 against 1 2 3 4 5 6: 1 - 6 · 42 / 210.
-  assert barrier.get_title() == "Spearman's ρ = -0.20 (6 points)"
-  assert "hand, level 3 (51.2 % of weights)" in figure.get_suptitle()
-  assert share.xaxis.get_major_formatter()(0.925, 0) == "92.5"
-  assert landscape_figure(table, 9) is None
-
-
-def test_the_landscape_copes_with_holes_and_equal_names():
-  table = make_landscape([("a", "all", 20), ("b", "all", 20)])
-  table["mean_barrier"] = np.nan
-  figure = landscape_figure(table, 3)
-  assert legend_of(figure) == ["a", "b"]
-  assert figure.axes[1].get_title() == "Spearman's ρ undefined (0 points)"
-  assert figure.axes[0].get_title() == "Spearman's ρ = +1.00 (4 points)"
-
-
-def test_markers_change_where_colours_run_out():
-  count = 2 * len(COLOURS) + 1
-  figure = landscape_figure(
-    make_landscape([(f"e{i}", "all", i + 1) for i in range(count)]), 3
-  )
-  drawn = figure.axes[0].get_lines()
-  styles = [(line.get_color(), line.get_marker()) for line in drawn]
-  assert len(set(styles)) == count
-  assert {marker for _, marker in styles[: len(COLOURS)]} == {"o"}
 
 
 def make_instability():

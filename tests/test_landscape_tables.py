@@ -4,19 +4,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from imp_jax.correlation import cluster_correlation
+from imp_jax.report.geometry import GEOMETRY_COLUMNS, geometry_table
 from imp_jax.report.landscape import (
   INSTABILITY_COLUMNS,
   LANDSCAPE_COLUMNS,
-  connected_lines,
   instability_lines,
   instability_table,
   landscape_table,
   variant_paths,
 )
-from imp_jax.settings import ConnectedClaim
 from imp_jax.statistics import mean_interval
-from tests.tables import make_claims, make_experiments, make_results
+from imp_jax.store import Artefact
+from tests.tables import make_experiments, make_results
 
 COLUMNS = "study experiment replicate level kind pair split metric value"
 EXPERIMENTS = [
@@ -81,11 +80,27 @@ RESULTS = with_pretrained(
 )
 
 
+DISTANCES = pd.DataFrame(
+  [
+    ("hand", "none", 0, 0, "children 0-1", "distance", 3.0),
+    ("hand", "none", 0, 0, "children 0-2", "distance", 5.0),
+    ("hand", "all-20", 0, 0, "children 0-1", "distance", 1.5),
+    # Of other networks and in other units: nothing of it may be seen.
+    ("hand", "none", 0, 0, "children 0-1", "relative_distance", 90.0),
+    ("hand", "none", 0, 0, "start-end", "distance", 91.0),
+    ("hand", "none", 0, 0, "successive 0-1", "distance", 92.0),
+    ("hand", "none", 0, 2, "children 0-1", "distance", 93.0),
+  ],
+  columns=list(GEOMETRY_COLUMNS),
+)
+
+
 def landscape_of(threshold=0.1, **options):
   return landscape_table(
     pd.concat([*ELSEWHERE, SHARES], ignore_index=True),
     RESULTS,
     make_experiments(EXPERIMENTS),
+    DISTANCES,
     threshold=threshold,
     **options,
   )
@@ -96,15 +111,16 @@ def test_the_landscape_by_hand():
   found = landscape_of()
   expected = pd.DataFrame(
     [
-      ("none", 0, 0, 1, 0.8, 0.75, 0.6, 0.10, 0.90),
-      ("none", 0, 0, 2, 0.64, 0.75, 0.6, 0.10, 0.80),
-      ("none", 0, 1, 1, 0.8, 0.60, 0.9, 0.12, 0.89),
-      ("all-20", 20, 0, 1, 0.8, 0.95, 0.1, np.nan, 0.92),
-      ("all-20", 20, 0, 2, 0.64, 0.95, 0.1, np.nan, 0.88),
+      ("none", 0, 0, 1, 0.8, 0.75, 0.6, 0.10, 0.90, 4.0),
+      ("none", 0, 0, 2, 0.64, 0.75, 0.6, 0.10, 0.80, 4.0),
+      ("none", 0, 1, 1, 0.8, 0.60, 0.9, 0.12, 0.89, np.nan),
+      ("all-20", 20, 0, 1, 0.8, 0.95, 0.1, np.nan, 0.92, 1.5),
+      ("all-20", 20, 0, 2, 0.64, 0.95, 0.1, np.nan, 0.88, 1.5),
     ],
-    columns=["experiment", *LANDSCAPE_COLUMNS[3:]],
+    columns=["experiment", *LANDSCAPE_COLUMNS[3:-2]],
   )
-  expected = expected.assign(study="hand", variant=["none"] * 3 + ["all"] * 2)
+  diets = ["none"] * 3 + ["all"] * 2
+  expected = expected.assign(study="hand", variant=diets, diet=diets, base=0)
   expected = expected[list(LANDSCAPE_COLUMNS)]
   pd.testing.assert_frame_equal(found, expected, check_column_type=False)
 
@@ -116,6 +132,57 @@ def test_the_landscape_of_another_form_threshold_and_split():
   assert set(other["connected"]) == {0.2} and set(other["mean_barrier"]) == {3}
   assert landscape_of(0.5)["connected"].tolist() == [0.99, 0.99]
   assert set(landscape_of(split="test")["connected"]) == {-1.0}
+
+
+def test_distances_are_those_of_geometry():
+  """From what the paths found, by the table that says it too."""
+  paths = [
+    (("none", 0, level, kind, pair), Artefact(record={"apart": apart}))
+    for level, kind, pair, apart in (
+      (0, "children", "0-1", {"distance": 1.0, "relative_distance": 0.1}),
+      (0, "children", "1-2", {"distance": 2.0, "relative_distance": 0.4}),
+      (1, "children", "0-1", {"distance": 7.0, "relative_distance": 0.7}),
+    )
+  ]
+  geometry = geometry_table("hand", [], paths, [])
+  table = landscape_table(
+    SHARES, RESULTS, make_experiments(EXPERIMENTS), geometry, threshold=0.1
+  )
+  first = table.query("experiment == 'none' and replicate == 0")
+  assert first["distance"].tolist() == [1.5, 1.5]
+  assert table["distance"].notna().sum() == 2
+  nothing = landscape_table(
+    SHARES,
+    RESULTS,
+    make_experiments(EXPERIMENTS),
+    geometry.iloc[:0],
+    threshold=0.1,
+  )
+  assert len(nothing) == len(table) and nothing["distance"].isna().all()
+
+
+def test_a_diet_has_no_size_and_no_steps():
+  experiments = [*EXPERIMENTS[:2], ("easy-20", 20, "easy", 500, {})]
+  names = [name for name, *_ in experiments]
+  shares = make_barriers(
+    {
+      (name, 0, "0-1", metric): 0.5
+      for name in names
+      for metric in (CONNECTED, "loss_midpoint_average")
+    }
+  )
+  results = with_pretrained(
+    make_results({name: [[0.9, 0.8]] for name in names}), {("none", 0): 0.1}
+  )
+  table = landscape_table(
+    shares,
+    results,
+    make_experiments(experiments),
+    DISTANCES,
+    threshold=0.1,
+  )
+  assert table["variant"].tolist() == ["none", "all", "easy 500"]
+  assert table["diet"].tolist() == ["none", "all", "easy"]
 
 
 def test_a_threshold_that_was_not_measured_is_refused():
@@ -130,117 +197,13 @@ def test_a_threshold_that_was_not_measured_is_refused():
 )
 def test_no_children_make_no_rows(barriers):
   experiments = make_experiments(EXPERIMENTS)
-  table = landscape_table(barriers, RESULTS, experiments, threshold=0.1)
+  table = landscape_table(
+    barriers, RESULTS, experiments, DISTANCES, threshold=0.1
+  )
   assert table.columns.tolist() == list(LANDSCAPE_COLUMNS) and not len(table)
   unstable = instability_table(barriers, experiments)
   assert unstable.columns.tolist() == list(INSTABILITY_COLUMNS)
   assert not len(unstable) and instability_lines(unstable) == []
-  claim = ConnectedClaim(0.1, 3, ())
-  assert connected_lines(table, claim, make_claims(connected=claim)) == [
-    "claim 3, connected examples predict success, at level 3: Spearman rho "
-    "between the share of examples with midpoint barrier < 0.1 nats and sparse "
-    "accuracy: no replicate has them: undecided"
-  ]
-
-
-def make_landscape(effect=1.0, variants=6, replicates=4, levels=(2, 3, 4)):
-  """Shares that raise the accuracy by `effect` at level 3, not at others."""
-  rng = np.random.default_rng(0)
-  rows = []
-  for v, r in np.ndindex(variants, replicates):
-    share = 0.5 + 0.05 * v + 0.01 * rng.normal()
-    before = 0.1 + 0.01 * rng.normal()
-    for level in levels:
-      accuracy = 0.8 + 0.01 * rng.normal()
-      accuracy += effect * (share - 0.5) if level == 3 else 0.0
-      density = {2: 0.41, 3: 0.262, 4: 0.168}[level]
-      barrier = 1 - share + 0.02 * rng.normal()
-      where = ("hand", f"e{v}", "all", v, r, level, density)
-      rows.append((*where, share, barrier, before, accuracy))
-  return pd.DataFrame(rows, columns=list(LANDSCAPE_COLUMNS))
-
-
-def lines_of(landscape, *, level=3, experiments=(), **claims):
-  claim = ConnectedClaim(0.1, level, experiments)
-  return connected_lines(landscape, claim, make_claims(resamples=500, **claims))
-
-
-def interval_of(rows, x="connected", **options):
-  columns = (x, "accuracy", "experiment", "replicate")
-  found = cluster_correlation(
-    *(rows[c].to_numpy() for c in columns), resamples=500, **options
-  )
-  told = f"{100 * found.confidence:g} % interval"
-  return f"= {found.mean:+.2f}, {told} [{found.low:+.2f}, {found.high:+.2f}]"
-
-
-def test_claim_3_says_the_correlation_its_interval_and_the_verdict():
-  table = make_landscape()
-  here, near = (table.query("level == @k") for k in (3, 2))
-  counts = "6 variants x 4 replicates (24 points)"
-  at = "at level 3 (26.2 % of weights)"
-  before = here["pretrained_accuracy"].to_numpy()
-  assert lines_of(table, confidence=0.9)[0] == (
-    f"claim 3, connected examples predict success, {at}: Spearman rho between "
-    "the share of examples with midpoint barrier < 0.1 nats and sparse "
-    f"accuracy {interval_of(here, confidence=0.9)}, {counts}: holds"
-  )
-  assert lines_of(table)[1:] == [
-    f"claim 3, also {at}: Pearson r between that share and sparse accuracy "
-    f"{interval_of(here, method='pearson')}, {counts}",
-    f"claim 3, also {at}: partial Spearman rho between that share and sparse "
-    "accuracy given W_r's own test accuracy "
-    f"{interval_of(here, given=before)}, {counts}",
-    f"claim 3, also {at}: Spearman rho between the mean midpoint barrier and "
-    "sparse accuracy (the opposite sign is expected) "
-    f"{interval_of(here, 'mean_barrier')}, {counts}",
-    "claim 3, also at level 2 (41.0 % of weights): Spearman rho between that "
-    f"share and sparse accuracy {interval_of(near)}, {counts}",
-    "claim 3, also at level 4 (16.8 % of weights): Spearman rho between that "
-    "share and sparse accuracy "
-    f"{interval_of(table.query('level == 4'))}, {counts}",
-  ]
-
-
-@pytest.mark.parametrize(
-  "effect,verdict",
-  [(1.0, "holds"), (-1.0, "does not hold"), (0.0, "undecided")],
-)
-def test_claim_3_verdicts(effect, verdict):
-  assert lines_of(make_landscape(effect))[0].endswith(f"points): {verdict}")
-
-
-def test_claim_3_is_of_the_declared_experiments():
-  table = make_landscape()
-  some = ("e0", "e1", "e2")
-  chosen = table.query("experiment in @some")
-  assert lines_of(table, experiments=some) == lines_of(chosen)
-  assert "3 variants x 4 replicates (12 points)" in lines_of(chosen)[0]
-  line = lines_of(table, experiments=(*some, "e9", "e10"))[0]
-  assert line == lines_of(chosen)[0].replace(
-    "points): holds", "points), but none of e9, e10: undecided"
-  )
-
-
-def test_claim_3_says_what_is_missing():
-  table = make_landscape(levels=(2, 3))
-  assert len(lines_of(table)) == 5  # no level 4
-  nothing, beside = lines_of(table, level=1)
-  assert "at level 1: Spearman" in nothing
-  assert nothing.endswith("sparse accuracy: no replicate has them: undecided")
-  assert beside.startswith("claim 3, also at level 2 (41.0 % of weights)")
-  unknown = lines_of(table.assign(pretrained_accuracy=np.nan))[2]
-  assert unknown.endswith("own test accuracy: no replicate has them")
-  holes = table.copy()
-  holes.loc[:6, "pretrained_accuracy"] = np.nan
-  assert "(21 points)" in lines_of(holes)[2]
-  assert "(24 points)" in lines_of(holes)[1]
-  flat = lines_of(table.assign(connected=1.0))[0]
-  assert "sparse accuracy is undefined, 6 variants" in flat
-  assert flat.endswith("(24 points): undecided")
-  lone = lines_of(table.query("replicate == 0"))[0]
-  assert "[-inf, +inf], 6 variants x 1 replicates (6 points)" in lone
-  assert lone.endswith("undecided")
 
 
 def rises(values, pairs=("0-1", "0-2")):

@@ -244,3 +244,33 @@ def test_names_are_text_whatever_they_look_like(tmp_path):
   )
   for table in ("barriers", "geometry", "instability", "landscape"):
     assert set(results.read_table(table).experiment) == names
+
+
+def test_a_studys_landscape_has_its_childrens_distance(landscape):
+  """Down to the table of predictors, of the last level without a claim."""
+  results = landscape[1]
+  table = results.read_table("landscape")
+  assert len(table)
+  for row in table.itertuples():
+    path = results.path(row.experiment, replicate=row.replicate)
+    assert row.distance == pytest.approx(path.apart["distance"])
+    assert (row.diet, row.base) == ("all", 0)
+  found = results.read_table("predictors")
+  assert set(found.scope) == {"all"} and table.level.max() in set(found.level)
+
+
+def test_without_geometry_only_distances_are_missing(
+  landscape, tmp_path, monkeypatch
+):
+  def fail(*_):
+    raise RuntimeError("too far")
+
+  no_figures(monkeypatch)
+  monkeypatch.setattr("imp_jax.report.landscape_files.geometry_table", fail)
+  results, log = run_tiny(copy_of(landscape, tmp_path), **looked_at())
+  assert log.total == 0 and len(log.warnings) == 1
+  assert log.warnings[0].startswith("geometry.csv of study landscape")
+  table = results.read_table("landscape")
+  assert len(table) and table["distance"].isna().all()
+  assert table["connected"].notna().all()
+  assert "distance" not in set(results.read_table("predictors").predictor)

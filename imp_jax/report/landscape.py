@@ -1,13 +1,14 @@
-"""The loss landscape beside the lottery: claim 3 and instability, as tables."""
+"""The loss landscape beside the lottery: connection and instability, as tables.
+
+Whether connection predicts success is `report.predictors`' question.
+"""
 
 import numpy as np
 import pandas as pd
 
-from imp_jax.correlation import cluster_correlation, connected_verdict
 from imp_jax.report.accuracy import test_accuracy
 from imp_jax.report.variants import variants
-from imp_jax.settings import ClaimSettings, ConnectedClaim
-from imp_jax.statistics import Interval, mean_interval
+from imp_jax.statistics import mean_interval
 
 # Frankle et al. 2020 call a network stable whose error rises by less.
 STABLE = 0.02
@@ -23,6 +24,9 @@ LANDSCAPE_COLUMNS = (
   "mean_barrier",
   "pretrained_accuracy",
   "accuracy",
+  "distance",
+  "diet",
+  "base",
 )
 INSTABILITY_COLUMNS = (
   "study",
@@ -43,6 +47,7 @@ def landscape_table(
   barriers: pd.DataFrame,
   results: pd.DataFrame,
   experiments: pd.DataFrame,
+  geometry: pd.DataFrame,
   *,
   threshold: float,
   form: str = "midpoint",
@@ -52,7 +57,8 @@ def landscape_table(
   """Returns how connected W_r's dense children are, beside what it became.
 
   Args:
-    barriers, results, experiments: rows of the CSV files of those names.
+    barriers, results, experiments, geometry: rows of the CSV files of those
+      names.
     threshold: in nats; an example is connected whose loss barrier is below.
     form: "midpoint" (the paper's), "rise_above_mean" or "rise_above_line".
     batch_stats: "average" (the paper's), "recompute" or "endpoint".
@@ -64,7 +70,9 @@ def landscape_table(
     replicate, level, density, connected (share of examples, mean over pairs of
     children), mean_barrier (of the loss, in nats, likewise),
     pretrained_accuracy (W_r's own) and accuracy (sparse), both on test data,
-    as fractions.
+    as fractions; distance (L2 over all parameters between two children, mean
+    over pairs; not the relative one, whose unit is the norm of one of the two),
+    diet ("none" at t_r = 0) and base, as of `variants`.
 
   Raises:
     ValueError: children were compared, but not by this threshold, form and
@@ -84,11 +92,15 @@ def landscape_table(
     return pd.DataFrame(columns=list(LANDSCAPE_COLUMNS))
   measured = _means(rows, list(wanted)).rename(columns=wanted)
   before = _means(results.query("split == 'test'"), ["pretrained_accuracy"])
+  # "between" is a kind and a pair.
+  apart = geometry[geometry["between"].str.startswith("children ")]
+  apart = apart.query("level == 0").rename(columns={"quantity": "metric"})
   sparse = test_accuracy(results).query("level >= 1")
   table = (
     sparse.rename(columns={"value": "accuracy"})
     .merge(measured.reset_index(), on=_EACH)
     .merge(before.reset_index(), on=_EACH, how="left")
+    .merge(_means(apart, ["distance"]).reset_index(), on=_EACH, how="left")
     .merge(variants(experiments), on="experiment")
   )
   table = table.dropna(subset=["connected", "accuracy"])
@@ -161,70 +173,6 @@ def variant_paths(instability: pd.DataFrame) -> dict[str, pd.DataFrame]:
   return paths
 
 
-def connected_lines(
-  landscape: pd.DataFrame, claim: ConnectedClaim, claims: ClaimSettings
-) -> list[str]:
-  """Returns claim 3's line with its verdict, and what else bears on it.
-
-  The other lines, marked "also", decide nothing: Pearson's correlation, the
-  partial one given W_r's own accuracy, that of the mean barrier, and the same
-  at the neighbouring levels. Experiments are the clusters beside replicates.
-
-  Args:
-    landscape: from `landscape_table`, by the claim's threshold at midpoints.
-    claim: it is undecided as long as an experiment that it names is missing.
-    claims: for confidence and resamples.
-  """
-  rows, level = landscape, claim.level
-  if claim.experiments:
-    rows = rows[rows["experiment"].isin(claim.experiments)]
-  here = rows.query("level == @level")
-  what = (
-    "Spearman rho between the share of examples with midpoint barrier < "
-    f"{claim.threshold:g} nats and sparse accuracy"
-  )
-  told, interval = _correlation(what, here, "connected", claims)
-  missing = [n for n in claim.experiments if n not in set(here["experiment"])]
-  verdict = "undecided" if missing else connected_verdict(interval)
-  if missing and len(here):
-    told += f", but none of {', '.join(missing)}"
-  place = _place(here, level)
-  lines = [
-    f"claim 3, connected examples predict success, at {place}: {told}: "
-    f"{verdict}"
-  ]
-  share = "rho between that share and sparse accuracy"
-  barrier = (
-    "rho between the mean midpoint barrier and sparse accuracy (the opposite "
-    "sign is expected)"
-  )
-  also = [
-    _correlation(
-      f"Pearson {share.replace('rho', 'r')}",
-      here,
-      "connected",
-      claims,
-      method="pearson",
-    ),
-    _correlation(
-      f"partial Spearman {share} given W_r's own test accuracy",
-      here,
-      "connected",
-      claims,
-      given="pretrained_accuracy",
-    ),
-    _correlation(f"Spearman {barrier}", here, "mean_barrier", claims),
-  ]
-  if len(here):
-    lines += [f"claim 3, also at {place}: {said}" for said, _ in also]
-  for beside in (level - 1, level + 1):
-    near = rows.query("level == @beside")
-    if len(near):
-      said, _ = _correlation(f"Spearman {share}", near, "connected", claims)
-      lines.append(f"claim 3, also at {_place(near, beside)}: {said}")
-  return lines
-
-
 def instability_lines(
   table: pd.DataFrame, *, threshold: float = STABLE
 ) -> list[str]:
@@ -265,49 +213,3 @@ def _means(rows, metrics) -> pd.DataFrame:
     .pivot_table("value", _EACH, "metric", aggfunc="mean")
     .reindex(columns=metrics)
   )
-
-
-def _correlation(
-  what: str,
-  rows: pd.DataFrame,
-  column: str,
-  claims: ClaimSettings,
-  *,
-  given: str | None = None,
-  method: str = "spearman",
-) -> tuple[str, Interval]:
-  """What a line says of a correlation with sparse accuracy; its interval."""
-  columns = [column, "accuracy", *([given] if given else [])]
-  rows = rows.dropna(subset=columns)
-  numbers = [rows[c].to_numpy(np.float64) for c in columns]
-  names, replicates = (rows[c].to_numpy() for c in _EACH)
-  interval = cluster_correlation(
-    numbers[0],
-    numbers[1],
-    names,
-    replicates,
-    given=numbers[2] if given else None,
-    method=method,
-    confidence=claims.confidence,
-    resamples=claims.resamples,
-  )
-  if not interval.count:
-    return f"{what}: no replicate has them", interval
-  found = "is undefined"
-  if not np.isnan(interval.mean):
-    found = (
-      f"= {interval.mean:+.2f}, {100 * interval.confidence:g} % interval "
-      f"[{interval.low:+.2f}, {interval.high:+.2f}]"
-    )
-  counts = (
-    f"{len(set(names))} variants x {len(set(replicates))} replicates "
-    f"({interval.count} points)"
-  )
-  return f"{what} {found}, {counts}", interval
-
-
-def _place(rows, level) -> str:
-  """The level, and the density where there are rows."""
-  if not len(rows):
-    return f"level {level}"
-  return f"level {level} ({100 * rows['density'].mean():.1f} % of weights)"

@@ -1,4 +1,4 @@
-"""Figures of linear mode connectivity: barriers, and what they predict."""
+"""Figures of linear mode connectivity: barriers, paths, instability."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,9 +11,7 @@ from matplotlib.ticker import FuncFormatter
 
 from imp_jax.report.figures import COLOURS
 from imp_jax.report.landscape import STABLE, variant_paths
-from imp_jax.statistics import rank_correlation
 
-_MARKERS = "os^Dv"
 _LINES = ("-", "--", "-.", ":")
 _PERCENT = FuncFormatter(lambda y, _: f"{100 * y:g}")
 _BINS = 40
@@ -23,58 +21,6 @@ _BARRIERS = (
   ("loss_midpoint", "midpoint barrier of test loss (nats)", False),
 )
 _ALONG = (("error", "error (%)", True), ("loss", "loss (nats)", False))
-
-
-def landscape_figure(landscape: pd.DataFrame, level: int) -> Figure | None:
-  """Returns sparse accuracy against the share and depth of connection.
-
-  Args:
-    landscape: from `report.landscape.landscape_table`.
-    level: of the sparse networks.
-
-  Returns:
-    Two panels, a point per replicate in its experiment's colour; each panel's
-    title is Spearman's rank correlation. None without rows of that level.
-  """
-  rows = landscape.query("level == @level")
-  if not len(rows):
-    return None
-  labels = _labels(rows)
-  figure = Figure(figsize=(10, 4.2), layout="constrained")
-  panels = figure.subplots(1, 2, sharey=True)
-  for axes, column, label in zip(
-    panels,
-    ("connected", "mean_barrier"),
-    ("share of connected training examples (%)", "mean barrier (nats)"),
-    strict=True,
-  ):
-    shown = rows.dropna(subset=[column, "accuracy"])
-    for i, (name, said) in enumerate(labels.items()):
-      group = shown[shown["experiment"] == name]
-      axes.plot(
-        group[column],
-        group["accuracy"],
-        linestyle="none",
-        marker=_MARKERS[i // len(COLOURS) % len(_MARKERS)],
-        markersize=5,
-        markeredgewidth=0,
-        alpha=0.75,
-        color=COLOURS[i % len(COLOURS)],
-        label=said,
-      )
-    both = [shown[c].to_numpy(np.float64) for c in (column, "accuracy")]
-    rho = rank_correlation(*both) if len(shown) else np.nan
-    said = f"ρ = {rho:+.2f}" if rho == rho else "ρ undefined"
-    axes.set_title(f"Spearman's {said} ({len(shown)} points)", fontsize=10)
-    axes.set_xlabel(label)
-    axes.grid(alpha=0.3)
-  panels[0].xaxis.set_major_formatter(_PERCENT)
-  panels[0].yaxis.set_major_formatter(_PERCENT)
-  panels[0].set_ylabel("sparse test accuracy (%)")
-  density = 100 * float(np.mean(rows["density"]))
-  title = f"{rows['study'].iloc[0]}, level {level}"
-  _finish(figure, panels[0], f"{title} ({density:.1f} % of weights)")
-  return figure
 
 
 def instability_figure(table: pd.DataFrame) -> Figure | None:
@@ -278,17 +224,6 @@ def path_figure(
   title = _over_replicates(rows, "paths between dense children")
   _finish(figure, panels[0], title)
   return figure
-
-
-def _labels(rows) -> dict[str, str]:
-  """What a legend calls each experiment: its variant and t_r, if that tells."""
-  each = rows.drop_duplicates("experiment").set_index("experiment")
-  said = {
-    name: f"{variant}, $t_r$ = {step}" if step else variant
-    for name, variant, step in each[["variant", "rewind_step"]].itertuples()
-  }
-  unique = len(set(said.values())) == len(said)
-  return said if unique else {name: name for name in said}
 
 
 def _interval_bars(axes: Axes, rows, colour, shift) -> None:

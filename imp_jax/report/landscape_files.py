@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from imp_jax.files import read_json
 from imp_jax.report.barriers import (
@@ -16,9 +17,12 @@ from imp_jax.report.barriers import (
 )
 from imp_jax.report.curvature import curvature_table, first_spectrum_figure
 from imp_jax.report.curvature_figures import eigenvalue_figure
-from imp_jax.report.geometry import geometry_table, mask_overlaps
+from imp_jax.report.geometry import (
+  GEOMETRY_COLUMNS,
+  geometry_table,
+  mask_overlaps,
+)
 from imp_jax.report.landscape import (
-  connected_lines,
   instability_lines,
   instability_table,
   landscape_table,
@@ -26,12 +30,17 @@ from imp_jax.report.landscape import (
 from imp_jax.report.landscape_figures import (
   barrier_histograms,
   instability_figure,
-  landscape_figure,
   levels_figure,
   path_figure,
 )
 from imp_jax.report.parts import Parts
 from imp_jax.report.plane_figures import plane_figure
+from imp_jax.report.predictor_figures import landscape_figure, predictor_figure
+from imp_jax.report.predictors import (
+  PREDICTOR_COLUMNS,
+  connected_lines,
+  predictors_table,
+)
 from imp_jax.report.tables import Records, experiments_table, results_table
 from imp_jax.settings import ClaimSettings
 from imp_jax.store import Artefact, Store, StoreError
@@ -85,9 +94,9 @@ def write_landscape(
   """Writes the landscape's tables and figures, of these and earlier entries.
 
   geometry.csv always; landscape.json and, of what was looked at, barriers.csv,
-  paths.csv, landscape.csv, instability.csv, curvature.csv, and as .png and .svg
-  landscape, instability, barriers, paths, levels_BATCHSTATS, spectrum,
-  eigenvalues, plane_EXPERIMENT_NETWORKS.
+  paths.csv, landscape.csv, predictors.csv, instability.csv, curvature.csv, and
+  as .png and .svg landscape, predictors, instability, barriers, paths,
+  levels_BATCHSTATS, spectrum, eigenvalues, plane_EXPERIMENT_NETWORKS.
 
   Args:
     parts: of the study; config.json is there.
@@ -107,15 +116,17 @@ def write_landscape(
     for e, artefact in found
     if e.stage == "path"
   ]
-  parts.table(
+  geometry = parts.table(
     "geometry",
     lambda: geometry_table(
       study, records, paths, mask_overlaps(store, [e for e, *_ in records])
     ),
   )
+  if geometry is None:  # its failure is named; distances are left out
+    geometry = pd.DataFrame(columns=list(GEOMETRY_COLUMNS))
   if paths:
     with parts.attempt("everything about paths"):
-      _write_connectivity(parts, records, paths, claims)
+      _write_connectivity(parts, records, paths, claims, geometry)
   curved = [(e, a) for e, a in found if e.stage == "curvature"]
   if curved:
     table = parts.table(
@@ -133,7 +144,7 @@ def write_landscape(
       )
 
 
-def _write_connectivity(parts, records, paths, claims):
+def _write_connectivity(parts, records, paths, claims, geometry):
   """Tables and figures of barriers beside what the tickets became."""
   study = parts.study
   meaning = json.loads((parts.folder / "config.json").read_text())
@@ -179,13 +190,24 @@ def _write_connectivity(parts, records, paths, claims):
     table = parts.table(
       "landscape",
       lambda: landscape_table(
-        barriers, results, experiments, threshold=threshold
+        barriers, results, experiments, geometry, threshold=threshold
       ),
     )
     if table is not None and len(table):
-      levels = sorted(set(table["level"]))
-      level = claims.connected.level if claims.connected else levels[-1]
-      parts.figure("landscape", lambda: landscape_figure(table, level))
+      _write_predictors(parts, table, claims)
+
+
+def _write_predictors(parts, landscape, claims):
+  """What goes with sparse accuracy: at the claim's level, or the last."""
+  level, names = int(landscape["level"].max()), ()
+  if claims.connected:
+    level, names = claims.connected.level, claims.connected.experiments
+  parts.figure("landscape", lambda: landscape_figure(landscape, level))
+  predictors = parts.table(
+    "predictors", lambda: predictors_table(landscape, level, claims, names)
+  )
+  if predictors is not None:
+    parts.figure("predictors", lambda: predictor_figure(predictors, level))
 
 
 def _modes(path: Artefact) -> set[str]:
@@ -257,7 +279,10 @@ def landscape_lines(results: Any, claims: ClaimSettings) -> list[str]:
   if results.has_table("instability"):
     lines += instability_lines(results.read_table("instability"))
   if claims.connected and results.has_table("landscape"):
+    predictors = pd.DataFrame(columns=list(PREDICTOR_COLUMNS))
+    if results.has_table("predictors"):
+      predictors = results.read_table("predictors")
     lines += connected_lines(
-      results.read_table("landscape"), claims.connected, claims
+      results.read_table("landscape"), predictors, claims.connected, claims
     )
   return lines
