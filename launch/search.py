@@ -181,9 +181,10 @@ def sparse_rows(point: Point, results: Results) -> list[dict[str, Any]]:
   """
   table, rows = results.table, []
   accuracy = table.query("split == 'test' and metric == 'accuracy'")
-  means = accuracy.groupby(["experiment", "level"])["value"].mean()
-  density = accuracy.groupby(["experiment", "level"])["density"].mean()
-  for name, level in means.index:
+  columns = ["value", "density"]
+  grouped: Any = accuracy.groupby(["experiment", "level"])[columns].mean()
+  means: dict[tuple[str, int], Any] = grouped.to_dict("index")
+  for name, level in means:
     if name == "none":
       continue
     differences = paired_differences(table, name, "none", level)
@@ -193,9 +194,9 @@ def sparse_rows(point: Point, results: Results) -> list[dict[str, Any]]:
         "point": point.name,
         "experiment": name,
         "level": level,
-        "density": density[name, level],
-        "none": means["none", level],
-        "accuracy": means[name, level],
+        "density": means[name, level]["density"],
+        "none": means["none", level]["value"],
+        "accuracy": means[name, level]["value"],
         "difference": interval.mean,
         "low": interval.low,
         "high": interval.high,
@@ -240,10 +241,9 @@ def run_search(search: Any, workdir: str, out: pathlib.Path) -> int:
     table.insert(1, "seed", search.study.seed)
   _write(table, out / f"{search.study.name}_dense.csv")
   sparse: list[Mapping[str, Any]] = []
+  chosen = set(table.loc[table["pruned"], "point"]) if len(table) else set()
   for point in grid:
-    if not len(table) or not bool(
-      table.set_index("point")["pruned"].get(point.name, False)
-    ):
+    if point.name not in chosen:
       continue
     results, seconds = _run(sparse_config(point, search), workdir)
     if results is None:
