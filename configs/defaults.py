@@ -44,7 +44,8 @@ def get_defaults() -> ConfigDict:
         "augment_order": "crop_flip",  # crop_flip | flip_crop
       },
       "model": {
-        "name": "conv1d",  # lenet300100 | conv1d | vgg16 | resnetN
+        # lenet300100 | conv1d | vgg16 | resnetN | resnet1dN
+        "name": "conv1d",
         "width": 1.0,  # multiplies hidden channels
         "bn_scale_init": "uniform",  # U(0, 1) | ones
         "dtype": "float32",  # of activations: float32 | bfloat16 | float16

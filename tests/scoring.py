@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from imp_jax.masks import flat_leaves, nested_leaves
 from imp_jax.models import Model
 from imp_jax.models.layers import Dense
 from imp_jax.scores import (
@@ -109,10 +110,13 @@ def network(model, seed=0):
   """A network whose running statistics are not those of initialisation."""
   rng = np.random.default_rng(seed)
   params, stats = quick_jit(model.init)(jax.random.key(seed))
-  stats = jax.tree.map(
-    lambda s: jnp.asarray(rng.uniform(0.5, 1.5, s.shape), jnp.float32), stats
-  )
-  return params, stats
+  leaves = flat_leaves(stats)
+  for path, leaf in leaves.items():
+    # Means around 0: around 1 they shut nearly every ReLU of a deep network.
+    low = -0.5 if path.endswith("mean") else 0.5
+    drawn = rng.uniform(low, low + 1, leaf.shape)
+    leaves[path] = jnp.asarray(drawn, jnp.float32)
+  return params, nested_leaves(leaves)
 
 
 def signals(rng, num, length=40, classes=10):

@@ -65,7 +65,12 @@ def grand_loop(model, net, data):
 
 
 @pytest.mark.parametrize(
-  "name,width,data", [("conv1d", 0.5, signals), ("resnet8", 0.25, images)]
+  "name,width,data",
+  [
+    ("conv1d", 0.5, signals),
+    ("resnet8", 0.25, images),
+    ("resnet1d8", 0.25, signals),
+  ],
 )
 def test_grand_against_a_loop_over_examples(rng, name, width, data):
   data = data(rng, 9)

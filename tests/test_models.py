@@ -25,6 +25,7 @@ COUNTS = [
   ("vgg16", 10, (32, 32, 3), 14_715_584),
   ("lenet300100", 10, (28, 28, 1), 266_200),
   ("conv1d", 10, (40,), 5 * 16 + 2 * 5 * 16 * 16 + 80 * 10),
+  ("resnet1d20", 10, (40,), 48 + 4608 + 17_408 + 69_632 + 640),  # by stage
 ]
 
 
@@ -47,6 +48,9 @@ def test_prunable_counts(name, classes, shape, prunable):
     (dict(name="resnet20", dtype="int8"), "model.dtype 'int8'"),
     (dict(name="resnet20", width=0), "width must be > 0, got 0"),
     (dict(name="conv1d"), "conv1d takes signals"),
+    (dict(name="resnet1d8"), "resnet1d8 takes signals .*are \\(32, 32, 3\\)$"),
+    (dict(name="resnet1d9", input_shape=(40,)), "1-D .* 6m \\+ 2 .*got 9$"),
+    (dict(name="resnet8", input_shape=(40,)), "resnet8 takes images"),
     (dict(name="vgg16", input_shape=(8, 8, 3)), "at least 16 x 16"),
   ],
 )
@@ -144,7 +148,8 @@ def test_batch_norm_variance_survives_a_large_mean(rng):
 
 
 @pytest.mark.parametrize(
-  "name,shape", [("conv1d", (40,)), ("resnet8", (8, 8, 3))]
+  "name,shape",
+  [("conv1d", (40,)), ("resnet8", (8, 8, 3)), ("resnet1d8", (40,))],
 )
 def test_padding_equals_leaving_it_out(rng, name, shape):
   """Logits, gradient and running statistics of 5 examples padded to 8."""

@@ -33,7 +33,7 @@ STEPS, BATCH, REPLICATES = 10, 8, 2
 def make_case(name, conv="fast"):
   """A train function, stacked own arguments and shared ones."""
   rng = np.random.default_rng(0)
-  if name == "conv1d":
+  if "1d" in name:
     shape, inputs = (40,), rng.normal(size=(32, 40)).astype(np.float32)
     moments, crop = ((0.0,), (1.0,)), 0
   else:
@@ -79,7 +79,12 @@ def make_case(name, conv="fast"):
 
 
 @pytest.mark.parametrize(
-  "name,conv", [("conv1d", "fast"), *(("resnet8", kind) for kind in TRAINED)]
+  "name,conv",
+  [
+    ("conv1d", "fast"),
+    ("resnet1d8", "fast"),
+    *(("resnet8", kind) for kind in TRAINED),
+  ],
 )
 def test_bit_identical_alone_and_in_company(name, conv):
   """And in threads or unrolled, so that a study may change between them."""

@@ -18,6 +18,7 @@ BAD = [
     "unknown data set 'imagenet'; known: cifar10",
   ),
   (dict(model__name="resnet21"), "6m \\+ 2"),
+  (dict(model__name="resnet1d9"), "6m \\+ 2 .*got 9$"),
   (
     dict(model__name="conv2d"),
     "unknown model 'conv2d'; known: .*did you mean 'conv1d'",

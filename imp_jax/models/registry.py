@@ -26,7 +26,7 @@ DTYPES = {
 }
 
 # name -> (constructor, rank of one input: 1 signals, 3 images, None either);
-# resnetN for N = 6m + 2 is made on demand.
+# resnetN and resnet1dN for N = 6m + 2 are made on demand.
 MODELS: dict[str, tuple[Callable[..., nn.Module], int | None]] = {
   "lenet300100": (LeNet300100, None),
   "conv1d": (Conv1D, 1),
@@ -49,7 +49,8 @@ MODELS: dict[str, tuple[Callable[..., nn.Module], int | None]] = {
 }
 
 
-RESNETS = "resnetN (N = 6m + 2)"
+RESNETS = ("resnetN (N = 6m + 2)", "resnet1dN (for signals)")
+RESNET_NAME = re.compile(r"resnet(1d)?(\d{1,9})")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,7 +131,7 @@ def make_model(
   """Returns a registered model.
 
   Args:
-    name: a key of MODELS, or "resnetN" with N = 6m + 2.
+    name: a key of MODELS, or "resnetN" or "resnet1dN" with N = 6m + 2.
     num_classes: units of the head.
     input_shape: of one example: (length,) or (height, width, channels).
     width: multiplies the channels of every hidden layer.
@@ -160,14 +161,15 @@ def make_model(
     bn_scale_init=bn_scale_init,
     dtype=DTYPES[dtype],
   )
-  depth = re.fullmatch(r"resnet(\d{1,9})", name)
+  resnet = RESNET_NAME.fullmatch(name)
   if name in MODELS:
     constructor, rank = MODELS[name]
     module = constructor(**options)
-  elif depth:
-    module, rank = make_cifar_resnet(int(depth[1]), **options), 3
+  elif resnet:
+    module = make_cifar_resnet(int(resnet[2]), **options)
+    rank = 1 if resnet[1] else 3
   else:
-    known = (*MODELS, RESNETS)
+    known = (*MODELS, *RESNETS)
     near = difflib.get_close_matches(name, MODELS, 1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     raise ValueError(f"unknown model {name!r}; known: {', '.join(known)}{hint}")

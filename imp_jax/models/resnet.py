@@ -1,7 +1,8 @@
 """Residual networks: CIFAR ResNet-n, and low-resolution ResNet-18 and -50.
 
 He et al. 2016 (arXiv 1512.03385), section 4.2 and table 1. Shortcuts are 1 x 1
-convolutions with batch normalisation where the shape changes.
+convolutions with batch normalisation where the shape changes. On signals every
+window has one axis, and the rest is as it is on images.
 """
 
 from collections.abc import Sequence
@@ -15,7 +16,9 @@ from imp_jax.models.layers import BatchNorm, Conv, Dense
 
 
 class ResNet(nn.Module):
-  """Stages of residual blocks behind a 3 x 3 stem without pooling.
+  """Stages of residual blocks behind a 3-wide stem without pooling.
+
+  It takes images [batch, height, width, channels] or signals [batch, length].
 
   Attributes:
     num_classes: units of the head.
@@ -60,6 +63,8 @@ class ResNet(nn.Module):
       )
       return norm(x, train=train, weights=weights)
 
+    if x.ndim == 2:
+      x = x[..., None]
     x = nn.relu(conv_norm(x, widths[0], "stem"))
     for stage, (count, features) in enumerate(
       zip(self.blocks, widths, strict=True), start=1
@@ -79,12 +84,15 @@ class ResNet(nn.Module):
         if stride > 1 or x.shape[-1] != out:
           x = conv_norm(x, out, f"{name}_shortcut", window=1, stride=stride)
         x = nn.relu(x + y)
-    x = x.astype(jnp.float32).mean(axis=(1, 2))
+    positions = tuple(range(1, x.ndim - 1))
+    x = x.astype(jnp.float32).mean(axis=positions)
     return Dense(self.num_classes, dtype=self.dtype, name="head")(x)
 
 
 def make_cifar_resnet(depth: int, **options) -> ResNet:
   """Returns the CIFAR ResNet of depth 6m + 2: three stages of m blocks.
+
+  On signals it is that network's 1-D sibling.
 
   Raises:
     ValueError: depth is not 6m + 2 with m >= 1, or absurd.
@@ -96,7 +104,8 @@ def make_cifar_resnet(depth: int, **options) -> ResNet:
     )
   if depth < 8 or (depth - 2) % 6:
     raise ValueError(
-      f"a CIFAR ResNet has depth 6m + 2 (8, 14, 20, 32, 56, ...), got {depth}"
+      "a CIFAR ResNet, as its 1-D sibling, has depth 6m + 2 (8, 14, 20, 32, "
+      f"56, ...), got {depth}"
     )
   return ResNet(
     blocks=((depth - 2) // 6,) * 3, features=(16, 32, 64), **options

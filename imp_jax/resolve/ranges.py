@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from imp_jax.files import shown
-from imp_jax.models.registry import MODELS, RESNETS
+from imp_jax.models.registry import MODELS, RESNET_NAME, RESNETS
 from imp_jax.resolve.checks import (
   DURATION,
   at_least,
@@ -155,7 +155,7 @@ def width(field: str, value: Any) -> None:
 
 
 def model_name(field: str, value: Any) -> None:
-  """A registered model, or "resnetN"."""
+  """A registered model, or "resnetN" or "resnet1dN"."""
   text(field, value)
-  if not re.fullmatch(r"resnet\d+", value):  # its depth is the model's to check
-    one_of(field.removesuffix(".name"), value, (*MODELS, RESNETS))
+  if not RESNET_NAME.fullmatch(value):  # its depth is the model's to check
+    one_of(field.removesuffix(".name"), value, (*MODELS, *RESNETS))
