@@ -54,7 +54,8 @@ def _findings(plan: Plan, results: Results) -> dict[str, Any]:
     return [matching_step_table(table, claims.margin)] if len(table) else []
 
   def summary():
-    return summary_lines(results.table, results.read_table("layers"), claims)
+    layers, experiments = map(results.read_table, ("layers", "experiments"))
+    return summary_lines(results.table, layers, experiments, claims)
 
   def reliability():
     if not plan.scores:

@@ -38,6 +38,41 @@ def paired_differences(
   return np.asarray((one[level] - other[level]).dropna(), np.float64)
 
 
+def sampling_error(accuracy: float, examples: int) -> float:
+  """Returns the standard error of an accuracy, as a fraction.
+
+  Of one network and of those that are compared with it, for they share the
+  examples: replicates do not lower it. In a difference it counts only where
+  the two networks do not agree.
+
+  Args:
+    accuracy: a fraction, on so many independent examples.
+    examples: how many.
+  """
+  return float(np.sqrt(accuracy * (1 - accuracy) / examples))
+
+
+def sampling_note(
+  results: pd.DataFrame, experiments: pd.DataFrame | None
+) -> str:
+  """Returns what a reader should know of the test examples; "" if unknown.
+
+  Args:
+    results, experiments: rows of the CSV files of those names; the latter says
+      how many test examples there are.
+  """
+  column = "eval.test_examples"
+  accuracy = float(np.mean(test_accuracy(results)["value"]))
+  if experiments is None or column not in experiments or accuracy != accuracy:
+    return ""
+  examples = int(experiments[column].iloc[0])
+  error = sampling_error(accuracy, examples)
+  return (
+    f"{examples:,} test examples, a standard error of {100 * error:.2g} points "
+    f"at {100 * accuracy:.0f} %"
+  )
+
+
 def mean_density(
   results: pd.DataFrame, experiments: Sequence[str], level: int
 ) -> float:

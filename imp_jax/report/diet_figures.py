@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 
-from imp_jax.report.accuracy import test_accuracy
+from imp_jax.report.accuracy import sampling_note, test_accuracy
 from imp_jax.report.figures import COLOURS, set_density_axis
 from imp_jax.report.variants import has_diets, variants
 
@@ -86,7 +86,7 @@ def diet_figure(
       )
     set_density_axis(axes, float(np.min(rows["density"])))
     axes.set_title(f"$t_r$ = {step}, {size:,} examples", fontsize=10)
-  _finish(figure, grid, rows)
+  _finish(figure, grid, rows, sampling_note(results, experiments))
   return figure
 
 
@@ -151,7 +151,9 @@ def size_figure(
     axes.set_xlabel("examples to pre-train on")
     axes.set_title(f"$t_r$ = {step}", fontsize=10)
   density = 100 * rows["density"].mean()
-  _finish(figure, grid, rows, f", level {level} ({density:.1f} % of weights)")
+  note = sampling_note(results, experiments)
+  what = f", level {level} ({density:.1f} % of weights)"
+  _finish(figure, grid, rows, note, what)
   return figure
 
 
@@ -268,7 +270,7 @@ def _grid(panels: int, columns: int, *, height=3.0, width=3.5):
   return figure, list(grid[:panels])
 
 
-def _finish(figure: Figure, grid, rows, what: str = "") -> None:
+def _finish(figure: Figure, grid, rows, note: str, what: str = "") -> None:
   """Labels, percent ticks, a title and one legend for all panels."""
   handles = {}
   for axes in grid:
@@ -294,6 +296,6 @@ def _finish(figure: Figure, grid, rows, what: str = "") -> None:
   )
   figure.suptitle(
     f"{rows['study'].iloc[0]}{what}: mean ± std over "
-    f"{rows['replicate'].nunique()} replicates",
+    f"{rows['replicate'].nunique()} replicates" + (f"\n{note}" if note else ""),
     fontsize=11,
   )

@@ -8,7 +8,7 @@ from etils import epath
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from imp_jax.report.accuracy import test_accuracy
+from imp_jax.report.accuracy import sampling_note, test_accuracy
 from imp_jax.store import Store
 
 # Okabe and Ito's colours, which stay apart for colour-blind readers.
@@ -23,11 +23,14 @@ COLOURS = (
 )
 
 
-def accuracy_figure(results: pd.DataFrame) -> Figure:
+def accuracy_figure(
+  results: pd.DataFrame, experiments: pd.DataFrame | None = None
+) -> Figure:
   """Returns test accuracy against density, one line per experiment.
 
   Args:
     results: rows of results.csv.
+    experiments: rows of experiments.csv, for the number of test examples.
 
   Returns:
     Means over replicates with bands of one standard deviation (ddof = 1), the
@@ -86,8 +89,11 @@ def accuracy_figure(results: pd.DataFrame) -> Figure:
   set_density_axis(axes, float(rows.density.min()))
   axes.set_ylabel("test accuracy")
   replicates = rows.replicate.nunique()
+  note = sampling_note(results, experiments)
   axes.set_title(
     f"{rows.study.iloc[0]}: mean ± std over {replicates} replicates"
+    + (f"\n{note}" if note else ""),
+    fontsize=10,
   )
   axes.grid(alpha=0.3)
   axes.legend(fontsize=8)

@@ -4,7 +4,7 @@ import collections
 
 import pandas as pd
 
-from imp_jax.report.accuracy import accuracy_matrix
+from imp_jax.report.accuracy import accuracy_matrix, sampling_note
 from imp_jax.report.verdicts import verdict_lines
 from imp_jax.settings import ClaimSettings
 from imp_jax.statistics import matching_levels
@@ -13,18 +13,33 @@ from imp_jax.statistics import matching_levels
 def summary_lines(
   results: pd.DataFrame,
   layers: pd.DataFrame,
+  experiments: pd.DataFrame,
   claims: ClaimSettings,
 ) -> list[str]:
-  """Returns the lines below the table: verdicts, matching, warnings.
+  """Returns the lines below the table: test data, verdicts, matching, warnings.
 
   Args:
-    results, layers: rows of results.csv and layers.csv.
+    results, layers, experiments: rows of the CSV files of those names.
     claims: what the study declared.
   """
   return [
+    *sampling_lines(results, experiments),
     *verdict_lines(results, claims),
     *matching_lines(results, claims),
     *emptied_lines(layers),
+  ]
+
+
+def sampling_lines(
+  results: pd.DataFrame, experiments: pd.DataFrame
+) -> list[str]:
+  """Returns the line that says how exact an accuracy can be on these data."""
+  note = sampling_note(results, experiments)
+  if not note:
+    return []
+  return [
+    f"accuracies are on {note}; all networks share them, so that replicates do "
+    "not lower it, and differences have it only where two networks disagree"
   ]
 
 

@@ -149,7 +149,7 @@ def write_report(
   if results is None:
     return records
   if len(results):
-    parts.figure("accuracy", lambda: accuracy_figure(results))
+    parts.figure("accuracy", lambda: accuracy_figure(results, experiments))
   if experiments is None:
     return records
   parts.table("matching", lambda: matching_table(results, experiments, claims))
