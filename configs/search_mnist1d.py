@@ -37,7 +37,6 @@ def get_config(arg: str = "") -> ConfigDict:
         *({RATE: rate, BATCH: 64} for rate in (0.2, 0.4)),
         *({RATE: rate, BATCH: 32} for rate in (0.1, 0.2)),
         {RATE: 0.4, STEPS: "500step"},
-        {RATE: 0.4, STEPS: "2000step"},
       ),
       "milestones": (0.5, 0.75),  # shares of T
       "rewind_shares": (0.02, 0.05, 0.1),  # t_r, shares of T
@@ -53,17 +52,17 @@ def get_config(arg: str = "") -> ConfigDict:
   if "depth" in variants:
     study.seed = 211
     search.grid = tuple(
-      {MODEL: name, WIDTH: width, RATE: rate}
-      for name, width in (("resnet1d8", 0.5), ("resnet1d14", 0.5))
-      for rate in (0.1, 0.4, 0.8)
+      {MODEL: "resnet1d8", WIDTH: 0.5, RATE: rate} for rate in (0.1, 0.4, 0.8)
     )
   if variants & {"diets", "labels"}:
     study.seed = 212
-    study.replicates = 8
-    search.grid = ({RATE: 0.4},)
+    study.replicates = 6
+    study.prune.levels = 4
+    search.grid = ({RATE: 0.6, WIDTH: 2.0},)
+    search.rewind_shares = (0.02, 0.05)
     study.scores.update(networks=10, steps="300step")
     study.scores.optim.learning_rate = 0.1
-    search.diets = (("random", 1000), ("easy", 1000), ("hard", 1000))
+    search.diets = tuple((kind, 1000) for kind in ("random", "easy", "hard"))
   if "labels" in variants:
     study.seed = 213
     study.pretrain.noise.fraction = 0.4
