@@ -1,20 +1,36 @@
 """Claim 3's statistic: a correlation over variants × replicates."""
 
+import dataclasses
+
 import numpy as np
 import scipy.stats
 from jaxtyping import Float, Shaped
 
-from imp_jax.statistics import Interval
+from imp_jax.statistics import LEAST_REPLICATES, Interval
 
 # Bootstrap draws are part of a number's definition, so they are fixed.
 SEED = 20220604
 # Claim 3 fails where the correlation surely lies below this.
 LEAST_CORRELATION = 0.2
 METHODS = ("spearman", "pearson")
+# Fewer variants never decide claim 3; see `cluster_correlation`.
+LEAST_VARIANTS = 6
 # Resamples are weighed this many numbers at a time: 16 MiB of float64.
 _CHUNK = 2**21
 # Statistics nearer than this are equal but for rounding.
 _ROUNDING = 1e-12
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Correlation(Interval):
+  """A correlation in [-1, 1] (`mean`) of so many points (`count`).
+
+  Attributes:
+    variants, replicates: clusters that have points.
+  """
+
+  variants: int
+  replicates: int
 
 
 def cluster_correlation(
@@ -27,7 +43,7 @@ def cluster_correlation(
   method: str = "spearman",
   confidence: float = 0.95,
   resamples: int = 10_000,
-) -> Interval:
+) -> Correlation:
   """Returns the correlation of x and y and its two-way cluster interval.
 
   Points of one variant are alike, and so are points of one replicate, so both
@@ -79,26 +95,25 @@ def cluster_correlation(
   values = np.array(columns, np.float64)
   there = ~np.isnan(values).any(0)
   values, count = values[:, there], int(there.sum())
-  unknown = Interval(float("nan"), -np.inf, np.inf, count, confidence)
-  if count <= len(values):
-    return unknown
-  estimate = float(_correlations(values, np.ones((1, count)), method)[0])
-  if np.isnan(estimate):
-    return unknown
   clusters = [
     np.unique(labels[there], return_inverse=True)[1]
     for labels in (variants, replicates)
   ]
-  low, high = -np.inf, np.inf
-  if all(cluster.max() > 0 for cluster in clusters):
+  many, deep = (len(np.unique(cluster)) for cluster in clusters)
+  low, high, estimate = -np.inf, np.inf, float("nan")
+  if count > len(values):
+    estimate = float(_correlations(values, np.ones((1, count)), method)[0])
+  if not np.isnan(estimate) and min(many, deep) > 1:
     found = _bootstrap(values, clusters, method, resamples)
     found = found[np.isfinite(found)]
     if 2 * len(found) >= resamples:
       low, high = _bias_corrected(found, estimate, confidence)
-  return Interval(estimate, low, high, count, confidence)
+  return Correlation(
+    estimate, low, high, count, confidence, variants=many, replicates=deep
+  )
 
 
-def connected_verdict(interval: Interval) -> str:
+def connected_verdict(interval: Correlation) -> str:
   """Returns claim 3's verdict on a rank correlation.
 
   Args:
@@ -107,8 +122,12 @@ def connected_verdict(interval: Interval) -> str:
 
   Returns:
     "holds" (lower bound > 0), "does not hold" (upper bound < 0.2) or
-    "undecided".
+    "undecided", which fewer than LEAST_VARIANTS or LEAST_REPLICATES always are.
   """
+  if (
+    interval.variants < LEAST_VARIANTS or interval.replicates < LEAST_REPLICATES
+  ):
+    return "undecided"
   if interval.low > 0:
     return "holds"
   return "does not hold" if interval.high < LEAST_CORRELATION else "undecided"

@@ -211,15 +211,16 @@ def test_claim_3_verdicts(effect, verdict):
 
 
 def test_claim_3_is_of_the_declared_experiments():
-  table = make_landscape()
-  some = ("e0", "e1", "e2")
+  table = make_landscape(variants=8)
+  some = tuple(f"e{v}" for v in range(6))
   chosen = table.query("experiment in @some")
   assert lines_of(table, experiments=some) == lines_of(chosen)
-  assert "3 variants x 4 replicates (12 points)" in lines_of(chosen)[0]
+  assert "6 variants x 4 replicates (24 points)" in lines_of(chosen)[0]
   line = lines_of(table, experiments=(*some, "e9", "e10"))[0]
   assert line == lines_of(chosen)[0].replace(
     "points): holds", "points), but none of e9, e10: undecided"
   )
+  assert lines_of(table, experiments=some[:5])[0].endswith("): undecided")
 
 
 def test_claim_3_says_what_is_missing():

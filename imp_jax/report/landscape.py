@@ -3,11 +3,15 @@
 import numpy as np
 import pandas as pd
 
-from imp_jax.correlation import cluster_correlation, connected_verdict
+from imp_jax.correlation import (
+  Correlation,
+  cluster_correlation,
+  connected_verdict,
+)
 from imp_jax.report.accuracy import test_accuracy
 from imp_jax.report.variants import variants
 from imp_jax.settings import ClaimSettings, ConnectedClaim
-from imp_jax.statistics import Interval, mean_interval
+from imp_jax.statistics import mean_interval
 
 # Frankle et al. 2020 call a network stable whose error rises by less.
 STABLE = 0.02
@@ -275,7 +279,7 @@ def _correlation(
   *,
   given: str | None = None,
   method: str = "spearman",
-) -> tuple[str, Interval]:
+) -> tuple[str, Correlation]:
   """What a line says of a correlation with sparse accuracy; its interval."""
   columns = [column, "accuracy", *([given] if given else [])]
   rows = rows.dropna(subset=columns)
