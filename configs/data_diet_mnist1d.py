@@ -53,15 +53,14 @@ def get_config(arg: str = ""):
     "baseline": "none",
     "level": level,
   }
-  claims.little_data = {
-    "comparisons": ((f"random-{t_r}", f"all-{t_r}"),),
-    "none": "none",
-    "level": level,
-  }
-  claims.easy_data = {
-    "comparisons": ((f"easy-{t_r}", f"random-{t_r}", f"all-{t_r}"),),
-    "level": level,
-  }
+  claims.little_data.update(
+    comparisons=((f"random-{t_r}", f"all-{t_r}"),),
+    level=level,
+  )
+  claims.easy_data.update(
+    comparisons=((f"easy-{t_r}", f"random-{t_r}", f"all-{t_r}"),),
+    level=level,
+  )
   return config
 
 

@@ -54,15 +54,14 @@ def get_diet(name: str, arg: str):
     "baseline": "none",
     "level": level,
   }
-  claims.little_data = {
-    "comparisons": ((f"random-{size}", f"all-{steps}"),),
-    "none": "none",
-    "level": level,
-  }
-  claims.easy_data = {
-    "comparisons": ((f"easy-{size}", f"random-{size}", f"all-{steps}"),),
-    "level": level,
-  }
+  claims.little_data.update(
+    comparisons=((f"random-{size}", f"all-{steps}"),),
+    level=level,
+  )
+  claims.easy_data.update(
+    comparisons=((f"easy-{size}", f"random-{size}", f"all-{steps}"),),
+    level=level,
+  )
   return config
 
 

@@ -1,20 +1,36 @@
 """Claim 3's statistic: a correlation over variants × replicates."""
 
+import dataclasses
+
 import numpy as np
 import scipy.stats
 from jaxtyping import Float, Shaped
 
-from imp_jax.statistics import Interval
+from imp_jax.statistics import LEAST_REPLICATES, Interval
 
 # Bootstrap draws are part of a number's definition, so they are fixed.
 SEED = 20220604
 # Claim 3 fails where the correlation surely lies below this.
 LEAST_CORRELATION = 0.2
 METHODS = ("spearman", "pearson")
+# Fewer variants never decide claim 3; see `cluster_correlation`.
+LEAST_VARIANTS = 6
 # Resamples are weighed this many numbers at a time: 16 MiB of float64.
 _CHUNK = 2**21
 # Statistics nearer than this are equal but for rounding.
 _ROUNDING = 1e-12
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Correlation(Interval):
+  """A correlation in [-1, 1] (`mean`) of so many points (`count`).
+
+  Attributes:
+    variants, replicates: clusters that have points.
+  """
+
+  variants: int
+  replicates: int
 
 
 def cluster_correlation(
@@ -27,7 +43,7 @@ def cluster_correlation(
   method: str = "spearman",
   confidence: float = 0.95,
   resamples: int = 10_000,
-) -> Interval:
+) -> Correlation:
   """Returns the correlation of x and y and its two-way cluster interval.
 
   Points of one variant are alike, and so are points of one replicate, so both
@@ -56,22 +72,33 @@ def cluster_correlation(
   Raises:
     ValueError: an unknown method.
 
-  How far to trust it: on 2,000 simulated studies without a correlation (x and
-  y each the sum of a variant's effect, a replicate's and noise, all normal;
-  500 resamples), Spearman's lower bound of 95 % lay above 0 in so many percent
-  of them, where 2.5 is nominal (a standard error is 0.4):
+  How far to trust it: on 6,400 simulated studies without a correlation (x and
+  y each the sum of a variant's effect, a replicate's and noise, all normal; 400
+  resamples), Spearman's lower bound of 95 % lay above 0 in so many percent of
+  them, where 2.5 is nominal (a standard error is 0.1 to 0.4; `python -m
+  launch.coverage`, results/coverage/correlation.csv):
 
-    standard deviations of    variants × replicates
-    variant, replicate, noise  3 × 4  4 × 6  9 × 12  12 × 12
-    1, 1, 1                    0.9    1.1    1.7     1.8
-    1, 0.5, 0.5                3.3    2.9    3.5     3.3
-    1, 0.2, 0.2                8.7    7.5    3.8     3.9
+    standard deviations of     variants × replicates
+    variant, replicate, noise  4 × 8  6 × 4  6 × 8  9 × 8  12 × 12  18 × 8
+    1, 1, 1                    1.3    1.0    1.1    1.5    1.9      2.2
+    1, 0.5, 0.5                4.2    1.9    3.7    3.0    3.6      2.5
+    1, 0.2, 0.2                9.4    3.9    5.5    4.0    3.9      3.2
 
   Where variants differ by much more than replicates do, their number alone
-  counts, and four are too few; noise without either effect makes it
-  conservative (below 1). Variants that share much, say two t_r of one subset,
-  count as apart. And without a correlation the upper bound lay below 0.2 in
-  10 to 20 % of the studies of 12 × 12 only: most such end undecided.
+  counts. Four are too few; from LEAST_VARIANTS = 6 on the error is no larger
+  than that of a mean of values of skewness 1 (`mean_interval`). Variants that
+  share much, say two t_r of one subset, count as apart.
+
+  And most studies end undecided. Without a correlation the upper bound lay
+  below 0.2 in 4 to 21 % of those of 6 variants and more. With one (in the
+  second row's studies, between the variants' effects on x and on y; 800 each, a
+  standard error is up to 1.8), the lower bound lay above 0 in so many percent:
+
+    correlation                4 × 8  6 × 4  6 × 8  9 × 8  12 × 12  18 × 8
+    0.3                        9      5      12     10     19       16
+    0.5                        14     10     18     25     35       39
+    0.7                        26     19     30     44     66       74
+    0.9                        36     35     51     66     89       92
   """
   if method not in METHODS:
     raise ValueError(f"method must be one of {METHODS}, got {method!r}")
@@ -79,26 +106,25 @@ def cluster_correlation(
   values = np.array(columns, np.float64)
   there = ~np.isnan(values).any(0)
   values, count = values[:, there], int(there.sum())
-  unknown = Interval(float("nan"), -np.inf, np.inf, count, confidence)
-  if count <= len(values):
-    return unknown
-  estimate = float(_correlations(values, np.ones((1, count)), method)[0])
-  if np.isnan(estimate):
-    return unknown
   clusters = [
     np.unique(labels[there], return_inverse=True)[1]
     for labels in (variants, replicates)
   ]
-  low, high = -np.inf, np.inf
-  if all(cluster.max() > 0 for cluster in clusters):
+  many, deep = (len(np.unique(cluster)) for cluster in clusters)
+  low, high, estimate = -np.inf, np.inf, float("nan")
+  if count > len(values):
+    estimate = float(_correlations(values, np.ones((1, count)), method)[0])
+  if not np.isnan(estimate) and min(many, deep) > 1:
     found = _bootstrap(values, clusters, method, resamples)
     found = found[np.isfinite(found)]
     if 2 * len(found) >= resamples:
       low, high = _bias_corrected(found, estimate, confidence)
-  return Interval(estimate, low, high, count, confidence)
+  return Correlation(
+    estimate, low, high, count, confidence, variants=many, replicates=deep
+  )
 
 
-def connected_verdict(interval: Interval) -> str:
+def connected_verdict(interval: Correlation) -> str:
   """Returns claim 3's verdict on a rank correlation.
 
   Args:
@@ -107,8 +133,12 @@ def connected_verdict(interval: Interval) -> str:
 
   Returns:
     "holds" (lower bound > 0), "does not hold" (upper bound < 0.2) or
-    "undecided".
+    "undecided", which fewer than LEAST_VARIANTS or LEAST_REPLICATES always are.
   """
+  if (
+    interval.variants < LEAST_VARIANTS or interval.replicates < LEAST_REPLICATES
+  ):
+    return "undecided"
   if interval.low > 0:
     return "holds"
   return "does not hold" if interval.high < LEAST_CORRELATION else "undecided"

@@ -126,7 +126,7 @@ def check_extent(study: Study, dataset: Dataset, workdir: str) -> None:
   drawn = (
     study.claims.resamples * 8 * max(study.replicates, len(study.experiments))
   )
-  if drawn > host_free_bytes():
+  if study.claims.connected is not None and drawn > host_free_bytes():
     raise ValueError(
       f"claims.resamples={study.claims.resamples} take {_size(drawn)}; this "
       f"machine has {_size(host_free_bytes())} of memory free"

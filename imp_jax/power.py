@@ -30,7 +30,7 @@ def power(
   return float(scipy.stats.nct.sf(bound, free, shift))
 
 
-def replicates_needed(
+def powered_replicates(
   effect: float,
   std: float,
   *,

@@ -23,7 +23,7 @@ import pandas as pd
 from absl import flags, logging
 from ml_collections import config_flags
 
-from imp_jax.power import replicates_needed
+from imp_jax.power import powered_replicates
 from imp_jax.report.accuracy import paired_differences
 from imp_jax.resolve.checks import flatten, steps_of
 from imp_jax.results import Results
@@ -187,8 +187,7 @@ def sparse_rows(point: Point, results: Results) -> list[dict[str, Any]]:
   for name, level in means:
     if name == "none":
       continue
-    differences = paired_differences(table, name, "none", level)
-    interval, std = mean_interval(differences), float(differences.std(ddof=1))
+    interval = mean_interval(paired_differences(table, name, "none", level))
     rows.append(
       {
         "point": point.name,
@@ -200,9 +199,9 @@ def sparse_rows(point: Point, results: Results) -> list[dict[str, Any]]:
         "difference": interval.mean,
         "low": interval.low,
         "high": interval.high,
-        "std": std,
+        "std": interval.std,
         "replicates": interval.count,
-        "needed": replicates_needed(interval.mean, std),
+        "needed": powered_replicates(interval.mean, interval.std or 0.0),
       }
     )
   return rows

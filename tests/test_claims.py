@@ -33,12 +33,29 @@ def claims_of(tmp_path, **claims):
 def test_claims_resolve_to_what_was_declared(tmp_path):
   claims = claims_of(
     tmp_path,
-    little_data={"comparisons": (("random", "all"),), "none": "none"},
+    little_data={"comparisons": (("random", "all"),)},
     easy_data={"comparisons": (["easy", "random", "all"],), "level": 2},
   )
-  assert claims.little_data == LittleDataClaim((("random", "all"),), "none", 1)
-  assert claims.easy_data == EasyDataClaim((("easy", "random", "all"),), 2)
+  assert claims.little_data == LittleDataClaim((("random", "all"),), 1, 0.0025)
+  assert claims.easy_data == EasyDataClaim(
+    (("easy", "random", "all"),), 2, 0.0025
+  )
   assert claims.rewinding is None and claims.primary_level == 1
+
+
+def test_claim_2_has_claim_1s_margin_unless_it_has_its_own(tmp_path):
+  """Also where claim 1 is not declared."""
+  easy = {"comparisons": (("easy", "random", "all"),)}
+  shared = claims_of(tmp_path, little_data={"margin": 0.006}, easy_data=easy)
+  assert shared.little_data is None and shared.easy_data is not None
+  assert shared.easy_data.margin == 0.006
+  own = claims_of(
+    tmp_path,
+    little_data={"comparisons": (("random", "all"),), "margin": 0.006},
+    easy_data=easy | {"margin": 0.01},
+  )
+  assert own.little_data is not None and own.little_data.margin == 0.006
+  assert own.easy_data is not None and own.easy_data.margin == 0.01
 
 
 def test_a_claim_without_comparisons_is_not_declared(tmp_path):
@@ -52,45 +69,49 @@ def test_a_claim_without_comparisons_is_not_declared(tmp_path):
   [
     (
       "little_data",
-      {"comparisons": (("randm", "all"),), "none": "none"},
+      {"comparisons": (("randm", "all"),)},
       "unknown claims.little_data.comparisons 'randm'; known: none, all, "
       "random, easy; did you mean 'random'",
     ),
     (
       "little_data",
-      {"comparisons": (("random", "all"),)},
-      "unknown claims.little_data.none ''; known: none, all",
-    ),
-    (
-      "little_data",
-      {"comparisons": (("all", "all"),), "none": "none"},
+      {"comparisons": (("all", "all"),)},
       "claims.little_data compares 'all' with itself",
     ),
     (
       "little_data",
-      {"comparisons": (("random", "all"),), "none": "all"},
-      "claims.little_data compares 'all' with itself",
-    ),
-    (
-      "little_data",
-      {"comparisons": ("random", "all"), "none": "none"},
+      {"comparisons": ("random", "all")},
       r"each of claims.little_data.comparisons is \(treatment, baseline\), "
       "got 'random'",
     ),
     (
       "little_data",
-      {"comparisons": (("random", "all", "easy"),), "none": "none"},
+      {"comparisons": (("random", "all", "easy"),)},
       r"is \(treatment, baseline\), got \('random', 'all', 'easy'\)",
     ),
     (
       "little_data",
-      {"comparisons": (("random", "all"),) * 2, "none": "none"},
+      {"comparisons": (("random", "all"),) * 2},
       r"claims.little_data.comparisons has \('random', 'all'\) twice",
     ),
     (
       "little_data",
-      {"comparisons": (("random", "all"),), "none": "none", "level": 3},
+      {"comparisons": (("random", "all"),), "level": 3},
       r"claims.little_data.level must be a whole number in 0\.\.2, got 3",
+    ),
+    *(
+      (
+        claim,
+        {"margin": margin},
+        rf"claims.{claim}.margin must be in \(0, 1\), got {margin}",
+      )
+      for claim in ("little_data", "easy_data")
+      for margin in (0.0, 1.0, -0.0025, float("nan"), float("inf"))
+    ),
+    (
+      "little_data",
+      {"margin": None},
+      r"claims.little_data.margin must be in \(0, 1\), got None",
     ),
     (
       "easy_data",
@@ -127,10 +148,13 @@ def test_a_claim_is_part_of_what_a_name_means(tmp_path):
   meaning = json.dumps(meaning_of(plan.study))
   plan.store.write_text(folder / "config.json", meaning)
   prepare(config_with(**easy), str(tmp_path))
-  with pytest.raises(ValueError, match=r"claims.easy_data was .*'level': 2\}"):
+  with pytest.raises(ValueError, match=r"claims.easy_data was .*'level': 2,"):
     prepare(config_with(level=2, **easy), str(tmp_path))
   with pytest.raises(ValueError, match="claims.easy_data was .*, now None"):
     prepare(config_with(), str(tmp_path))
-  little = {"comparisons": (("random", "all"),), "none": "none"}
+  little = {"comparisons": (("random", "all"),)}
+  margin = {"easy_data": easy["easy_data"] | {"margin": 0.01}}
+  with pytest.raises(ValueError, match="easy_data was .*'margin': 0.0025"):
+    prepare(config_with(**margin), str(tmp_path))
   with pytest.raises(ValueError, match="claims.little_data was None, now"):
     prepare(config_with(**easy, little_data=little), str(tmp_path))

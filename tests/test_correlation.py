@@ -5,12 +5,14 @@ import pytest
 import scipy.stats
 
 from imp_jax.correlation import (
+  LEAST_VARIANTS,
   SEED,
+  Correlation,
   _bias_corrected,
   cluster_correlation,
   connected_verdict,
 )
-from imp_jax.statistics import Interval
+from imp_jax.statistics import LEAST_REPLICATES
 
 
 def grid(variants, replicates):
@@ -306,6 +308,12 @@ def test_unknown_methods_are_refused():
     cluster_correlation(x, y, *clusters, method="kendall")
 
 
+def correlation(low, high, variants, replicates):
+  return Correlation(
+    0.1, low, high, 9, 0.95, variants=variants, replicates=replicates
+  )
+
+
 @pytest.mark.parametrize(
   "low,high,verdict",
   [
@@ -319,4 +327,23 @@ def test_unknown_methods_are_refused():
   ],
 )
 def test_verdicts(low, high, verdict):
-  assert connected_verdict(Interval(0.1, low, high, 9, 0.95)) == verdict
+  assert connected_verdict(correlation(low, high, 6, 4)) == verdict
+
+
+def test_few_variants_or_replicates_never_decide_claim_3():
+  assert (LEAST_VARIANTS, LEAST_REPLICATES) == (6, 4)
+  for low, high in ((0.1, 0.9), (-0.9, -0.1)):
+    for variants, replicates in ((5, 40), (60, 3), (1, 1), (0, 0)):
+      found = correlation(low, high, variants, replicates)
+      assert connected_verdict(found) == "undecided"
+    assert connected_verdict(correlation(low, high, 6, 4)) != "undecided"
+
+
+def test_only_clusters_with_points_count():
+  """Two of five variants and one of five replicates have none."""
+  x, y, _, variants, replicates = example(5, 5)
+  x = np.where((replicates == 3) | (variants == "v01"), np.nan, x)
+  y = np.where(variants == "v04", np.nan, y)
+  found = cluster_correlation(x, y, variants, replicates, resamples=50)
+  assert (found.count, found.variants, found.replicates) == (12, 3, 4)
+  assert found.std is None

@@ -39,7 +39,13 @@ def machine(monkeypatch, mnist):
       r"one takes 3.73e\+04 TiB, and 16 GiB",
     ),
     (
-      dict(claims__resamples=10**12),
+      # Two experiments with children, or there would be nothing to resample.
+      dict(
+        claims__resamples=10**12,
+        claims__connected={"level": 1},
+        connectivity__children=2,
+        connectivity__alphas=(0.5,),
+      ),
       "claims.resamples=1000000000000 take 14.6 TiB; this machine has 16 GiB",
     ),
     (

@@ -80,7 +80,7 @@ def figures(*names):
 
 
 def test_a_study_of_subsets_has_figures_of_them(tmp_path):
-  easy = EasyDataClaim((("easy-500", "random-500", "none"),), 1)
+  easy = EasyDataClaim((("easy-500", "random-500", "none"),), 1, 0.01)
   claims = make_claims(easy_data=easy)
   results, files = report_of(tmp_path, SUBSETS, claims=claims)
   assert files == TABLES | figures("accuracy", "diet", "sizes")

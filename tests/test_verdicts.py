@@ -15,7 +15,7 @@ from imp_jax.statistics import mean_interval
 from tests.tables import make_claims, make_results
 
 # Test accuracy at level 1 of four replicates; level 0 is 0.95 throughout.
-# all - none = 4, 5, 4, 5 points: effect 4.5, margin 1.125 points.
+# In points, less "all", which is 4, 5, 4, 5 above "none".
 LEVEL_1 = {
   "none": [0.80, 0.80, 0.82, 0.82],
   "all": [0.84, 0.85, 0.86, 0.87],
@@ -36,12 +36,12 @@ def results_of(**changes):
   )
 
 
-def little(*comparisons, none="none", level=1):
-  return make_claims(little_data=LittleDataClaim(comparisons, none, level))
+def little(*comparisons, level=1, margin=0.011):
+  return make_claims(little_data=LittleDataClaim(comparisons, level, margin))
 
 
-def easy(*comparisons, level=1):
-  return make_claims(easy_data=EasyDataClaim(comparisons, level))
+def easy(*comparisons, level=1, margin=0.01):
+  return make_claims(easy_data=EasyDataClaim(comparisons, level, margin))
 
 
 def bounds(treatment, baseline, confidence=0.95):
@@ -68,8 +68,8 @@ def test_claim_1_says_the_difference_its_margin_and_the_verdict():
   assert line == (
     "claim 1, little data suffices, at level 1 (80.0 % of weights): "
     "as-all - all = -0.10 points, 95 % interval "
-    f"{bounds('as-all', 'all')}, 4 replicates; margin 1.12 points, a "
-    "quarter of all - none = +4.50: holds"
+    f"{bounds('as-all', 'all')}, 4 replicates; margin 1.1 points: "
+    "holds"
   )
 
 
@@ -84,20 +84,46 @@ def test_claim_1_says_the_difference_its_margin_and_the_verdict():
   ],
 )
 def test_claim_1_by_hand(treatment, verdict):
-  results = results_of(no=LEVEL_1["none"])
-  claims = little((treatment, "all"), none="no")
-  (line,) = little_data_lines(results, claims)
-  assert line.endswith(f": {verdict}")
+  (line,) = little_data_lines(results_of(), little((treatment, "all")))
+  assert f"; margin 1.1 points: {verdict}" in line
 
 
-def test_claim_1_margin_is_at_least_a_quarter_point():
-  """Rewinding lost: a negative effect does not shrink the margin."""
-  results = results_of(none=[0.9, 0.9, 0.9, 0.9])
-  (line,) = little_data_lines(results, little(("as-all", "all")))
-  assert (
-    "margin 0.25 points, the least, as a quarter of all - none = -4" in line
+def test_an_undecided_line_says_how_many_replicates_would_decide():
+  """as-all - all: mean -0.1, s = 0.315 points; t / √n of 20 is 0.468.
+
+  -0.1 - 0.468 · 0.315 = -0.247, and of 19 it is 0.482: -0.252.
+  """
+  claims = little(("as-all", "all"), margin=0.0025)
+  (line,) = little_data_lines(results_of(), claims)
+  assert line.endswith(
+    "4 replicates; margin 0.25 points: undecided: 4 replicates; about 20 would "
+    "decide"
   )
-  assert line.endswith(": undecided")  # -0.3 or less is in the interval
+  claims = little(("as-all", "all"), margin=0.001)
+  (line,) = little_data_lines(results_of(), claims)
+  assert line.endswith(
+    "undecided: 4 replicates; more than 1,000 would be needed"
+  )
+
+
+@pytest.mark.parametrize(
+  "count,ending",
+  [
+    (1, "undecided: 1 replicate"),
+    (2, "undecided: 2 replicates; about 4 would decide"),
+    (3, "undecided: 3 replicates; about 4 would decide"),
+    (4, "holds"),
+  ],
+)
+def test_few_replicates_decide_nothing_however_large_the_effect(count, ending):
+  few = {name: values[:count] for name, values in LEVEL_1.items()}
+  claims = make_claims(
+    rewinding=RewindingClaim(("better",), "none", 1),
+    little_data=LittleDataClaim((("better", "all"),), 1, 0.011),
+    easy_data=EasyDataClaim((("better", "worse", "none"),), 1, 0.01),
+  )
+  found = verdict_lines(results_of(**few), claims)
+  assert [line.split(" points: ")[1] for line in found] == [ending] * 3
 
 
 def test_claim_1_corrects_for_all_of_its_comparisons_against_the_margin():
@@ -108,7 +134,7 @@ def test_claim_1_corrects_for_all_of_its_comparisons_against_the_margin():
   lines = little_data_lines(
     results_of(), little(("unclear", "all"), ("as-all", "all"))
   )
-  assert "95 % interval" in lines[0] and lines[0].endswith("undecided")
+  assert "95 % interval" in lines[0] and "points: undecided: 4" in lines[0]
   assert f"97.5 % interval {bounds('as-all', 'all', 0.975)}" in lines[1]
   assert lines[1].endswith("holds")
 
@@ -119,12 +145,6 @@ def test_claim_1_is_undecided_where_a_replicate_or_a_level_is_missing():
     results_of(all=nothing), little(("as-all", "all"))
   )
   assert line.endswith("no replicate has both as-all and all: undecided")
-  (line,) = little_data_lines(
-    results_of(none=nothing), little(("better", "all"))
-  )
-  assert line.endswith(
-    "4 replicates; no margin, as no replicate has both all and none: undecided"
-  )
   (line,) = little_data_lines(results_of(), little(("better", "all"), level=7))
   assert line == (
     "claim 1, little data suffices, at level 7: no replicate has both better "
@@ -132,7 +152,7 @@ def test_claim_1_is_undecided_where_a_replicate_or_a_level_is_missing():
   )
   one = [0.9, np.nan, np.nan, np.nan]
   (line,) = little_data_lines(results_of(one=one), little(("one", "all")))
-  assert "[-inf, +inf], 1 replicates" in line and line.endswith("undecided")
+  assert "[-inf, +inf], 1 replicates; margin 1.1 points: undecided" in line
 
 
 def test_claim_2_says_both_differences_and_corrects_for_both():
@@ -143,7 +163,7 @@ def test_claim_2_says_both_differences_and_corrects_for_both():
     "claim 2, easy data needs fewer steps, at level 1 (80.0 % of weights): "
     f"better - as-all = +2.85 points, 97.5 % interval {over_random}, 4 "
     f"replicates; better - all = +2.75 points, 97.5 % interval {over_all}, 4 "
-    "replicates: holds"
+    "replicates; margin 1 points: holds"
   )
 
 
@@ -153,14 +173,27 @@ def test_claim_2_says_both_differences_and_corrects_for_both():
     (("better", "worse", "all"), "holds"),
     (("better", "as-better", "all"), "undecided"),
     (("better", "worse", "as-better"), "undecided"),
-    (("as-all", "worse", "all"), "undecided"),
+    (("as-all", "worse", "all"), "does not hold"),  # over all: 0.55 at most
     (("all", "worse", "better"), "does not hold"),
     (("worse", "better", "none"), "does not hold"),
   ],
 )
 def test_claim_2_by_hand(comparison, verdict):
   (line,) = easy_data_lines(results_of(), easy(comparison))
-  assert line.endswith(f": {verdict}")
+  assert f"; margin 1 points: {verdict}" in line
+
+
+def test_claim_2_fails_where_the_gain_is_surely_too_small():
+  """+3, +2, +3, +3 over all is surely above 0, and surely below 5 points."""
+  comparison = ("better", "worse", "all")
+  for margin, verdict in (
+    (0.01, "holds"),
+    (0.035, "holds"),  # [1.95, 3.55] at 95 %: over worse steps down first
+    (0.036, "does not hold"),
+    (0.05, "does not hold"),
+  ):
+    (line,) = easy_data_lines(results_of(), easy(comparison, margin=margin))
+    assert line.endswith(f"; margin {100 * margin:g} points: {verdict}")
 
 
 def test_claim_2_corrects_for_each_difference_once():
@@ -187,6 +220,6 @@ def test_claim_0_lines():
   assert better == (
     "claim 0, rewinding matters, at level 1 (80.0 % of weights): better - none "
     f"= +7.25 points, 97.5 % interval {bounds('better', 'none', 0.975)}, 4 "
-    "replicates: holds"
+    "replicates; margin 1 points: holds"
   )
   assert absent.endswith("no replicate has both absent and none: undecided")

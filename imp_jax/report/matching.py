@@ -29,7 +29,7 @@ def matching_table(
 
   Args:
     results, experiments: rows of results.csv and experiments.csv.
-    claims: for the margin, confidence and resamples.
+    claims: for the margin and the confidence.
 
   Returns:
     One row per variant and level from 1 on: study, variant, level, density
@@ -82,9 +82,7 @@ def _matching(results, experiment, claims) -> dict[int, bool]:
     differences = (accuracy[level] - accuracy[0]).dropna()
     if len(differences):
       interval = mean_interval(
-        differences.to_numpy(),
-        confidence=claims.confidence,
-        resamples=claims.resamples,
+        differences.to_numpy(), confidence=claims.confidence
       )
       found[int(level)] = is_matching(interval, claims.margin)
   return found

@@ -10,9 +10,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from imp_jax.correlation import cluster_correlation, connected_verdict
+from imp_jax.correlation import (
+  LEAST_VARIANTS,
+  Correlation,
+  cluster_correlation,
+  connected_verdict,
+)
 from imp_jax.settings import ClaimSettings, ConnectedClaim
-from imp_jax.statistics import Interval
+from imp_jax.statistics import LEAST_REPLICATES
 
 PREDICTOR_COLUMNS = (
   "study",
@@ -123,12 +128,23 @@ def connected_lines(
   )
   told += _told(row, claims) if row["points"] else ": no replicate has them"
   missing = [n for n in claim.experiments if n not in set(here["experiment"])]
-  interval = Interval(
-    row["rho"], row["low"], row["high"], row["points"], claims.confidence
+  interval = Correlation(
+    row["rho"],
+    row["low"],
+    row["high"],
+    row["points"],
+    claims.confidence,
+    variants=row["variants"],
+    replicates=row["replicates"],
   )
   verdict = "undecided" if missing else connected_verdict(interval)
   if missing and len(here):
     told += f", but none of {', '.join(missing)}"
+  elif row["variants"] < LEAST_VARIANTS or row["replicates"] < LEAST_REPLICATES:
+    verdict += (
+      f": fewer than {LEAST_VARIANTS} variants or {LEAST_REPLICATES} "
+      "replicates never decide"
+    )
   places = {k: _place(rows, k) for k in (level, level - 1, level + 1)}
   return [
     f"claim 3, connected examples predict success, at {places[level]}: {told}: "

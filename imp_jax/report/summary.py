@@ -90,7 +90,6 @@ def matching_lines(results: pd.DataFrame, claims: ClaimSettings) -> list[str]:
       accuracy.to_numpy(),
       margin=claims.margin,
       confidence=claims.confidence,
-      resamples=claims.resamples,
     )
     lines.append(
       f"smallest matching density of {name} (margin "

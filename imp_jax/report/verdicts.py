@@ -1,19 +1,19 @@
 """The verdicts a run prints: one line per comparison that was declared."""
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Sequence
 
-import numpy as np
 import pandas as pd
 
 from imp_jax.report.accuracy import mean_density, paired_differences
 from imp_jax.settings import ClaimSettings
 from imp_jax.statistics import (
-  LEAST_MARGIN,
+  MOST_REPLICATES,
   Interval,
   easy_data_verdict,
   holm_intervals,
-  little_data_margin,
   little_data_verdict,
+  replicates_needed,
   rewinding_verdict,
 )
 
@@ -25,7 +25,8 @@ def verdict_lines(results: pd.DataFrame, claims: ClaimSettings) -> list[str]:
 
   Each says the difference in points of test accuracy, its interval (with
   Holm's correction over all of the claim's differences), the number of paired
-  replicates and the verdict.
+  replicates, the margin and the verdict. "undecided" is followed by how many
+  replicates would decide, going by the spread that was seen.
   """
   return [
     *rewinding_lines(results, claims),
@@ -41,61 +42,41 @@ def rewinding_lines(results: pd.DataFrame, claims: ClaimSettings) -> list[str]:
     return []
   pairs = [(name, claim.baseline) for name in claim.treatments]
   lines = []
-  for pair, interval in _intervals(results, pairs, claim.level, claims).items():
+  intervals = _intervals(results, pairs, claim.level, claims, (0.0,))
+  rule = functools.partial(rewinding_verdict, margin=claims.margin)
+  for pair, interval in intervals.items():
     start = _start("claim 0, rewinding matters", results, pair, claim.level)
     if not interval.count:
       lines.append(f"{start}: {_missing(pair)}: undecided")
       continue
-    verdict = rewinding_verdict(interval, claims.margin)
-    lines.append(f"{start}: {_difference(pair, interval)}: {verdict}")
+    lines.append(
+      f"{start}: {_difference(pair, interval)}; {_margin(claims.margin)}: "
+      f"{told_verdict(rule, interval)}"
+    )
   return lines
 
 
 def little_data_lines(
   results: pd.DataFrame, claims: ClaimSettings
 ) -> list[str]:
-  """Returns one line per comparison of claim 1: its margin and its verdict.
-
-  The margin is a quarter of what the baseline gains over no pre-training at
-  the same level, at least 0.25 points.
-  """
+  """Returns one line per comparison of claim 1, with its verdict."""
   claim = claims.little_data
   if claim is None:
     return []
-  effects = {
-    baseline: paired_differences(results, baseline, claim.none, claim.level)
-    for _, baseline in claim.comparisons
-  }
-  margins = {
-    pair: little_data_margin(float(effects[pair[1]].mean()))
-    for pair in claim.comparisons
-    if len(effects[pair[1]])
-  }
   intervals = _intervals(
-    results,
-    claim.comparisons,
-    claim.level,
-    claims,
-    # NaN decides nothing: without a margin there is nothing to step down on.
-    thresholds={p: -margins.get(p, np.nan) for p in claim.comparisons},
+    results, claim.comparisons, claim.level, claims, (-claim.margin,)
   )
+  rule = functools.partial(little_data_verdict, margin=claim.margin)
   lines = []
   for pair, interval in intervals.items():
     start = _start("claim 1, little data suffices", results, pair, claim.level)
-    gain = (pair[1], claim.none)
     if not interval.count:
       lines.append(f"{start}: {_missing(pair)}: undecided")
       continue
-    told = f"{start}: {_difference(pair, interval)}"
-    if pair not in margins:
-      lines.append(f"{told}; no margin, as {_missing(gain)}: undecided")
-      continue
-    margin, effect = margins[pair], float(effects[pair[1]].mean())
-    rule = f"a quarter of {_name(gain)} = {100 * effect:+.2f}"
-    if margin == LEAST_MARGIN:
-      rule = f"the least, as {rule} is no more"
-    verdict = little_data_verdict(interval, margin)
-    lines.append(f"{told}; margin {100 * margin:.2f} points, {rule}: {verdict}")
+    lines.append(
+      f"{start}: {_difference(pair, interval)}; {_margin(claim.margin)}: "
+      f"{told_verdict(rule, interval)}"
+    )
   return lines
 
 
@@ -110,7 +91,10 @@ def easy_data_lines(results: pd.DataFrame, claims: ClaimSettings) -> list[str]:
   pairs = [
     (easy, other) for easy, *others in claim.comparisons for other in others
   ]
-  intervals = _intervals(results, pairs, claim.level, claims)
+  intervals = _intervals(
+    results, pairs, claim.level, claims, (0.0, claim.margin)
+  )
+  rule = functools.partial(easy_data_verdict, margin=claim.margin)
   lines = []
   for easy, *others in claim.comparisons:
     two = [(easy, other) for other in others]
@@ -128,10 +112,31 @@ def easy_data_lines(results: pd.DataFrame, claims: ClaimSettings) -> list[str]:
     )
     verdict = "undecided"
     if not missing:
-      verdict = easy_data_verdict(*(intervals[pair] for pair in two))
-    said = "; ".join(filter(None, (told, *missing)))
+      verdict = told_verdict(rule, *(intervals[pair] for pair in two))
+    margin = "" if missing else _margin(claim.margin)
+    said = "; ".join(filter(None, (told, *missing, margin)))
     lines.append(f"{start}: {said}: {verdict}")
   return lines
+
+
+def told_verdict(rule: Callable[..., str], *intervals: Interval) -> str:
+  """Returns the verdict; of "undecided", how many replicates would decide.
+
+  Args:
+    rule: the intervals -> the verdict.
+    *intervals: of means, each of at least one value.
+  """
+  verdict = rule(*intervals)
+  if verdict != "undecided":
+    return verdict
+  count = min(i.count for i in intervals)
+  told = f"undecided: {count} replicate{'s' if count > 1 else ''}"
+  if any(i.std is None for i in intervals):  # one has no spread to go by
+    return told
+  needed = replicates_needed(rule, *intervals)
+  if needed is None:
+    return f"{told}; more than {MOST_REPLICATES:,} would be needed"
+  return f"{told}; about {needed} would decide"
 
 
 def _intervals(
@@ -139,7 +144,7 @@ def _intervals(
   pairs,
   level: int,
   claims: ClaimSettings,
-  thresholds: Mapping[Pair, float] | None = None,
+  thresholds: Sequence[float],
 ) -> dict[Pair, Interval]:
   """Intervals of paired differences, with Holm's correction over them all."""
   names = {pair: _name(pair) for pair in pairs}
@@ -148,9 +153,8 @@ def _intervals(
       name: paired_differences(results, pair[0], pair[1], level)
       for pair, name in names.items()
     },
-    thresholds={names[p]: bar for p, bar in (thresholds or {}).items()},
+    thresholds=dict.fromkeys(names.values(), thresholds),
     confidence=claims.confidence,
-    resamples=claims.resamples,
   )
   return {pair: intervals[name] for pair, name in names.items()}
 
@@ -172,6 +176,10 @@ def _difference(pair: Pair, interval: Interval) -> str:
     f"[{100 * interval.low:+.2f}, {100 * interval.high:+.2f}], "
     f"{interval.count} replicates"
   )
+
+
+def _margin(margin: float) -> str:
+  return f"margin {100 * margin:g} points"
 
 
 def _missing(pair: Pair) -> str:

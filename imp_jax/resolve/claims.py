@@ -27,7 +27,7 @@ def resolve_claims(
   return ClaimSettings(
     rewinding=_rewinding(claims.rewinding, experiments),
     little_data=_little_data(claims.little_data, experiments),
-    easy_data=_easy_data(claims.easy_data, experiments),
+    easy_data=_easy_data(claims, experiments),
     connected=_connected(claims.connected, experiments),
     margin=float(claims.margin),
     resamples=claims.resamples,
@@ -55,17 +55,18 @@ def _little_data(claim, experiments) -> LittleDataClaim | None:
   found = _comparisons(field, claim, ("treatment", "baseline"), experiments)
   if not found:
     return None
-  _check_names(f"{field}.none", (claim.none,), experiments)
-  for pair in found:
-    _check_apart(field, (*pair, claim.none))
-  _check_level(field, claim.level, (claim.none,), experiments)
-  return LittleDataClaim(found, claim.none, claim.level)
+  return LittleDataClaim(found, claim.level, float(claim.margin))
 
 
-def _easy_data(claim, experiments) -> EasyDataClaim | None:
-  field = "claims.easy_data"
+def _easy_data(claims, experiments) -> EasyDataClaim | None:
+  field, claim = "claims.easy_data", claims.easy_data
   found = _comparisons(field, claim, ("easy", "random", "all"), experiments)
-  return EasyDataClaim(found, claim.level) if found else None
+  if not found:
+    return None
+  margin = claim.margin  # unset: what counts as no loss is no gain either
+  if margin is None:
+    margin = claims.little_data.margin
+  return EasyDataClaim(found, claim.level, float(margin))
 
 
 def _connected(claim, experiments) -> ConnectedClaim | None:

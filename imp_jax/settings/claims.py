@@ -18,14 +18,13 @@ class LittleDataClaim:
 
   Attributes:
     comparisons: (treatment, baseline) experiments, e.g. random-20, all-20.
-    none: the experiment without pre-training; what the baseline gains over it
-      sets the margin.
     level: at which all are compared.
+    margin: the loss that counts as none; a fraction of accuracy.
   """
 
   comparisons: tuple[tuple[str, str], ...]
-  none: str
   level: int
+  margin: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,10 +34,12 @@ class EasyDataClaim:
   Attributes:
     comparisons: (easy, random, all) experiments.
     level: at which all are compared.
+    margin: a smaller gain is too small to matter; a fraction of accuracy.
   """
 
   comparisons: tuple[tuple[str, str, str], ...]
   level: int
+  margin: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +66,7 @@ class ClaimSettings:
   easy_data: EasyDataClaim | None
   connected: ConnectedClaim | None
   margin: float  # fraction of accuracy: equivalence, and matching the dense
-  resamples: int
+  resamples: int  # of the correlation's clusters
   confidence: float
 
   @property
