@@ -297,12 +297,12 @@ def test_claim_3_verdicts(effect, verdict):
 
 
 def test_claim_3_is_of_the_declared_experiments():
-  table = make_landscape()
-  some = ("e0", "e1", "e2")
+  table = make_landscape(variants=8)
+  some = tuple(f"e{v}" for v in range(6))
   chosen = table.query("experiment in @some")
   lines = lines_of(chosen)
   assert lines_of(table, experiments=some) == lines
-  assert "3 variants x 4 replicates (12 points)" in lines[0]
+  assert "6 variants x 4 replicates (24 points)" in lines[0]
   more = lines_of(table, experiments=(*some, "e9", "e10"))
   assert more[1:] == lines[1:]
   assert more[0] == lines[0].replace(
@@ -329,7 +329,13 @@ def test_claim_3_says_what_is_missing():
   assert flat[1].endswith("is undefined, 6 variants x 4 replicates (24 points)")
   lone = lines_of(table.query("replicate == 0"))[0]
   assert "[-inf, +inf], 6 variants x 1 replicates (6 points)" in lone
-  assert lone.endswith("undecided")
+  assert lone.endswith(
+    "undecided: fewer than 6 variants or 4 replicates never decide"
+  )
+  few = lines_of(table, experiments=("e0", "e1", "e2"))[0]
+  assert few.endswith(
+    "undecided: fewer than 6 variants or 4 replicates never decide"
+  )
 
 
 def test_claim_3_stands_without_predictors_or_landscape():

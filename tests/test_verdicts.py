@@ -4,12 +4,7 @@ import numpy as np
 import pytest
 
 from imp_jax.report.accuracy import paired_differences
-from imp_jax.report.verdicts import (
-  easy_data_lines,
-  little_data_lines,
-  rewinding_lines,
-  verdict_lines,
-)
+from imp_jax.report.verdicts import verdict_lines
 from imp_jax.settings import EasyDataClaim, LittleDataClaim, RewindingClaim
 from imp_jax.statistics import mean_interval
 from tests.tables import make_claims, make_results
@@ -64,7 +59,7 @@ def test_nothing_is_said_of_claims_not_declared():
 
 
 def test_claim_1_says_the_difference_its_margin_and_the_verdict():
-  (line,) = little_data_lines(results_of(), little(("as-all", "all")))
+  (line,) = verdict_lines(results_of(), little(("as-all", "all")))
   assert line == (
     "claim 1, little data suffices, at level 1 (80.0 % of weights): "
     "as-all - all = -0.10 points, 95 % interval "
@@ -84,7 +79,7 @@ def test_claim_1_says_the_difference_its_margin_and_the_verdict():
   ],
 )
 def test_claim_1_by_hand(treatment, verdict):
-  (line,) = little_data_lines(results_of(), little((treatment, "all")))
+  (line,) = verdict_lines(results_of(), little((treatment, "all")))
   assert f"; margin 1.1 points: {verdict}" in line
 
 
@@ -94,13 +89,13 @@ def test_an_undecided_line_says_how_many_replicates_would_decide():
   -0.1 - 0.468 · 0.315 = -0.247, and of 19 it is 0.482: -0.252.
   """
   claims = little(("as-all", "all"), margin=0.0025)
-  (line,) = little_data_lines(results_of(), claims)
+  (line,) = verdict_lines(results_of(), claims)
   assert line.endswith(
     "4 replicates; margin 0.25 points: undecided: 4 replicates; about 20 would "
     "decide"
   )
   claims = little(("as-all", "all"), margin=0.001)
-  (line,) = little_data_lines(results_of(), claims)
+  (line,) = verdict_lines(results_of(), claims)
   assert line.endswith(
     "undecided: 4 replicates; more than 1,000 would be needed"
   )
@@ -131,7 +126,7 @@ def test_claim_1_corrects_for_all_of_its_comparisons_against_the_margin():
 
   Against 0 it would not: its interval holds 0.
   """
-  lines = little_data_lines(
+  lines = verdict_lines(
     results_of(), little(("unclear", "all"), ("as-all", "all"))
   )
   assert "95 % interval" in lines[0] and "points: undecided: 4" in lines[0]
@@ -141,22 +136,22 @@ def test_claim_1_corrects_for_all_of_its_comparisons_against_the_margin():
 
 def test_claim_1_is_undecided_where_a_replicate_or_a_level_is_missing():
   nothing = [np.nan] * 4
-  (line,) = little_data_lines(
+  (line,) = verdict_lines(
     results_of(all=nothing), little(("as-all", "all"))
   )
   assert line.endswith("no replicate has both as-all and all: undecided")
-  (line,) = little_data_lines(results_of(), little(("better", "all"), level=7))
+  (line,) = verdict_lines(results_of(), little(("better", "all"), level=7))
   assert line == (
     "claim 1, little data suffices, at level 7: no replicate has both better "
     "and all: undecided"
   )
   one = [0.9, np.nan, np.nan, np.nan]
-  (line,) = little_data_lines(results_of(one=one), little(("one", "all")))
+  (line,) = verdict_lines(results_of(one=one), little(("one", "all")))
   assert "[-inf, +inf], 1 replicates; margin 1.1 points: undecided" in line
 
 
 def test_claim_2_says_both_differences_and_corrects_for_both():
-  (line,) = easy_data_lines(results_of(), easy(("better", "as-all", "all")))
+  (line,) = verdict_lines(results_of(), easy(("better", "as-all", "all")))
   over_random = bounds("better", "as-all", 0.975)
   over_all = bounds("better", "all", 0.975)
   assert line == (
@@ -179,7 +174,7 @@ def test_claim_2_says_both_differences_and_corrects_for_both():
   ],
 )
 def test_claim_2_by_hand(comparison, verdict):
-  (line,) = easy_data_lines(results_of(), easy(comparison))
+  (line,) = verdict_lines(results_of(), easy(comparison))
   assert f"; margin 1 points: {verdict}" in line
 
 
@@ -192,13 +187,13 @@ def test_claim_2_fails_where_the_gain_is_surely_too_small():
     (0.036, "does not hold"),
     (0.05, "does not hold"),
   ):
-    (line,) = easy_data_lines(results_of(), easy(comparison, margin=margin))
+    (line,) = verdict_lines(results_of(), easy(comparison, margin=margin))
     assert line.endswith(f"; margin {100 * margin:g} points: {verdict}")
 
 
 def test_claim_2_corrects_for_each_difference_once():
   """Two comparisons that share "better - all" make three differences."""
-  lines = easy_data_lines(
+  lines = verdict_lines(
     results_of(), easy(("better", "worse", "all"), ("better", "none", "all"))
   )
   assert all(line.count("98.3333 % interval") == 2 for line in lines)
@@ -207,7 +202,7 @@ def test_claim_2_corrects_for_each_difference_once():
 def test_claim_2_is_undecided_where_a_difference_is_missing():
   """The one that is there is not decided alone, and is corrected for both."""
   results = results_of(all=[np.nan] * 4)
-  (line,) = easy_data_lines(results, easy(("better", "worse", "all")))
+  (line,) = verdict_lines(results, easy(("better", "worse", "all")))
   assert "better - worse = +5.25 points, 97.5 % interval" in line
   assert line.endswith("; no replicate has both better and all: undecided")
 
@@ -216,7 +211,7 @@ def test_claim_0_lines():
   claims = make_claims(
     rewinding=RewindingClaim(("better", "absent"), "none", 1)
   )
-  better, absent = rewinding_lines(results_of(), claims)
+  better, absent = verdict_lines(results_of(), claims)
   assert better == (
     "claim 0, rewinding matters, at level 1 (80.0 % of weights): better - none "
     f"= +7.25 points, 97.5 % interval {bounds('better', 'none', 0.975)}, 4 "

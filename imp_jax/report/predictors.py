@@ -127,20 +127,13 @@ def connected_lines(
     f"{claim.threshold:g} nats and sparse accuracy"
   )
   told += _told(row, claims) if row["points"] else ": no replicate has them"
-  missing = [n for n in claim.experiments if n not in set(here["experiment"])]
-  interval = Correlation(
-    row["rho"],
-    row["low"],
-    row["high"],
-    row["points"],
-    claims.confidence,
-    variants=row["variants"],
-    replicates=row["replicates"],
-  )
-  verdict = "undecided" if missing else connected_verdict(interval)
+  missing = _missing(here, claim)
+  verdict = _verdict(row, missing, claims)
   if missing and len(here):
     told += f", but none of {', '.join(missing)}"
-  elif row["variants"] < LEAST_VARIANTS or row["replicates"] < LEAST_REPLICATES:
+  elif row["points"] and (
+    row["variants"] < LEAST_VARIANTS or row["replicates"] < LEAST_REPLICATES
+  ):
     verdict += (
       f": fewer than {LEAST_VARIANTS} variants or {LEAST_REPLICATES} "
       "replicates never decide"
@@ -151,6 +144,58 @@ def connected_lines(
     f"{verdict}",
     *(f"claim 3, also {said}" for said in _beside(predictors, places, claims)),
   ]
+
+
+def connected_verdict_row(
+  landscape: pd.DataFrame, claim: ConnectedClaim, claims: ClaimSettings
+) -> dict[str, Any] | None:
+  """Returns claim 3's correlation and verdict, in the columns of verdicts.csv.
+
+  Without study, claim and seconds; it has no margin. None where no replicate
+  has what it compares.
+
+  Args:
+    landscape, claim, claims: as of `connected_lines`.
+  """
+  here = landscape.query("level == @claim.level")
+  if claim.experiments:
+    here = here[here["experiment"].isin(claim.experiments)]
+  row = _row(here, "connected", "spearman", claims)
+  if not row["points"]:
+    return None
+  return {
+    "what": f"rho of connected share, {row['variants']} variants",
+    "level": claim.level,
+    "density": float(np.mean(here["density"])),
+    "estimate": row["rho"],
+    "low": row["low"],
+    "high": row["high"],
+    "confidence": claims.confidence,
+    "margin": np.nan,
+    "replicates": row["replicates"],
+    "verdict": _verdict(row, _missing(here, claim), claims),
+  }
+
+
+def _missing(here, claim: ConnectedClaim) -> list[str]:
+  """The claim's experiments that have no row."""
+  return [n for n in claim.experiments if n not in set(here["experiment"])]
+
+
+def _verdict(row, missing, claims: ClaimSettings) -> str:
+  if missing:
+    return "undecided"
+  return connected_verdict(
+    Correlation(
+      row["rho"],
+      row["low"],
+      row["high"],
+      row["points"],
+      claims.confidence,
+      variants=row["variants"],
+      replicates=row["replicates"],
+    )
+  )
 
 
 def _beside(

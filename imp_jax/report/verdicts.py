@@ -1,7 +1,9 @@
 """The verdicts a run prints: one line per comparison that was declared."""
 
+import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -18,105 +20,182 @@ from imp_jax.statistics import (
 )
 
 Pair = tuple[str, str]  # (treatment, baseline)
+STATEMENTS = (
+  "rewinding matters",
+  "little data suffices",
+  "easy data needs fewer steps",
+  "connected examples predict success",
+)
+VERDICT_COLUMNS = (
+  "study",
+  "claim",
+  "what",
+  "level",
+  "density",
+  "estimate",
+  "low",
+  "high",
+  "confidence",
+  "margin",
+  "replicates",
+  "verdict",
+  "seconds",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+  """What became of one comparison that a claim declared.
+
+  Attributes:
+    claim: its number.
+    level, density: where; the density is a mean over experiments, a fraction,
+      NaN where none of them is there.
+    differences: intervals of paired differences in test accuracy, fractions,
+      by (treatment, baseline); two of claim 2. One without any replicate has
+      count 0.
+    margin: as a fraction.
+    verdict: "holds", "does not hold" or "undecided".
+    told: the same, with how many replicates would decide.
+  """
+
+  claim: int
+  level: int
+  density: float
+  differences: Mapping[Pair, Interval]
+  margin: float
+  verdict: str
+  told: str
 
 
 def verdict_lines(results: pd.DataFrame, claims: ClaimSettings) -> list[str]:
-  """Returns the lines of every declared claim, in the claims' order.
+  """Returns a line for every declared comparison, in the claims' order.
 
   Each says the difference in points of test accuracy, its interval (with
   Holm's correction over all of the claim's differences), the number of paired
   replicates, the margin and the verdict. "undecided" is followed by how many
   replicates would decide, going by the spread that was seen.
   """
-  return [
-    *rewinding_lines(results, claims),
-    *little_data_lines(results, claims),
-    *easy_data_lines(results, claims),
-  ]
+  return [_line(verdict) for verdict in study_verdicts(results, claims)]
 
 
-def rewinding_lines(results: pd.DataFrame, claims: ClaimSettings) -> list[str]:
-  """Returns one line per comparison of claim 0, with its verdict."""
-  claim = claims.rewinding
-  if claim is None:
-    return []
-  pairs = [(name, claim.baseline) for name in claim.treatments]
-  lines = []
-  intervals = _intervals(results, pairs, claim.level, claims, (0.0,))
-  rule = functools.partial(rewinding_verdict, margin=claims.margin)
-  for pair, interval in intervals.items():
-    start = _start("claim 0, rewinding matters", results, pair, claim.level)
-    if not interval.count:
-      lines.append(f"{start}: {_missing(pair)}: undecided")
-      continue
-    lines.append(
-      f"{start}: {_difference(pair, interval)}; {_margin(claims.margin)}: "
-      f"{told_verdict(rule, interval)}"
-    )
-  return lines
+def verdicts_table(
+  study: str,
+  results: pd.DataFrame,
+  claims: ClaimSettings,
+  connected: Mapping[str, Any] | None = None,
+  seconds: float = float("nan"),
+) -> pd.DataFrame:
+  """Returns the rows of verdicts.csv, one per difference or correlation.
 
+  Args:
+    study: its name.
+    results: rows of results.csv.
+    claims: what was declared.
+    connected: claim 3's row, from `predictors.connected_verdict_row`.
+    seconds: that everything of the study took to compute.
 
-def little_data_lines(
-  results: pd.DataFrame, claims: ClaimSettings
-) -> list[str]:
-  """Returns one line per comparison of claim 1, with its verdict."""
-  claim = claims.little_data
-  if claim is None:
-    return []
-  intervals = _intervals(
-    results, claim.comparisons, claim.level, claims, (-claim.margin,)
-  )
-  rule = functools.partial(little_data_verdict, margin=claim.margin)
-  lines = []
-  for pair, interval in intervals.items():
-    start = _start("claim 1, little data suffices", results, pair, claim.level)
-    if not interval.count:
-      lines.append(f"{start}: {_missing(pair)}: undecided")
-      continue
-    lines.append(
-      f"{start}: {_difference(pair, interval)}; {_margin(claim.margin)}: "
-      f"{told_verdict(rule, interval)}"
-    )
-  return lines
-
-
-def easy_data_lines(results: pd.DataFrame, claims: ClaimSettings) -> list[str]:
-  """Returns one line per comparison of claim 2, with its verdict.
-
-  A comparison is of two differences, easy - random and easy - all.
+  Returns:
+    Columns study, claim (its number), what ("all-100 - none"), level, density,
+    estimate with its interval low..high at a confidence (after Holm's
+    correction), margin, replicates, verdict, seconds. Accuracies and margins
+    are fractions. Both differences of claim 2 have its one verdict.
   """
-  claim = claims.easy_data
-  if claim is None:
-    return []
-  pairs = [
-    (easy, other) for easy, *others in claim.comparisons for other in others
+  rows = [
+    (
+      study,
+      v.claim,
+      _name(pair),
+      v.level,
+      v.density,
+      interval.mean,
+      interval.low,
+      interval.high,
+      interval.confidence,
+      v.margin,
+      interval.count,
+      v.verdict,
+      seconds,
+    )
+    for v in study_verdicts(results, claims)
+    for pair, interval in v.differences.items()
   ]
-  intervals = _intervals(
-    results, pairs, claim.level, claims, (0.0, claim.margin)
+  if connected:
+    own = connected | {"study": study, "claim": 3, "seconds": seconds}
+    rows.append(tuple(own[column] for column in VERDICT_COLUMNS))
+  return pd.DataFrame(rows, columns=list(VERDICT_COLUMNS))
+
+
+def study_verdicts(
+  results: pd.DataFrame, claims: ClaimSettings
+) -> list[Verdict]:
+  """Returns the verdicts on claims 0 to 2, as far as they were declared."""
+  found = []
+  if claim := claims.rewinding:
+    groups = [[(name, claim.baseline)] for name in claim.treatments]
+    rule = functools.partial(rewinding_verdict, margin=claims.margin)
+    given = (claim.level, claims.margin, (0.0,), rule)
+    found += _verdicts(0, groups, results, claims, *given)
+  if claim := claims.little_data:
+    groups = [[pair] for pair in claim.comparisons]
+    rule = functools.partial(little_data_verdict, margin=claim.margin)
+    given = (claim.level, claim.margin, (-claim.margin,), rule)
+    found += _verdicts(1, groups, results, claims, *given)
+  if claim := claims.easy_data:
+    groups = [
+      [(easy, other) for other in others] for easy, *others in claim.comparisons
+    ]
+    rule = functools.partial(easy_data_verdict, margin=claim.margin)
+    given = (claim.level, claim.margin, (0.0, claim.margin), rule)
+    found += _verdicts(2, groups, results, claims, *given)
+  return found
+
+
+def _verdicts(
+  number: int,
+  groups: Sequence[Sequence[Pair]],
+  results: pd.DataFrame,
+  claims: ClaimSettings,
+  level: int,
+  margin: float,
+  thresholds: Sequence[float],
+  rule: Callable[..., str],
+) -> list[Verdict]:
+  """One verdict per group of differences, by a rule on their intervals."""
+  pairs = [pair for group in groups for pair in group]
+  intervals = _intervals(results, pairs, level, claims, thresholds)
+  found = []
+  for group in groups:
+    own = {pair: intervals[pair] for pair in group}
+    there = all(interval.count for interval in own.values())
+    names = tuple(dict.fromkeys(name for pair in group for name in pair))
+    found.append(
+      Verdict(
+        claim=number,
+        level=level,
+        density=mean_density(results, names, level),
+        differences=own,
+        margin=margin,
+        verdict=rule(*own.values()) if there else "undecided",
+        told=told_verdict(rule, *own.values()) if there else "undecided",
+      )
+    )
+  return found
+
+
+def _line(v: Verdict) -> str:
+  weights = ""
+  if v.density == v.density:
+    weights = f" ({100 * v.density:.1f} % of weights)"
+  there = {p: i for p, i in v.differences.items() if i.count}
+  said = [_difference(pair, interval) for pair, interval in there.items()]
+  said += [_missing(pair) for pair in v.differences if pair not in there]
+  if len(there) == len(v.differences):
+    said.append(f"margin {100 * v.margin:g} points")
+  return (
+    f"claim {v.claim}, {STATEMENTS[v.claim]}, at level {v.level}{weights}: "
+    f"{'; '.join(said)}: {v.told}"
   )
-  rule = functools.partial(easy_data_verdict, margin=claim.margin)
-  lines = []
-  for easy, *others in claim.comparisons:
-    two = [(easy, other) for other in others]
-    start = _start(
-      "claim 2, easy data needs fewer steps",
-      results,
-      (easy, *others),
-      claim.level,
-    )
-    missing = [_missing(pair) for pair in two if not intervals[pair].count]
-    told = "; ".join(
-      _difference(pair, intervals[pair])
-      for pair in two
-      if intervals[pair].count
-    )
-    verdict = "undecided"
-    if not missing:
-      verdict = told_verdict(rule, *(intervals[pair] for pair in two))
-    margin = "" if missing else _margin(claim.margin)
-    said = "; ".join(filter(None, (told, *missing, margin)))
-    lines.append(f"{start}: {said}: {verdict}")
-  return lines
 
 
 def told_verdict(rule: Callable[..., str], *intervals: Interval) -> str:
@@ -163,12 +242,6 @@ def _name(pair: Pair) -> str:
   return f"{pair[0]} - {pair[1]}"
 
 
-def _start(claim, results, experiments, level) -> str:
-  density = mean_density(results, experiments, level)
-  weights = f" ({100 * density:.1f} % of weights)" if density == density else ""
-  return f"{claim}, at level {level}{weights}"
-
-
 def _difference(pair: Pair, interval: Interval) -> str:
   return (
     f"{_name(pair)} = {100 * interval.mean:+.2f} points, "
@@ -176,10 +249,6 @@ def _difference(pair: Pair, interval: Interval) -> str:
     f"[{100 * interval.low:+.2f}, {100 * interval.high:+.2f}], "
     f"{interval.count} replicates"
   )
-
-
-def _margin(margin: float) -> str:
-  return f"margin {100 * margin:g} points"
 
 
 def _missing(pair: Pair) -> str:
