@@ -99,9 +99,9 @@ class Results:
     """Returns a table of the study as a DataFrame.
 
     Args:
-      name: "results", "experiments", "layers", "curves", "matching",
-        "reliability", "geometry", "barriers", "paths", "instability",
-        "landscape", "predictors" or "curvature".
+      name: "results", "verdicts", "experiments", "layers", "curves",
+        "matching", "reliability", "geometry", "barriers", "paths",
+        "instability", "landscape", "predictors" or "curvature".
     """
     file = self._store.study_dir(self.study) / f"{name}.csv"
     # Names are text, whatever they look like: "20", "null".
@@ -115,6 +115,8 @@ class Results:
       "pair",
       "diet",
       "scope",
+      "what",
+      "verdict",
     )
     types: Any = dict.fromkeys(texts, str)
     types["smallest_matching_step"] = "Int64"  # missing where none matches

@@ -1,5 +1,6 @@
 """The study: config -> experiments -> stages -> results."""
 
+import contextlib
 import dataclasses
 import functools
 import json
@@ -30,13 +31,19 @@ from imp_jax.report.landscape_files import (
 )
 from imp_jax.report.parts import Parts
 from imp_jax.report.scores import load_score_ids, write_scores
-from imp_jax.report.tables import Entry, load_entries, write_report
+from imp_jax.report.tables import (
+  Entry,
+  load_entries,
+  results_table,
+  write_report,
+)
+from imp_jax.report.verdicts import verdicts_table
 from imp_jax.resolve import check_fields, resolve
 from imp_jax.results import Results
 from imp_jax.runs import Failure
 from imp_jax.settings import Study
 from imp_jax.stages import Context, check_presentations, run_nodes
-from imp_jax.store import Store
+from imp_jax.store import Store, StoreError
 from imp_jax.tickets import (
   Ticket,
   experiment_tickets,
@@ -350,6 +357,21 @@ def _write_meaning(plan: Plan) -> None:
   plan.store.write_text(config, json.dumps(meaning, indent=1))
 
 
+def _seconds(plan: Plan) -> float:
+  """What everything finished of the plan took to compute, whenever it was."""
+  seconds, trained = 0.0, set()
+  for node, count in plan.nodes.items():
+    if node.recipe and node.company in trained:
+      continue  # another score of the same networks
+    trained.add(node.company)
+    for r in range(count):
+      with contextlib.suppress(StoreError):  # not finished
+        object_id = node.object_id(plan.study.seed, r)
+        made = plan.store.load_record(object_id)["made_with"]
+        seconds += made["seconds_together"] / made["replicates_together"]
+  return round(seconds, 1)
+
+
 def _write_study(plan: Plan, failures: list[str]) -> list[str]:
   """Writes the study's description and its tables, as far as it has come.
 
@@ -403,7 +425,18 @@ def _write_study(plan: Plan, failures: list[str]) -> list[str]:
   with parts.attempt("the landscape"):
     if records is None:
       raise ValueError("it needs what there is about tickets")
-    write_landscape(parts, seen, records, study.claims)
+    connected = write_landscape(parts, seen, records, study.claims)
+    if study.claims.primary_level is not None:
+      parts.table(
+        "verdicts",
+        lambda: verdicts_table(
+          study.name,
+          results_table(study.name, records),
+          study.claims,
+          connected,
+          _seconds(plan),
+        ),
+      )
   with parts.attempt("everything about scores"):
     write_scores(parts, ids, plan.dataset)
   with parts.attempt("noisy labels"):

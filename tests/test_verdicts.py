@@ -4,7 +4,11 @@ import numpy as np
 import pytest
 
 from imp_jax.report.accuracy import paired_differences
-from imp_jax.report.verdicts import verdict_lines
+from imp_jax.report.verdicts import (
+  VERDICT_COLUMNS,
+  verdict_lines,
+  verdicts_table,
+)
 from imp_jax.settings import EasyDataClaim, LittleDataClaim, RewindingClaim
 from imp_jax.statistics import mean_interval
 from tests.tables import make_claims, make_results
@@ -136,9 +140,7 @@ def test_claim_1_corrects_for_all_of_its_comparisons_against_the_margin():
 
 def test_claim_1_is_undecided_where_a_replicate_or_a_level_is_missing():
   nothing = [np.nan] * 4
-  (line,) = verdict_lines(
-    results_of(all=nothing), little(("as-all", "all"))
-  )
+  (line,) = verdict_lines(results_of(all=nothing), little(("as-all", "all")))
   assert line.endswith("no replicate has both as-all and all: undecided")
   (line,) = verdict_lines(results_of(), little(("better", "all"), level=7))
   assert line == (
@@ -218,3 +220,45 @@ def test_claim_0_lines():
     "replicates; margin 1 points: holds"
   )
   assert absent.endswith("no replicate has both absent and none: undecided")
+
+
+def test_verdicts_as_a_table():
+  claims = make_claims(
+    rewinding=RewindingClaim(("all", "absent"), "none", 1),
+    easy_data=EasyDataClaim((("better", "worse", "all"),), 1, 0.01),
+    margin=0.02,
+  )
+  connected = dict(
+    what="rho of connected share, 9 variants",
+    level=1,
+    density=0.8,
+    estimate=0.5,
+    low=0.2,
+    high=0.7,
+    confidence=0.95,
+    margin=float("nan"),
+    replicates=4,
+    verdict="holds",
+  )
+  table = verdicts_table("s", results_of(), claims, connected, 12.5)
+  assert tuple(table.columns) == VERDICT_COLUMNS
+  assert table["claim"].tolist() == [0, 0, 2, 2, 3]
+  assert table["what"].tolist() == [
+    "all - none",
+    "absent - none",
+    "better - worse",
+    "better - all",
+    "rho of connected share, 9 variants",
+  ]
+  first, absent, *_, last = table.to_dict("records")
+  differences = np.subtract(LEVEL_1["all"], LEVEL_1["none"])
+  interval = mean_interval(differences, confidence=first["confidence"])
+  np.testing.assert_allclose(
+    (first["estimate"], first["low"]), (interval.mean, interval.low), rtol=1e-9
+  )
+  assert (first["margin"], first["verdict"]) == (0.02, "holds")
+  assert (absent["replicates"], absent["verdict"]) == (0, "undecided")
+  assert table["margin"].tolist()[2:4] == [0.01, 0.01]
+  assert len(set(table["verdict"][2:4])) == 1
+  assert (last["estimate"], last["replicates"]) == (0.5, 4)
+  assert (table["seconds"] == 12.5).all() and (table["study"] == "s").all()

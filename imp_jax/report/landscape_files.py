@@ -39,6 +39,7 @@ from imp_jax.report.predictor_figures import landscape_figure, predictor_figure
 from imp_jax.report.predictors import (
   PREDICTOR_COLUMNS,
   connected_lines,
+  connected_verdict_row,
   predictors_table,
 )
 from imp_jax.report.tables import Records, experiments_table, results_table
@@ -90,8 +91,10 @@ def write_landscape(
   entries: Sequence[ViewEntry],
   records: Records,
   claims: ClaimSettings,
-) -> None:
+) -> Mapping[str, Any] | None:
   """Writes the landscape's tables and figures, of these and earlier entries.
+
+  Returns claim 3's row of verdicts.csv, if it was declared and there is any.
 
   geometry.csv always; landscape.json and, of what was looked at, barriers.csv,
   paths.csv, landscape.csv, predictors.csv, instability.csv, curvature.csv, and
@@ -124,9 +127,10 @@ def write_landscape(
   )
   if geometry is None:  # its failure is named; distances are left out
     geometry = pd.DataFrame(columns=list(GEOMETRY_COLUMNS))
+  decided = None
   if paths:
     with parts.attempt("everything about paths"):
-      _write_connectivity(parts, records, paths, claims, geometry)
+      decided = _write_connectivity(parts, records, paths, claims, geometry)
   curved = [(e, a) for e, a in found if e.stage == "curvature"]
   if curved:
     table = parts.table(
@@ -142,10 +146,14 @@ def write_landscape(
       parts.figure(
         name.replace(" ", ""), functools.partial(_plane, e, artefact)
       )
+  return decided
 
 
 def _write_connectivity(parts, records, paths, claims, geometry):
-  """Tables and figures of barriers beside what the tickets became."""
+  """Tables and figures of barriers beside what the tickets became.
+
+  Returns claim 3's row of verdicts.csv, if there is any.
+  """
   study = parts.study
   meaning = json.loads((parts.folder / "config.json").read_text())
   results = results_table(study, records)
@@ -166,7 +174,7 @@ def _write_connectivity(parts, records, paths, claims, geometry):
   if curves is not None:
     parts.figure("paths", lambda: path_figure(curves))
   if barriers is None:
-    return
+    return None
   instability = parts.table(
     "instability", lambda: instability_table(barriers, experiments)
   )
@@ -195,6 +203,12 @@ def _write_connectivity(parts, records, paths, claims, geometry):
     )
     if table is not None and len(table):
       _write_predictors(parts, table, claims)
+      if claim := claims.connected:
+        return parts.made(
+          "claim 3's verdict",
+          lambda: connected_verdict_row(table, claim, claims),
+        )
+  return None
 
 
 def _write_predictors(parts, landscape, claims):

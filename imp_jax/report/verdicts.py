@@ -121,7 +121,7 @@ def verdicts_table(
     for pair, interval in v.differences.items()
   ]
   if connected:
-    own = connected | {"study": study, "claim": 3, "seconds": seconds}
+    own = {**connected, "study": study, "claim": 3, "seconds": seconds}
     rows.append(tuple(own[column] for column in VERDICT_COLUMNS))
   return pd.DataFrame(rows, columns=list(VERDICT_COLUMNS))
 

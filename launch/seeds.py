@@ -1,0 +1,145 @@
+"""Runs a config on several seeds, or in several ways, and lists the verdicts.
+
+  python -m launch.seeds --config=configs/mnist1d.py --workdir=runs/seeds \
+    --seeds=300,301,302 --out=results/mnist1d_seeds/seeds.csv
+  python -m launch.seeds --config=configs/mnist1d.py --workdir=runs/ways \
+    --ways=threads,unroll,map,vmap,plain --out=results/mnist1d_seeds/ways.csv
+
+A verdict counts if another machine gives it too: other seeds are other draws,
+other ways of executing are other rounding. A way is an `execution.mode`, or an
+`execution.convolution` in the config's own mode.
+"""
+
+import pathlib
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from absl import flags, logging
+from ml_collections import config_flags
+
+from imp_jax.models.convolution import CONVOLUTIONS
+from imp_jax.replicates import EXECUTIONS
+from imp_jax.study import execute, prepare
+from launch.cli import BAD_INPUT, BadInput, Bar, run_program, start
+from launch.output import complain, say
+
+_MODES = EXECUTIONS[1:]  # "auto" is the config's own, whatever that is
+_KINDS = CONVOLUTIONS[1:]
+
+_CONFIG = config_flags.DEFINE_config_file("config", help_string="a study")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Where its studies lie.")
+_SEEDS = flags.DEFINE_list("seeds", [], "Seeds; none = the config's own.")
+_WAYS = flags.DEFINE_list("ways", [], "Ways of executing; none = the config's.")
+_OUT = flags.DEFINE_string("out", None, "The table, a .csv file.")
+flags.mark_flags_as_required(["config", "workdir", "out"])
+
+
+def variations(
+  config: Any, seeds: Sequence[int], ways: Sequence[str]
+) -> Iterator[tuple[dict[str, Any], Any]]:
+  """Yields (columns that tell it apart, config) of every seed in every way.
+
+  Each has a name of its own, and a way a workdir of its own: numbers of two
+  ways are never mixed.
+
+  Raises:
+    ValueError: an unknown way.
+  """
+  for way in ways or [""]:
+    for seed in seeds or [config.seed]:
+      own = config.copy_and_resolve_references()
+      own.seed, own.name = seed, f"{config.name}-seed{seed}"
+      if way in _MODES:
+        own.execution.mode = way
+      elif way in _KINDS:
+        own.execution.convolution = way
+      elif way:
+        raise ValueError(
+          f"unknown way {way!r}; known: {', '.join((*_MODES, *_KINDS))}"
+        )
+      yield {"seed": seed, "way": way or "default"}, own
+
+
+def run_all(
+  config: Any, workdir: str, seeds: Sequence[int], ways: Sequence[str]
+) -> tuple[pd.DataFrame, int]:
+  """Returns the verdicts of every variation, and the program's exit code.
+
+  The table has the columns seed and way, then those of verdicts.csv, in which
+  seconds are of the whole run as it was waited for, or missing where some of it
+  was there already.
+
+  Raises:
+    ValueError, OSError: bad input.
+  """
+  todo = list(variations(config, seeds, ways))
+  for columns, own in todo:  # bad input is told before anything runs
+    prepare(own, f"{workdir}/{columns['way']}")
+  tables, failed = [], 0
+  for columns, own in todo:
+    started = time.monotonic()
+    plan = prepare(own, f"{workdir}/{columns['way']}")
+    fresh = not (plan.store.study_dir(plan.study.name)).exists()
+    with Bar() as bar:
+      results = execute(plan, bar)
+    seconds = time.monotonic() - started
+    if (plan.store.study_dir(plan.study.name) / "failures.txt").exists():
+      complain(f"seed {columns['seed']}, {columns['way']}: a replicate failed")
+      failed = 1
+    table = results.read_table("verdicts").assign(**columns)
+    table["seconds"] = round(seconds, 1) if fresh else float("nan")
+    tables.append(table)
+    for row in table.to_dict("records"):
+      say(
+        f"seed {row['seed']}, {row['way']}: {row['what']} = "
+        f"{row['estimate']:+.4f} [{row['low']:+.4f}, {row['high']:+.4f}]: "
+        f"{row['verdict']}, {seconds:.0f} s"
+      )
+  whole = pd.concat(tables, ignore_index=True)
+  first = ["seed", "way"]
+  rest = [c for c in whole.columns if c not in first]
+  return whole.reindex(columns=[*first, *rest]), failed
+
+
+def told(table: pd.DataFrame) -> list[str]:
+  """Returns, for each comparison, how often it held, and its bounds' means."""
+  lines = []
+  for what, rows in table.groupby("what", sort=False):
+    holds = list(rows["verdict"]).count("holds")
+    mean, low, high = (
+      float(np.mean(rows[c])) for c in ("estimate", "low", "high")
+    )
+    lines.append(
+      f"{what}: {holds} of {len(rows)} hold; mean {mean:+.4f} [{low:+.4f}, "
+      f"{high:+.4f}], lowest bound {min(rows['low']):+.4f}"
+    )
+  return lines
+
+
+def main(argv: Sequence[str]) -> int:
+  if len(argv) > 1:
+    raise BadInput(f"unknown arguments: {' '.join(argv[1:])}")
+  logging.set_verbosity(logging.WARNING)
+  try:
+    start(_CONFIG.value)
+    if any(not seed.isdecimal() for seed in _SEEDS.value):
+      raise ValueError(f"--seeds must be whole numbers, got {_SEEDS.value}")
+    seeds = [int(seed) for seed in _SEEDS.value]
+    table, failed = run_all(
+      _CONFIG.value, str(_WORKDIR.value), seeds, _WAYS.value
+    )
+    out = pathlib.Path(str(_OUT.value))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    table.to_csv(out, index=False, float_format="%.6g")
+    for line in told(table):
+      say(line)
+  except BAD_INPUT as error:
+    raise BadInput(error) from None
+  return failed
+
+
+if __name__ == "__main__":
+  run_program(main)
