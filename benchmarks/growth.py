@@ -104,7 +104,7 @@ def _levels(options: Options) -> Curve:
       {
         "prune": {"levels": levels},
         "controls": {"kinds": (), "levels": ()},
-        "claims": {"primary_level": levels},
+        "claims": {"rewinding": {"level": levels}},
       }
     )
     with tempfile.TemporaryDirectory() as folder:

@@ -224,4 +224,5 @@ def _bias_corrected(found, estimate, confidence) -> tuple[float, float]:
   if np.isfinite(shift):
     tails = scipy.stats.norm.cdf(2 * shift + scipy.stats.norm.ppf(tails))
   low, high = np.quantile(found, tails)
-  return float(low), float(high)
+  # Of very strong correlations the correction may pass by the estimate.
+  return float(min(low, estimate)), float(max(high, estimate))

@@ -49,8 +49,10 @@ def powered_replicates(
     confidence: two-sided level of the interval.
 
   Returns:
-    The smallest number, from `least` on, or infinity beyond MOST.
+    The smallest number, from `least` on, or infinity beyond MOST; NaN of NaN.
   """
+  if np.isnan(effect) or np.isnan(std):
+    return float("nan")
   if not std > 0:
     return float(least) if effect else np.inf
   few, many = least, MOST

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 
 from imp_jax.data.dataset import Dataset, on_device, with_valid_split
+from imp_jax.data.mnist1d import TEST_EXAMPLES
 from imp_jax.data.sources import load_dataset
 from imp_jax.extent import check_data_extent, check_extent
 from imp_jax.flags import pinned
@@ -121,7 +122,8 @@ def prepare(config: Any, workdir: str) -> Plan:
   check_fields(config)
   data = config.data
   if data.source == "mnist1d":
-    check_data_extent(data.train_examples, data.test_examples or 0)
+    tested = data.test_examples or TEST_EXAMPLES
+    check_data_extent(data.train_examples, tested)
   dataset = load_dataset(
     data.source,
     name=data.name,
@@ -422,21 +424,22 @@ def _write_study(plan: Plan, failures: list[str]) -> list[str]:
     "everything about tickets",
     lambda: write_report(parts, entries, failures, study.claims),
   )
+  connected = None
   with parts.attempt("the landscape"):
     if records is None:
       raise ValueError("it needs what there is about tickets")
     connected = write_landscape(parts, seen, records, study.claims)
-    if study.claims.primary_level is not None:
-      parts.table(
-        "verdicts",
-        lambda: verdicts_table(
-          study.name,
-          results_table(study.name, records),
-          study.claims,
-          connected,
-          _seconds(plan),
-        ),
-      )
+  if records is not None and study.claims.primary_level is not None:
+    parts.table(
+      "verdicts",
+      lambda: verdicts_table(
+        study.name,
+        results_table(study.name, records),
+        study.claims,
+        connected,
+        _seconds(plan),
+      ),
+    )
   with parts.attempt("everything about scores"):
     write_scores(parts, ids, plan.dataset)
   with parts.attempt("noisy labels"):

@@ -55,6 +55,48 @@ class Point:
   rewind_steps: tuple[int, ...]
 
 
+SPARSE_COLUMNS = (
+  "point",
+  "seed",
+  "experiment",
+  "level",
+  "density",
+  "none",
+  "accuracy",
+  "difference",
+  "low",
+  "high",
+  "std",
+  "replicates",
+  "needed",
+)
+FIELDS = (
+  "study",
+  "grid",
+  "milestones",
+  "rewind_shares",
+  "diets",
+  "unstable",
+  "stable",
+  "accuracy_slack",
+  "confirming",
+)
+
+
+def check_search(search: Any) -> None:
+  """Refuses a config that is none of a search.
+
+  Raises:
+    ValueError: names the fields that it lacks.
+  """
+  missing = [field for field in FIELDS if field not in (search or ())]
+  if missing:
+    raise ValueError(
+      f"the config of a search lacks {', '.join(missing)}; "
+      "configs/search_mnist1d.py has every field"
+    )
+
+
 def check_seeds(search: Any) -> None:
   """Refuses a search on a seed that a study is to be confirmed on.
 
@@ -65,14 +107,15 @@ def check_seeds(search: Any) -> None:
   Raises:
     ValueError: names the seed, the search and the config.
   """
+  used = {point.config.seed for point in points(search)} | {search.study.seed}
   for name in search.confirming:
     module = importlib.import_module(f"configs.{name}")
     seeds = {module.get_config().seed, *getattr(module, "CONFIRMING_SEEDS", ())}
-    if search.study.seed in seeds:
+    if shared := sorted(used & seeds):
       raise ValueError(
-        f"study.seed={search.study.seed} of this search is a confirming seed "
-        f"of configs/{name}.py: settings chosen on it would be confirmed on "
-        "what they were chosen for"
+        f"seed {shared[0]} of search {search.study.name!r} is a confirming "
+        f"seed of configs/{name}.py: settings chosen on it would be confirmed "
+        "on what they were chosen for"
       )
 
 
@@ -151,6 +194,7 @@ def dense_row(point: Point, results: Results, search: Any) -> dict[str, Any]:
   config = point.config
   row = {
     "point": point.name,
+    "seed": config.seed,
     "model": config.model.name,
     "width": config.model.width,
     "steps": point.steps,
@@ -191,6 +235,7 @@ def sparse_rows(point: Point, results: Results) -> list[dict[str, Any]]:
     rows.append(
       {
         "point": point.name,
+        "seed": point.config.seed,
         "experiment": name,
         "level": level,
         "density": means[name, level]["density"],
@@ -201,7 +246,9 @@ def sparse_rows(point: Point, results: Results) -> list[dict[str, Any]]:
         "high": interval.high,
         "std": interval.std,
         "replicates": interval.count,
-        "needed": powered_replicates(interval.mean, interval.std or 0.0),
+        "needed": np.nan
+        if interval.std is None
+        else powered_replicates(interval.mean, interval.std),
       }
     )
   return rows
@@ -213,6 +260,7 @@ def run_search(search: Any, workdir: str, out: pathlib.Path) -> int:
   Raises:
     ValueError, OSError: bad input.
   """
+  check_search(search)
   check_seeds(search)
   grid = points(search)
   for point in grid:  # bad input is told before anything runs
@@ -222,10 +270,12 @@ def run_search(search: Any, workdir: str, out: pathlib.Path) -> int:
   dense, failed = [], False
   for point in grid:
     results, seconds = _run(dense_config(point), workdir)
-    if results is None:
+    if results is None:  # it stands in the table, without numbers
       failed = True
+      dense.append({"point": point.name, "failed": True})
+      say(f"{point.name}: a replicate failed")
       continue
-    dense.append(dense_row(point, results, search))
+    dense.append({**dense_row(point, results, search), "failed": False})
     say(
       f"{point.name}: {seconds:.0f} s, instability "
       f"{100 * dense[-1]['instability_none_mean']:.1f} -> "
@@ -233,14 +283,21 @@ def run_search(search: Any, workdir: str, out: pathlib.Path) -> int:
       f"{100 * dense[-1]['accuracy_none']:.1f} %"
     )
   table = pd.DataFrame(dense)
-  if len(table):
+  if "accuracy_none" in table:
     best = table.groupby(["model", "width"])["accuracy_none"].transform("max")
     intact = table["accuracy_none"] >= best - search.accuracy_slack
-    table["pruned"] = intact & table["unstable"] & table["stable"]
-    table.insert(1, "seed", search.study.seed)
+    sound = ~table["failed"]
+    table["pruned"] = [
+      bool(a and b and c and d)
+      for a, b, c, d in zip(
+        sound, intact, table["unstable"], table["stable"], strict=True
+      )
+    ]
   _write(table, out / f"{search.study.name}_dense.csv")
   sparse: list[Mapping[str, Any]] = []
-  chosen = set(table.loc[table["pruned"], "point"]) if len(table) else set()
+  chosen = set()
+  if "pruned" in table:
+    chosen = set(table.loc[table["pruned"], "point"])
   for point in grid:
     if point.name not in chosen:
       continue
@@ -248,10 +305,12 @@ def run_search(search: Any, workdir: str, out: pathlib.Path) -> int:
     if results is None:
       failed = True
       continue
-    rows = sparse_rows(point, results)
-    sparse += [{"seed": search.study.seed, **row} for row in rows]
+    sparse += sparse_rows(point, results)
     say(f"{point.name}: {seconds:.0f} s, pruned and rewound")
-  _write(pd.DataFrame(sparse), out / f"{search.study.name}_sparse.csv")
+  _write(
+    pd.DataFrame(sparse, columns=list(SPARSE_COLUMNS)),
+    out / f"{search.study.name}_sparse.csv",
+  )
   return int(failed)
 
 
@@ -287,6 +346,7 @@ def main(argv: Sequence[str]) -> int:
   logging.set_verbosity(logging.WARNING)
   np.seterr(all="ignore")
   try:
+    check_search(_CONFIG.value)
     start(_CONFIG.value.study)
     return run_search(
       _CONFIG.value, str(_WORKDIR.value), pathlib.Path(str(_OUT.value))

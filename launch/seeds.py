@@ -22,6 +22,7 @@ from ml_collections import config_flags
 
 from imp_jax.models.convolution import CONVOLUTIONS
 from imp_jax.replicates import EXECUTIONS
+from imp_jax.report.verdicts import VERDICT_COLUMNS
 from imp_jax.study import execute, prepare
 from launch.cli import BAD_INPUT, BadInput, Bar, run_program, start
 from launch.output import complain, say
@@ -64,50 +65,74 @@ def variations(
 
 
 def run_all(
-  config: Any, workdir: str, seeds: Sequence[int], ways: Sequence[str]
+  config: Any,
+  workdir: str,
+  seeds: Sequence[int],
+  ways: Sequence[str],
+  out: pathlib.Path,
 ) -> tuple[pd.DataFrame, int]:
   """Returns the verdicts of every variation, and the program's exit code.
 
-  The table has the columns seed and way, then those of verdicts.csv, in which
-  seconds are of the whole run as it was waited for, or missing where some of it
-  was there already.
+  They are written to a file too, after each. The table has the columns seed and
+  way, then those of verdicts.csv, in which seconds are of the whole run as it
+  was waited for, or missing where some of it was there already.
 
   Raises:
     ValueError, OSError: bad input.
   """
+  for given in (seeds, ways):
+    if len(set(given)) < len(given):
+      raise ValueError(f"seeds and ways must be given once each, got {given}")
   todo = list(variations(config, seeds, ways))
   for columns, own in todo:  # bad input is told before anything runs
-    prepare(own, f"{workdir}/{columns['way']}")
-  tables, failed = [], 0
+    plan = prepare(own, f"{workdir}/{columns['way']}")
+    if plan.study.claims.primary_level is None:
+      raise ValueError(f"study {config.name!r} declares no claim to decide")
+  tables, failed = [pd.DataFrame(columns=["seed", "way", *VERDICT_COLUMNS])], 0
   for columns, own in todo:
     started = time.monotonic()
     plan = prepare(own, f"{workdir}/{columns['way']}")
-    fresh = not (plan.store.study_dir(plan.study.name)).exists()
+    fresh = not any(
+      plan.store.is_finished(node.object_id(plan.study.seed, r))
+      for node, count in plan.nodes.items()
+      for r in range(count)
+    )
     with Bar() as bar:
       results = execute(plan, bar)
     seconds = time.monotonic() - started
+    place = f"seed {columns['seed']}, {columns['way']}"
     if (plan.store.study_dir(plan.study.name) / "failures.txt").exists():
-      complain(f"seed {columns['seed']}, {columns['way']}: a replicate failed")
+      complain(f"{place}: a replicate failed")
       failed = 1
+    if not results.has_table("verdicts"):
+      complain(f"{place}: there are no verdicts")
+      failed = 1
+      continue
     table = results.read_table("verdicts").assign(**columns)
     table["seconds"] = round(seconds, 1) if fresh else float("nan")
     tables.append(table)
+    _write(pd.concat(tables[1:], ignore_index=True), out)
     for row in table.to_dict("records"):
       say(
         f"seed {row['seed']}, {row['way']}: {row['what']} = "
         f"{row['estimate']:+.4f} [{row['low']:+.4f}, {row['high']:+.4f}]: "
         f"{row['verdict']}, {seconds:.0f} s"
       )
-  whole = pd.concat(tables, ignore_index=True)
-  first = ["seed", "way"]
-  rest = [c for c in whole.columns if c not in first]
-  return whole.reindex(columns=[*first, *rest]), failed
+  return pd.concat(tables[1:] or tables, ignore_index=True), failed
+
+
+def _write(table: pd.DataFrame, out: pathlib.Path) -> None:
+  """Writes what there is so far: a run may be stopped."""
+  out.parent.mkdir(parents=True, exist_ok=True)
+  columns = ["seed", "way", *VERDICT_COLUMNS]
+  table.reindex(columns=columns).to_csv(out, index=False, float_format="%.6g")
 
 
 def told(table: pd.DataFrame) -> list[str]:
   """Returns, for each comparison, how often it held, and its bounds' means."""
   lines = []
-  for what, rows in table.groupby("what", sort=False):
+  groups: Any = table.groupby(["claim", "what"], sort=False)
+  for (_, what), rows in groups:
     holds = list(rows["verdict"]).count("holds")
     mean, low, high = (
       float(np.mean(rows[c])) for c in ("estimate", "low", "high")
@@ -129,11 +154,12 @@ def main(argv: Sequence[str]) -> int:
       raise ValueError(f"--seeds must be whole numbers, got {_SEEDS.value}")
     seeds = [int(seed) for seed in _SEEDS.value]
     table, failed = run_all(
-      _CONFIG.value, str(_WORKDIR.value), seeds, _WAYS.value
+      _CONFIG.value,
+      str(_WORKDIR.value),
+      seeds,
+      _WAYS.value,
+      pathlib.Path(str(_OUT.value)),
     )
-    out = pathlib.Path(str(_OUT.value))
-    out.parent.mkdir(parents=True, exist_ok=True)
-    table.to_csv(out, index=False, float_format="%.6g")
     for line in told(table):
       say(line)
   except BAD_INPUT as error:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from imp_jax.report.verdicts import STATEMENTS
+from imp_jax.report.verdicts import STATEMENTS, VERDICT_COLUMNS
 from launch.cli import BadInput, run_program
 from launch.output import say
 
@@ -29,7 +29,14 @@ def markdown(files: Sequence[str]) -> str:
   Raises:
     OSError, ValueError: a file that is none of verdicts.
   """
-  tables = [pd.read_csv(file) for file in files]
+  tables = []
+  for file in files:
+    table = pd.read_csv(file)
+    if missing := [c for c in VERDICT_COLUMNS if c not in table]:
+      raise ValueError(
+        f"{file} is no table of verdicts: it has no column {missing[0]}"
+      )
+    tables.append(table)
   rows = pd.concat(tables, ignore_index=True)
   rows = rows.sort_values("claim", kind="stable")
   return "\n".join([HEAD, *map(_line, rows.to_dict("records"))])
@@ -61,7 +68,7 @@ def main(argv: Sequence[str]) -> int:
     raise BadInput("name at least one verdicts.csv")
   try:
     say(markdown(argv[1:]))
-  except (OSError, ValueError, KeyError) as error:
+  except (OSError, ValueError) as error:
     raise BadInput(error) from None
   return 0
 

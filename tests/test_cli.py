@@ -19,7 +19,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 CONFIGS = sorted(
   f.stem
   for f in (ROOT / "configs").glob("*.py")
-  if "def get_config(" in f.read_text()
+  if "def get_config(" in f.read_text() and not f.stem.startswith("search_")
 )
 
 

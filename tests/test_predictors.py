@@ -11,7 +11,9 @@ from imp_jax.report.predictors import (
   PREDICTOR_COLUMNS,
   PREDICTORS,
   connected_lines,
+  connected_verdict_row,
   predictors_table,
+  whole_claim,
 )
 from imp_jax.settings import ConnectedClaim
 from tests.tables import make_claims
@@ -330,11 +332,11 @@ def test_claim_3_says_what_is_missing():
   lone = lines_of(table.query("replicate == 0"))[0]
   assert "[-inf, +inf], 6 variants x 1 replicates (6 points)" in lone
   assert lone.endswith(
-    "undecided: fewer than 6 variants or 4 replicates never decide"
+    "undecided: fewer than 6 variants of 4 replicates never decide"
   )
   few = lines_of(table, experiments=("e0", "e1", "e2"))[0]
   assert few.endswith(
-    "undecided: fewer than 6 variants or 4 replicates never decide"
+    "undecided: fewer than 6 variants of 4 replicates never decide"
   )
 
 
@@ -367,3 +369,33 @@ def test_the_printed_lines_are_of_the_studys_tables():
   assert landscape_lines(found, claims) == expected
   # A table that could not be made costs its lines only.
   assert landscape_lines(Tables(landscape=table), claims) == expected[:1]
+
+
+def test_a_claim_of_all_is_of_every_experiment_with_children():
+  experiments = pd.DataFrame(
+    {
+      "experiment": ["a", "b", "c"],
+      "connectivity.children": [2, 0, 2],
+      "connectivity.levels": ["[0]", "[0]", "[4, 10]"],
+    }
+  )
+  everyone = ConnectedClaim(0.1, 3, ())
+  assert whole_claim(everyone, experiments).experiments == ("a",)
+  named = ConnectedClaim(0.1, 3, ("b", "c"))
+  assert whole_claim(named, experiments) == named
+  assert whole_claim(everyone, experiments[["experiment"]]) == everyone
+
+
+def test_variants_of_few_replicates_do_not_count_for_a_verdict():
+  table = make_landscape(variants=8)
+  claims = make_claims(resamples=RESAMPLES)
+  claim = ConnectedClaim(0.1, 3, tuple(f"e{v}" for v in range(8)))
+  row = connected_verdict_row(table, claim, claims)
+  assert (row["verdict"], row["replicates"]) == ("holds", 4)
+  assert row["estimate"] > row["low"] > 0 and row["level"] == 3
+  lost = table.query("experiment != 'e7'")
+  assert connected_verdict_row(lost, claim, claims)["verdict"] == "undecided"
+  few = table.query("replicate == 0 or experiment <= 'e4'")
+  assert connected_verdict_row(few, claim, claims)["verdict"] == "undecided"
+  nothing = connected_verdict_row(table.iloc[:0], claim, claims)
+  assert (nothing["replicates"], nothing["verdict"]) == (0, "undecided")

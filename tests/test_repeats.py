@@ -35,9 +35,12 @@ def test_a_table_of_verdicts_by_seed(tmp_path):
     claims__rewinding={"treatments": ("b",), "baseline": "none", "level": 1},
     prune__levels=1,
   )
-  table, failed = run_all(config, str(tmp_path), (3, 4), ())
+  out = tmp_path / "out" / "seeds.csv"
+  table, failed = run_all(config, str(tmp_path), (3, 4), (), out)
   assert failed == 0 and table["seed"].tolist() == [3, 4]
-  assert list(table.columns) == ["seed", "way", *VERDICT_COLUMNS]
+  written = pd.read_csv(out)
+  assert list(written.columns) == ["seed", "way", *VERDICT_COLUMNS]
+  assert written["seed"].tolist() == [3, 4]
   assert (table["what"] == "b - none").all() and (table["seconds"] > 0).all()
   assert (table["verdict"] == "undecided").all()  # of two replicates
   for seed, row in zip((3, 4), table.to_dict("records"), strict=True):
@@ -47,14 +50,30 @@ def test_a_table_of_verdicts_by_seed(tmp_path):
     )
     means = rows.groupby("experiment")["value"].mean()
     assert row["estimate"] == pytest.approx(means["b"] - means["none"])
-  again, _ = run_all(config, str(tmp_path), (4,), ())
+  again, _ = run_all(config, str(tmp_path), (4,), (), out)
   assert np.isnan(again["seconds"]).all()  # nothing was left to time
   assert again["estimate"].tolist() == table["estimate"].tolist()[1:]
+
+
+@pytest.mark.parametrize(
+  "changes,seeds,message",
+  [
+    (dict(claims__rewinding={"treatments": ()}), (1,), "declares no claim"),
+    ({}, (1, 1), r"once each, got \(1, 1\)"),
+  ],
+)
+def test_what_cannot_be_repeated_is_refused(tmp_path, changes, seeds, message):
+  with pytest.raises(ValueError, match=message):
+    run_all(
+      tiny_config(**changes), str(tmp_path), seeds, (), tmp_path / "o.csv"
+    )
+  assert not (tmp_path / "o.csv").exists()
 
 
 def test_how_often_it_held():
   table = pd.DataFrame(
     {
+      "claim": 0,
       "what": "a - b",
       "estimate": [0.1, 0.2],
       "low": [0.05, -0.1],

@@ -19,15 +19,28 @@ def test_a_confirming_seed_is_no_seed_of_a_search(tmp_path, module, seed):
   with pytest.raises(ValueError) as error:
     run_search(search, str(tmp_path / "runs"), tmp_path / "out")
   line = str(error.value)
-  assert f"study.seed={seed} of this search" in line
+  assert f"seed {seed} of search 'search-smoke'" in line
   assert f"configs/{module}.py" in line
   assert not list(tmp_path.iterdir())
+
+
+def test_nor_is_it_one_of_its_grid():
+  search = search_mnist1d.get_config("smoke")
+  search.grid = ({"optim.learning_rate": 0.1}, {"seed": 322})
+  with pytest.raises(ValueError, match="seed 322 .*landscape_mnist1d.py"):
+    check_seeds(search)
 
 
 def test_no_search_has_a_confirming_seed():
   for arg in ("", "depth", "diets", "labels"):
     check_seeds(search_mnist1d.get_config(arg))
   assert data_diet_mnist1d.get_config("labels").seed == 321
+
+
+def test_a_study_is_no_search(tmp_path):
+  with pytest.raises(ValueError, match="lacks study, grid, milestones"):
+    run_search(mnist1d.get_config(), str(tmp_path / "runs"), tmp_path / "out")
+  assert not list(tmp_path.iterdir())
 
 
 def test_points_set_what_the_grid_says_and_t_moves_what_depends_on_it():

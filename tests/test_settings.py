@@ -52,7 +52,7 @@ BAD = [
   (dict(prune__levels=-1), "prune.levels must be at least 0, got -1"),
   (dict(data__mean=(0.1,)), "both data.mean and data.std or neither"),
   (dict(data__mean=("a",), data__std=("b",)), "data.mean must hold numbers"),
-  (dict(data__train_examples=50), "multiple of 4"),
+  (dict(data__train_examples=50), "multiple of 8"),
   (dict(eval__splits=("train",)), "eval.splits must name 'test'"),
   (dict(execution__chunk_steps=10**9), "execution.chunk_steps must be a whole"),
   (dict(optim__steps="8000000000step"), "below 2\\^31 steps"),

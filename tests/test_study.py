@@ -152,6 +152,7 @@ def test_other_test_data_retrain_nothing(finished, tmp_path):
   # Curves were drawn on the way, on other test data: they are not mixed in.
   assert len(finished[1].read_table("curves"))
   assert not len(results.read_table("curves"))
+  assert any("curves.csv of study more lacks 16" in w for w in log.warnings)
   settings = results.read_table("experiments")
   assert settings["eval.test_examples"].tolist() == [500, 500]
 
@@ -186,7 +187,7 @@ def test_a_network_whose_loss_is_not_finite_has_no_metrics(
     eval__splits=("test",),
     prune__levels=1,
   )
-  told = "a level 0, evaluation, replicate 0: test loss is not finite"
+  told = "a level 0, evaluation, replicate 0: the loss on split 'test' is not"
   assert any(told in warning for warning in log.warnings)
   rows = results.table.query("metric == 'accuracy'")
   found = set(zip(rows["level"], rows["replicate"], strict=True))

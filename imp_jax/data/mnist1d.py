@@ -26,8 +26,9 @@ def mnist1d_arrays(
 
   Args:
     seed: the generator's.
-    train_examples: the package makes a fifth of all for testing, so it is a
-      multiple of 4. They do not depend on `test_examples`, bit for bit.
+    train_examples: the package makes as many of each class and sets a fifth of
+      all apart, so it is a multiple of 8. They do not depend on
+      `test_examples`, bit for bit.
     test_examples: drawn with `test_seed(seed)`, as many of each class as of
       any other, or one more of the first ones; shifted and scaled as the
       package did the training signals, not by their own moments.
@@ -39,10 +40,11 @@ def mnist1d_arrays(
   Raises:
     ValueError: a number of examples that cannot be had.
   """
-  if train_examples < 4 or train_examples % 4:
+  if train_examples < 8 or train_examples % 8:
     raise ValueError(
-      "data.train_examples must be a multiple of 4 (the generator makes a "
-      f"fifth of all for testing), got {train_examples}"
+      "data.train_examples must be a multiple of 8 (the generator makes as "
+      "many of each of 10 classes, and sets a fifth of all apart), got "
+      f"{train_examples}"
     )
   if test_examples < CLASSES:
     raise ValueError(

@@ -23,6 +23,7 @@ from imp_jax.report.geometry import (
   mask_overlaps,
 )
 from imp_jax.report.landscape import (
+  LANDSCAPE_COLUMNS,
   instability_lines,
   instability_table,
   landscape_table,
@@ -41,6 +42,7 @@ from imp_jax.report.predictors import (
   connected_lines,
   connected_verdict_row,
   predictors_table,
+  whole_claim,
 )
 from imp_jax.report.tables import Records, experiments_table, results_table
 from imp_jax.settings import ClaimSettings
@@ -146,6 +148,9 @@ def write_landscape(
       parts.figure(
         name.replace(" ", ""), functools.partial(_plane, e, artefact)
       )
+  if claims.connected and decided is None:  # nothing to compare, and it is said
+    nothing = pd.DataFrame(columns=list(LANDSCAPE_COLUMNS))
+    decided = connected_verdict_row(nothing, claims.connected, claims)
   return decided
 
 
@@ -202,8 +207,11 @@ def _write_connectivity(parts, records, paths, claims, geometry):
       ),
     )
     if table is not None and len(table):
-      _write_predictors(parts, table, claims)
-      if claim := claims.connected:
+      claim = claims.connected
+      if claim:
+        claim = whole_claim(claim, experiments)
+      _write_predictors(parts, table, claim, claims)
+      if claim:
         return parts.made(
           "claim 3's verdict",
           lambda: connected_verdict_row(table, claim, claims),
@@ -211,12 +219,13 @@ def _write_connectivity(parts, records, paths, claims, geometry):
   return None
 
 
-def _write_predictors(parts, landscape, claims):
+def _write_predictors(parts, landscape, claim, claims):
   """What goes with sparse accuracy: at the claim's level, or the last."""
   level, names = int(landscape["level"].max()), ()
-  if claims.connected:
-    level, names = claims.connected.level, claims.connected.experiments
-  parts.figure("landscape", lambda: landscape_figure(landscape, level))
+  if claim:
+    level, names = claim.level, claim.experiments
+  shown = landscape[landscape["experiment"].isin(names)] if names else landscape
+  parts.figure("landscape", lambda: landscape_figure(shown, level))
   predictors = parts.table(
     "predictors", lambda: predictors_table(landscape, level, claims, names)
   )
@@ -296,7 +305,8 @@ def landscape_lines(results: Any, claims: ClaimSettings) -> list[str]:
     predictors = pd.DataFrame(columns=list(PREDICTOR_COLUMNS))
     if results.has_table("predictors"):
       predictors = results.read_table("predictors")
+    claim = whole_claim(claims.connected, results.read_table("experiments"))
     lines += connected_lines(
-      results.read_table("landscape"), predictors, claims.connected, claims
+      results.read_table("landscape"), predictors, claim, claims
     )
   return lines

@@ -4,6 +4,8 @@ Connected examples beside plain predictors, over every variant and within each
 data diet.
 """
 
+import dataclasses
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -131,11 +133,9 @@ def connected_lines(
   verdict = _verdict(row, missing, claims)
   if missing and len(here):
     told += f", but none of {', '.join(missing)}"
-  elif row["points"] and (
-    row["variants"] < LEAST_VARIANTS or row["replicates"] < LEAST_REPLICATES
-  ):
+  elif row["points"] and row["deep"] < LEAST_VARIANTS:
     verdict += (
-      f": fewer than {LEAST_VARIANTS} variants or {LEAST_REPLICATES} "
+      f": fewer than {LEAST_VARIANTS} variants of {LEAST_REPLICATES} "
       "replicates never decide"
     )
   places = {k: _place(rows, k) for k in (level, level - 1, level + 1)}
@@ -146,13 +146,32 @@ def connected_lines(
   ]
 
 
+def whole_claim(
+  claim: ConnectedClaim, experiments: pd.DataFrame
+) -> ConnectedClaim:
+  """Returns the claim with every experiment that it is about named.
+
+  Args:
+    claim: which may name none, and so be of all whose W_r has children.
+    experiments: rows of experiments.csv.
+  """
+  if claim.experiments or "connectivity.children" not in experiments:
+    return claim
+  names = [
+    str(row["experiment"])
+    for row in experiments.to_dict("records")
+    if row["connectivity.children"]
+    and "0" in re.findall(r"\d+", str(row["connectivity.levels"]))
+  ]
+  return dataclasses.replace(claim, experiments=tuple(names))
+
+
 def connected_verdict_row(
   landscape: pd.DataFrame, claim: ConnectedClaim, claims: ClaimSettings
-) -> dict[str, Any] | None:
+) -> dict[str, Any]:
   """Returns claim 3's correlation and verdict, in the columns of verdicts.csv.
 
-  Without study, claim and seconds; it has no margin. None where no replicate
-  has what it compares.
+  Without study, claim and seconds; it has no margin.
 
   Args:
     landscape, claim, claims: as of `connected_lines`.
@@ -161,12 +180,10 @@ def connected_verdict_row(
   if claim.experiments:
     here = here[here["experiment"].isin(claim.experiments)]
   row = _row(here, "connected", "spearman", claims)
-  if not row["points"]:
-    return None
   return {
-    "what": f"rho of connected share, {row['variants']} variants",
+    "what": "rho of connected share and accuracy",
     "level": claim.level,
-    "density": float(np.mean(here["density"])),
+    "density": float(np.mean(here["density"])) if len(here) else np.nan,
     "estimate": row["rho"],
     "low": row["low"],
     "high": row["high"],
@@ -192,7 +209,7 @@ def _verdict(row, missing, claims: ClaimSettings) -> str:
       row["high"],
       row["points"],
       claims.confidence,
-      variants=row["variants"],
+      variants=row["deep"],
       replicates=row["replicates"],
     )
   )
@@ -262,6 +279,7 @@ def _row(rows, predictor, method, claims: ClaimSettings) -> dict[str, Any]:
   rows = rows.dropna(subset=columns)
   names, replicates = rows["experiment"], rows["replicate"]
   counts = {"variants": names.nunique(), "replicates": replicates.nunique()}
+  deep = int((names.value_counts() >= LEAST_REPLICATES).sum())
   if method == "means":
     # Rounded, so that equal means tie whatever order they are added in.
     rows = rows.groupby("experiment")[columns].mean().round(12)
@@ -286,6 +304,7 @@ def _row(rows, predictor, method, claims: ClaimSettings) -> dict[str, Any]:
     "high": high,
     **counts,
     "points": interval.count,
+    "deep": deep,  # variants with enough replicates to count for a verdict
   }
 
 

@@ -136,6 +136,11 @@ def write_report(
   experiments = parts.table("experiments", lambda: experiments_table(meaning))
   parts.table("layers", lambda: layers_table(study, records))
   parts.table("curves", lambda: history_table(study, records, "test"))
+  if other := sum(_has_other_curves(*r) for r in records):
+    parts.failed.append(
+      f"curves.csv of study {study} lacks {other} tickets: their curves were "
+      "drawn in training, on other test data, and nothing is trained again"
+    )
   parts.text(
     "metrics.jsonl",
     # Not to_json, which keeps ten decimals.
@@ -231,6 +236,11 @@ def history_table(
     for metric in ("accuracy", "loss")
   ]
   return pd.DataFrame(rows, columns=list(RESULT_COLUMNS))
+
+
+def _has_other_curves(entry, trained, evaluated, _) -> bool:
+  tested = [row for row in trained["history"] if row["split"] == "test"]
+  return any(not _is_of(row, evaluated) for row in tested)
 
 
 def _is_of(row, evaluated) -> bool:

@@ -46,6 +46,7 @@ def _rewinding(claim, experiments) -> RewindingClaim | None:
       "claims.rewinding compares treatments with a baseline; "
       f"{claim.baseline!r} is both"
     )
+  _check_apart("claims.rewinding", treatments)
   _check_level("claims.rewinding", claim.level, compared, experiments)
   return RewindingClaim(treatments, claim.baseline, claim.level)
 

@@ -14,7 +14,11 @@ from imp_jax.store import Artefact
 def run_evaluate(
   context: Context, node: Node, replicates: Sequence[int]
 ) -> dict[int, Outcome]:
-  """Returns each replicate's {split: {"loss", "accuracy", "count"}}."""
+  """Returns each replicate's {split: {"loss", "accuracy", "count"}}.
+
+  A loss that is not finite is a failure of the evaluation, not of the training,
+  whose weights are finite: what is trained from it goes on.
+  """
   settings: Evaluate = node.settings
   networks = []
   for r in replicates:
@@ -45,5 +49,5 @@ def run_evaluate(
 def _finite(name, metrics) -> Outcome:
   for split, found in metrics.items():
     if not np.isfinite(found["loss"]):
-      return Failure(f"{name}: {split} loss is not finite after training")
+      return Failure(f"{name}: the loss on split {split!r} is not finite")
   return Artefact({"metrics": metrics})
