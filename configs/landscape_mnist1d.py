@@ -9,7 +9,7 @@ pre-training, after t_r = 2 to 100 steps on all examples, after 10, 20 and 50 on
 noisy labels; barriers between levels, curvature and planes of none and all-100.
 
 Claim 3 is a correlation over variants as much as over replicates: 18 variants,
-which span the range of connected shares, and 7 replicates. `:quick` has 4
+which span the range of connected shares, and 6 replicates. `:quick` has 4
 replicates, `:smoke` takes seconds.
 """
 
@@ -29,7 +29,7 @@ def get_config(arg: str = ""):
   # The data diets' network and rate (configs/data_diet_mnist1d.py), where a
   # search saw 18 % of the examples connected at t_r = 0 and 92 % at 100.
   config.seed = CONFIRMING_SEEDS[0]
-  config.replicates = 7
+  config.replicates = 6
   config.model.width = 2.0
   config.optim.update(
     steps="1000step", learning_rate=0.6, milestones=("500step", "750step")

@@ -119,6 +119,8 @@ def cluster_correlation(
     found = found[np.isfinite(found)]
     if 2 * len(found) >= resamples:
       low, high = _bias_corrected(found, estimate, confidence)
+      # Of very strong correlations the correction may pass the estimate by.
+      low, high = min(low, estimate), max(high, estimate)
   return Correlation(
     estimate, low, high, count, confidence, variants=many, replicates=deep
   )
@@ -224,5 +226,4 @@ def _bias_corrected(found, estimate, confidence) -> tuple[float, float]:
   if np.isfinite(shift):
     tails = scipy.stats.norm.cdf(2 * shift + scipy.stats.norm.ppf(tails))
   low, high = np.quantile(found, tails)
-  # Of very strong correlations the correction may pass by the estimate.
-  return float(min(low, estimate)), float(max(high, estimate))
+  return float(low), float(high)

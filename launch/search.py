@@ -32,11 +32,6 @@ from imp_jax.study import execute, prepare
 from launch.cli import BAD_INPUT, BadInput, Bar, run_program, start
 from launch.output import say
 
-_CONFIG = config_flags.DEFINE_config_file("config", help_string="a search")
-_WORKDIR = flags.DEFINE_string("workdir", None, "Where its studies lie.")
-_OUT = flags.DEFINE_string("out", None, "The folder of its tables.")
-flags.mark_flags_as_required(["config", "workdir", "out"])
-
 
 @dataclasses.dataclass(frozen=True)
 class Point:
@@ -346,14 +341,25 @@ def main(argv: Sequence[str]) -> int:
   logging.set_verbosity(logging.WARNING)
   np.seterr(all="ignore")
   try:
-    check_search(_CONFIG.value)
-    start(_CONFIG.value.study)
+    check_search(flags.FLAGS.config)
+    start(flags.FLAGS.config.study)
     return run_search(
-      _CONFIG.value, str(_WORKDIR.value), pathlib.Path(str(_OUT.value))
+      flags.FLAGS.config,
+      str(flags.FLAGS.workdir),
+      pathlib.Path(str(flags.FLAGS.out)),
     )
   except BAD_INPUT as error:
     raise BadInput(error) from None
 
 
+def define_flags() -> None:
+  """Defines the program's flags; not on import, for programs share names."""
+  config_flags.DEFINE_config_file("config", help_string="a search")
+  flags.DEFINE_string("workdir", None, "Where its studies lie.")
+  flags.DEFINE_string("out", None, "The folder of its tables.")
+  flags.mark_flags_as_required(["config", "workdir", "out"])
+
+
 if __name__ == "__main__":
+  define_flags()
   run_program(main)

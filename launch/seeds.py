@@ -30,13 +30,6 @@ from launch.output import complain, say
 _MODES = EXECUTIONS[1:]  # "auto" is the config's own, whatever that is
 _KINDS = CONVOLUTIONS[1:]
 
-_CONFIG = config_flags.DEFINE_config_file("config", help_string="a study")
-_WORKDIR = flags.DEFINE_string("workdir", None, "Where its studies lie.")
-_SEEDS = flags.DEFINE_list("seeds", [], "Seeds; none = the config's own.")
-_WAYS = flags.DEFINE_list("ways", [], "Ways of executing; none = the config's.")
-_OUT = flags.DEFINE_string("out", None, "The table, a .csv file.")
-flags.mark_flags_as_required(["config", "workdir", "out"])
-
 
 def variations(
   config: Any, seeds: Sequence[int], ways: Sequence[str]
@@ -149,16 +142,18 @@ def main(argv: Sequence[str]) -> int:
     raise BadInput(f"unknown arguments: {' '.join(argv[1:])}")
   logging.set_verbosity(logging.WARNING)
   try:
-    start(_CONFIG.value)
-    if any(not seed.isdecimal() for seed in _SEEDS.value):
-      raise ValueError(f"--seeds must be whole numbers, got {_SEEDS.value}")
-    seeds = [int(seed) for seed in _SEEDS.value]
+    start(flags.FLAGS.config)
+    if any(not seed.isdecimal() for seed in flags.FLAGS.seeds):
+      raise ValueError(
+        f"--seeds must be whole numbers, got {flags.FLAGS.seeds}"
+      )
+    seeds = [int(seed) for seed in flags.FLAGS.seeds]
     table, failed = run_all(
-      _CONFIG.value,
-      str(_WORKDIR.value),
+      flags.FLAGS.config,
+      str(flags.FLAGS.workdir),
       seeds,
-      _WAYS.value,
-      pathlib.Path(str(_OUT.value)),
+      flags.FLAGS.ways,
+      pathlib.Path(str(flags.FLAGS.out)),
     )
     for line in told(table):
       say(line)
@@ -167,5 +162,16 @@ def main(argv: Sequence[str]) -> int:
   return failed
 
 
+def define_flags() -> None:
+  """Defines the program's flags; not on import, for programs share names."""
+  config_flags.DEFINE_config_file("config", help_string="a study")
+  flags.DEFINE_string("workdir", None, "Where its studies lie.")
+  flags.DEFINE_list("seeds", [], "Seeds; none = the config's own.")
+  flags.DEFINE_list("ways", [], "Ways of executing; none = the config's.")
+  flags.DEFINE_string("out", None, "The table, a .csv file.")
+  flags.mark_flags_as_required(["config", "workdir", "out"])
+
+
 if __name__ == "__main__":
+  define_flags()
   run_program(main)

@@ -114,5 +114,5 @@ def test_what_is_stable_or_poor_is_not_pruned(tmp_path):
   search.unstable = 1.1
   assert run_search(search, str(tmp_path / "runs"), tmp_path / "out") == 0
   text = (tmp_path / "out/search-smoke_dense.csv").read_text()
-  assert text.strip().endswith("False,True,False")
+  assert text.strip().endswith("False,True,False,False")
   assert len(list((tmp_path / "runs/studies").iterdir())) == 1

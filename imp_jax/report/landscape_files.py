@@ -305,7 +305,9 @@ def landscape_lines(results: Any, claims: ClaimSettings) -> list[str]:
     predictors = pd.DataFrame(columns=list(PREDICTOR_COLUMNS))
     if results.has_table("predictors"):
       predictors = results.read_table("predictors")
-    claim = whole_claim(claims.connected, results.read_table("experiments"))
+    claim = claims.connected
+    if results.has_table("experiments"):
+      claim = whole_claim(claim, results.read_table("experiments"))
     lines += connected_lines(
       results.read_table("landscape"), predictors, claim, claims
     )
