@@ -194,3 +194,17 @@ def test_the_printed_table_says_which_step_matched():
   else:
     for variant in variants:
       assert columns[variant] == [cells.get((variant, k), "") for k in levels]
+
+
+def test_a_variant_says_its_own_optimiser_where_it_differs():
+  rate = "optim.learning_rate"
+  experiments = make_experiments(
+    [
+      ("none", 0, "none", 0, {f"pretrain.{rate}": 0.6}),
+      ("all", 50, "all", 100, {f"pretrain.{rate}": 0.6}),
+      ("slow", 50, "all", 100, {f"pretrain.{rate}": 0.1}),
+    ],
+    optim__learning_rate=0.6,
+  )
+  names = variants(experiments)["variant"].tolist()
+  assert names == ["none", "all", f"all {rate}=0.1"]

@@ -55,7 +55,13 @@ def variants(experiments: pd.DataFrame) -> pd.DataFrame:
       kinds == kind, about_base if kind == "none" else about_diet
     ]
     for column in _telling_columns(group):
-      diet.loc[group.index] += [_detail(column, v) for v in group[column]]
+      # Pre-training's own optimiser is told where it is another than the main.
+      main = column.removeprefix("pretrain.")
+      plain = settings.get(main) if ".optim." in column else None
+      diet.loc[group.index] += [
+        "" if plain is not None and plain[i] == v else _detail(column, v)
+        for i, v in group[column].items()
+      ]
   sized = ~kinds.isin(["none", "all"])
   return pd.DataFrame(
     {
