@@ -57,7 +57,9 @@ def get_config(arg: str = ""):
     config.eval.splits = ("train", "test")
     config.data.update(train_examples=80, batch_size=16)
     config.optim.update(steps="3step", learning_rate=0.1, milestones=("2step",))
-    config.connectivity.children = 0
+    config.connectivity.update(
+      children=0, differ="both", splits=("train", "test")
+    )
     config.eval.curve_steps = ("1step", "2step")
     config.prune.update(levels=2, fraction=0.2)
     config.experiments = (

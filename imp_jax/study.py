@@ -10,7 +10,7 @@ from typing import Any
 import jax
 
 from imp_jax.data.dataset import Dataset, on_device, with_valid_split
-from imp_jax.data.mnist1d import TEST_EXAMPLES
+from imp_jax.data.signals import TEST_EXAMPLES
 from imp_jax.data.sources import load_dataset
 from imp_jax.extent import check_data_extent, check_extent
 from imp_jax.flags import pinned

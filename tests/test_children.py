@@ -121,7 +121,7 @@ def test_children_and_replicates_together_are_as_alone(
     assert len(one) == len(two) == 3
     for a, b in zip(one, two, strict=True):
       chex.assert_trees_all_equal(a.tree, b.tree)
-      assert a.record["metrics"] == b.record["metrics"]
+      assert a.record["travelled"] == b.record["travelled"]
 
 
 def test_the_steps_of_children_trained_together_are_all_told(

@@ -271,5 +271,5 @@ def test_a_killed_perturbed_child_goes_on_where_it_was(
   assert len(one) == len(two) == 3
   for a, b in zip(one, two, strict=True):
     chex.assert_trees_all_equal(a.tree, b.tree)
-    assert a.record["metrics"] == b.record["metrics"]
+    assert a.record["travelled"] == b.record["travelled"]
   assert not list((cut / "checkpoints").glob("*/*"))

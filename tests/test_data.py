@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from imp_jax.data import mnist1d as signals
+from imp_jax.data import signals
 from imp_jax.data.augment import normalise
 from imp_jax.data.dataset import make_dataset, with_valid_split
 from imp_jax.data.sources import load_dataset

@@ -10,7 +10,7 @@ PACKAGE = sorted((ROOT / "imp_jax").rglob("*.py"))
 
 # Rooms from the ground up; each may import those before it and itself.
 ORDER = [
-  {"keys", "masks", "statistics", "stability", "files", "flags"},
+  {"keys", "masks", "statistics", "power", "stability", "files", "flags"},
   {"data", "correlation", "compilation", "memory"},
   {"models", "pruning"},
   {"evaluation"},
@@ -36,6 +36,7 @@ PURE = {
   "invariants",
   "statistics",
   "correlation",
+  "power",
   "stability",
   "evaluation",
   "landscape",

@@ -4,9 +4,9 @@ import pathlib
 from collections.abc import Sequence
 
 from imp_jax.data.dataset import Dataset, make_dataset
-from imp_jax.data.mnist1d import CLASSES, TEST_EXAMPLES, mnist1d_arrays
 from imp_jax.data.npz import npz_arrays
 from imp_jax.data.prepared import prepared_arrays
+from imp_jax.data.signals import CLASSES, TEST_EXAMPLES, mnist1d_arrays
 
 SOURCES = ("mnist1d", "npz", "tfds")
 
