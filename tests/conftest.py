@@ -79,6 +79,7 @@ def mnist():
     "mnist1d",
     generator_seed=config.data.generator_seed,
     train_examples=config.data.train_examples,
+    test_examples=config.data.test_examples,
   )
 
 

@@ -222,7 +222,7 @@ def test_experiments_that_differ_in_pruning_share_what_precedes_it(tmp_path):
     (dict(data__train_examples=120), "stream.fingerprint was"),
     (
       dict(data__test_examples=50),
-      "eval.test_examples was 10000, now 50",
+      "eval.test_examples was 20, now 50",
     ),
     (dict(claims__margin=0.5), "claims.margin was 0.01, now 0.5"),
     (
@@ -283,7 +283,7 @@ def test_names_that_look_like_numbers_stay_names(tmp_path):
   )
   assert set(results.table.experiment) == {"1", "null"}
   accuracy_table(results.table)
-  assert results.ticket("1", level=0).metrics["test"]["count"] == 10_000
+  assert results.ticket("1", level=0).metrics["test"]["count"] == 20
 
 
 def test_bfloat16_and_float16_run_and_are_recorded(tmp_path):

@@ -8,6 +8,7 @@ from imp_jax.data.dataset import make_dataset
 from imp_jax.study import Progress, execute, prepare
 
 EVALUATION = ", evaluation"
+TEST_EXAMPLES = 20
 
 
 class Log(Progress):
@@ -37,8 +38,14 @@ class Log(Progress):
 
 
 def tiny_config(**changes):
-  """The smoke config, with fields set by dotted name ("__" for ".")."""
-  return changed_config(mnist1d.get_config("smoke"), changes)
+  """The smoke config, with fields set by dotted name ("__" for ".").
+
+  With few test signals, where nothing else is said.
+  """
+  config = changed_config(mnist1d.get_config("smoke"), changes)
+  if config.data.source == "mnist1d" and config.data.test_examples is None:
+    config.data.test_examples = TEST_EXAMPLES
+  return config
 
 
 def changed_config(config, changes, *, any_type=False):
