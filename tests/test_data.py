@@ -291,9 +291,7 @@ def test_mnist1d_training_signals_are_the_packages_own(tmp_path):
   args.num_samples = 100
   made = generator.make_dataset(args)
   for test_examples in (10, 33):
-    train = signals.mnist1d_arrays(42, 80, test_examples, str(tmp_path))[
-      "train"
-    ]
+    train = signals.signal_arrays(42, 80, test_examples, str(tmp_path))["train"]
     np.testing.assert_array_equal(train[0], made["x"].astype(np.float32))
     np.testing.assert_array_equal(train[1], made["y"])
   # The scale that test signals get is the one that the package gave these.
@@ -306,7 +304,7 @@ def test_mnist1d_training_signals_are_the_packages_own(tmp_path):
 def test_mnist1d_test_signals_have_a_seed_and_a_scale_of_their_own(tmp_path):
   # sha256("mnist1d test signals 42"), its first four bytes, little-endian.
   assert signals.test_seed(42) == 1498327304
-  arrays = signals.mnist1d_arrays(42, 4000, 1003, str(tmp_path))
+  arrays = signals.signal_arrays(42, 4000, 1003, str(tmp_path))
   x, y = arrays["test"]
   assert x.dtype == np.float32 and x.shape == (1003, 40)
   assert np.bincount(y).tolist() == [101] * 3 + [100] * 7

@@ -36,6 +36,7 @@ def test_it_computes_each_node_once_and_writes_the_tidy_files(finished):
     "curves.csv",
     "geometry.csv",
     "matching.csv",
+    "verdicts.csv",
     "metrics.jsonl",
     "accuracy.png",
     "accuracy.svg",

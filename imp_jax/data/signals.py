@@ -19,7 +19,7 @@ CLASSES = 10
 TEST_EXAMPLES = 10_000
 
 
-def mnist1d_arrays(
+def signal_arrays(
   seed: int, train_examples: int, test_examples: int, cache_dir: str = ""
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
   """Returns {"train": (signals, labels), "test": ...}, as generated.

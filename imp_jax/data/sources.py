@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from imp_jax.data.dataset import Dataset, make_dataset
 from imp_jax.data.npz import npz_arrays
 from imp_jax.data.prepared import prepared_arrays
-from imp_jax.data.signals import CLASSES, TEST_EXAMPLES, mnist1d_arrays
+from imp_jax.data.signals import CLASSES, TEST_EXAMPLES, signal_arrays
 
 SOURCES = ("mnist1d", "npz", "tfds")
 
@@ -64,7 +64,7 @@ def load_dataset(
   if source == "mnist1d":
     if test_examples is None:
       test_examples = TEST_EXAMPLES
-    arrays = mnist1d_arrays(
+    arrays = signal_arrays(
       generator_seed, train_examples, test_examples, cache_dir
     )
     class_names = tuple(map(str, range(CLASSES)))
