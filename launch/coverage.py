@@ -4,7 +4,7 @@
 
 Nothing is trained: samples are drawn, and the project's own intervals and
 verdicts are taken of them. mean.csv has the errors of a mean's interval,
-verdicts.csv those of claims 0 to 2, correlation.csv those of claim 3 and its
+claims.csv those of claims 0 to 2, correlation.csv those of claim 3 and its
 power. Seven minutes on one core; the same command makes the same files.
 """
 
@@ -66,7 +66,7 @@ _OUT = flags.DEFINE_string("out", None, "The folder of the CSV files.")
 _SAMPLES = flags.DEFINE_integer(
   "samples",
   20_000,
-  "Samples of each cell of mean.csv and verdicts.csv.",
+  "Samples of each cell of mean.csv and claims.csv.",
   lower_bound=1,
 )
 _STUDIES = flags.DEFINE_integer(
@@ -284,7 +284,7 @@ def main(argv) -> int:
   samples = int(_SAMPLES.value)
   tables = {
     "mean.csv": lambda: mean_errors(samples),
-    "verdicts.csv": lambda: verdict_errors(samples),
+    "claims.csv": lambda: verdict_errors(samples),
     "correlation.csv": lambda: correlation_verdicts(
       int(_STUDIES.value), int(_POWER_STUDIES.value), int(_RESAMPLES.value)
     ),

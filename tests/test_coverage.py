@@ -115,7 +115,7 @@ def test_the_tables_are_what_the_command_makes(tmp_path, monkeypatch):
     assert coverage.main(["coverage"]) == 0
     texts.append({f.name: f.read_text() for f in tmp_path.iterdir()})
   assert texts[0] == texts[1]
-  assert set(texts[0]) == {"mean.csv", "verdicts.csv", "correlation.csv"}
+  assert set(texts[0]) == {"mean.csv", "claims.csv", "correlation.csv"}
   for name in texts[0]:
     small, kept = (
       pd.read_csv(f / name, keep_default_na=False) for f in (tmp_path, RESULTS)
