@@ -1,5 +1,7 @@
 """Verdicts on several seeds and in several ways, and as a table."""
 
+import pathlib
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -102,3 +104,11 @@ def test_verdicts_as_markdown(tmp_path):
     "| 3: connected examples predict success | s, 17 % | rho of connected "
     "share, 9 variants | +0.50 [+0.25, +0.75] |  | 7 | **holds** | 61 |",
   ]
+
+
+def test_readmes_table_is_what_the_files_say():
+  root = pathlib.Path(__file__).parent.parent
+  files = sorted((root / "results").glob("*/verdicts.csv"))
+  assert len(files) >= 4
+  table = markdown([str(file) for file in files])
+  assert table in (root / "README.md").read_text()

@@ -14,7 +14,7 @@ BAD = [
     "unknown data source 'csv'; known: mnist1d, npz, tfds",
   ),
   (
-    dict(data__source="tfds", data__name="imagenet"),
+    dict(data__source="tfds", data__name="imagenet", data__test_examples=None),
     "unknown data set 'imagenet'; known: cifar10",
   ),
   (dict(model__name="resnet21"), "6m \\+ 2"),

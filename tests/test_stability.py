@@ -109,7 +109,11 @@ def study(**changes):
 
 def test_the_smallest_stable_step_of_a_tiny_study(tmp_path, capsys):
   """Its numbers are those of a study of every t_r, which has all it needs."""
-  few = dict(optim__learning_rate=0.1, optim__steps="3step")
+  few = dict(
+    optim__learning_rate=0.1,
+    optim__steps="3step",
+    data__test_examples=1000,
+  )
   settings = connected(
     name="direct",
     connectivity__alphas=(0.5,),
