@@ -82,7 +82,6 @@ def make_case(name, conv="fast"):
   "name,conv",
   [
     ("conv1d", "fast"),
-    ("resnet1d8", "fast"),
     *(("resnet8", kind) for kind in TRAINED),
   ],
 )
