@@ -80,8 +80,8 @@ def test_predictors_by_hand():
     "within all",
     "within easy",
   ]
-  # Each scope: 4 x 3, and the share's partial one.
-  assert table.groupby("scope").size().tolist() == [13, 13, 13]
+  # Each scope: 4 x 2, and the share's by Pearson and partial ones.
+  assert table.groupby("scope").size().tolist() == [10, 10, 10]
   # Ranks of the share 1 2 3; of the accuracies 1 2 3, and of easy's 3 2 1
   # with the share's 1 3 2.
   assert rho_of(table, scope="within all") == pytest.approx(1)

@@ -60,7 +60,8 @@ def predictors_table(
 
   Args:
     landscape: from `report.landscape.landscape_table`.
-    level: of the sparse networks; its neighbours are looked at too.
+    level: of the sparse networks; its neighbours are looked at too, for the
+      connected share.
     claims: for confidence and resamples.
     experiments: those looked at; () = all.
 
@@ -69,15 +70,16 @@ def predictors_table(
     those with any points. The scope is "all" or "within DIET": that diet's
     experiments, whatever their t_r and size, and those without pre-training of
     their base, which are the t_r = 0 of each of its diets; a diet needs three.
-    The method is "spearman" or "pearson", over variants × replicates (with
-    low and high from `cluster_correlation`), "means", Spearman's between the
-    variants' means over replicates (the paper's kind of plot), or "partial",
-    Spearman's of connected given pretrained_accuracy. Signs are as found:
-    mean_barrier and distance are expected to be negative. Of means low and
-    high are missing: over replicates they have no spread left, and variants
-    are too few to resample alone (`cluster_correlation` says how its bounds
-    fare with three or four: too narrow). variants, replicates and points count
-    experiments, replicates, and pairs that have data (of means: experiments).
+    The method is "spearman" or, of the connected share at the level itself,
+    "pearson", over variants × replicates (with low and high from
+    `cluster_correlation`), "means", Spearman's between the variants' means over
+    replicates (the paper's kind of plot), or "partial", Spearman's of connected
+    given pretrained_accuracy. Signs are as found: mean_barrier and distance are
+    expected to be negative. Of means low and high are missing: over replicates
+    they have no spread left, and variants are too few to resample alone
+    (`cluster_correlation` says how its bounds fare with three or four: too
+    narrow). variants, replicates and points count experiments, replicates, and
+    pairs that have data (of means: experiments).
   """
   rows = landscape
   if experiments:
@@ -86,11 +88,12 @@ def predictors_table(
   for near in (level - 1, level, level + 1):
     here = rows.query("level == @near")
     for scope, own in (_scopes(here) if len(here) else {}).items():
-      for predictor in PREDICTORS:
+      # Bootstraps take long: beside the claim's level, of the claim alone.
+      for predictor in PREDICTORS if near == level else ("connected",):
         where = {"predictor": predictor, "scope": scope, "level": near}
-        methods = ["spearman", "pearson", "means"]
-        if predictor == "connected":
-          methods.append("partial")
+        methods = ["spearman", "means"]
+        if predictor == "connected" and near == level:
+          methods += ["pearson", "partial"]
         found += [
           where | one
           for method in methods
