@@ -39,7 +39,9 @@ def instability_figure(table: pd.DataFrame) -> Figure | None:
   figure = Figure(figsize=(6.5, 4), layout="constrained")
   axes = figure.subplots()
   positive = sorted(set(table["rewind_step"]) - {0})
-  for i, (variant, rows) in enumerate(variant_paths(table).items()):
+  paths = variant_paths(table)
+  middle = min(len(paths), 5) // 2
+  for i, (variant, rows) in enumerate(paths.items()):
     colour = COLOURS[i % (len(COLOURS) - 1)]  # black is for none
     own = rows.query("rewind_step > 0")
     axes.plot(
@@ -50,7 +52,7 @@ def instability_figure(table: pd.DataFrame) -> Figure | None:
       label=variant,
     )
     # Side by side, so that no error bar hides another.
-    _interval_bars(axes, own, colour, 1.015 ** (i % 5 - 2))
+    _interval_bars(axes, own, colour, 1.015 ** (i % 5 - middle))
   _interval_bars(axes, table.query("rewind_step == 0"), "black", 1.0)
   axes.axhline(
     STABLE, color="grey", linestyle="--", label=f"stable: {100 * STABLE:g} %"
