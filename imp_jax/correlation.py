@@ -27,10 +27,12 @@ class Correlation(Interval):
 
   Attributes:
     variants, replicates: clusters that have points.
+    deep: variants with at least LEAST_REPLICATES points.
   """
 
   variants: int
   replicates: int
+  deep: int
 
 
 def cluster_correlation(
@@ -110,11 +112,12 @@ def cluster_correlation(
     np.unique(labels[there], return_inverse=True)[1]
     for labels in (variants, replicates)
   ]
-  many, deep = (len(np.unique(cluster)) for cluster in clusters)
+  sizes = [np.bincount(cluster) for cluster in clusters]
+  many, others = map(len, sizes)
   low, high, estimate = -np.inf, np.inf, float("nan")
   if count > len(values):
     estimate = float(_correlations(values, np.ones((1, count)), method)[0])
-  if not np.isnan(estimate) and min(many, deep) > 1:
+  if not np.isnan(estimate) and min(many, others) > 1:
     found = _bootstrap(values, clusters, method, resamples)
     found = found[np.isfinite(found)]
     if 2 * len(found) >= resamples:
@@ -122,7 +125,14 @@ def cluster_correlation(
       # Of very strong correlations the correction may pass the estimate by.
       low, high = min(low, estimate), max(high, estimate)
   return Correlation(
-    estimate, low, high, count, confidence, variants=many, replicates=deep
+    estimate,
+    low,
+    high,
+    count,
+    confidence,
+    variants=many,
+    replicates=others,
+    deep=int((sizes[0] >= LEAST_REPLICATES).sum()),
   )
 
 
@@ -135,11 +145,10 @@ def connected_verdict(interval: Correlation) -> str:
 
   Returns:
     "holds" (lower bound > 0), "does not hold" (upper bound < 0.2) or
-    "undecided", which fewer than LEAST_VARIANTS or LEAST_REPLICATES always are.
+    "undecided", which fewer than LEAST_VARIANTS of LEAST_REPLICATES points each
+    always are.
   """
-  if (
-    interval.variants < LEAST_VARIANTS or interval.replicates < LEAST_REPLICATES
-  ):
+  if interval.deep < LEAST_VARIANTS:
     return "undecided"
   if interval.low > 0:
     return "holds"

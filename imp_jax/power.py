@@ -3,8 +3,7 @@
 import numpy as np
 import scipy.stats
 
-# Beyond, nobody asks how many exactly.
-MOST = 1000
+from imp_jax.statistics import LEAST_REPLICATES, MOST_REPLICATES
 
 
 def power(
@@ -34,7 +33,7 @@ def powered_replicates(
   effect: float,
   std: float,
   *,
-  least: int = 4,
+  least: int = LEAST_REPLICATES,
   probability: float = 0.95,
   confidence: float = 0.95,
 ) -> float:
@@ -49,13 +48,14 @@ def powered_replicates(
     confidence: two-sided level of the interval.
 
   Returns:
-    The smallest number, from `least` on, or infinity beyond MOST; NaN of NaN.
+    The smallest number, from `least` on, or infinity beyond MOST_REPLICATES;
+    NaN of NaN.
   """
   if np.isnan(effect) or np.isnan(std):
     return float("nan")
   if not std > 0:
     return float(least) if effect else np.inf
-  few, many = least, MOST
+  few, many = least, MOST_REPLICATES
   if power(abs(effect), std, many, confidence=confidence) < probability:
     return np.inf
   while few < many:  # power rises with the number

@@ -91,6 +91,11 @@ class Results:
     """results.csv: one row per experiment, replicate, level and metric."""
     return self.read_table("results")
 
+  @property
+  def has_failures(self) -> bool:
+    """Whether a replicate failed in the last run, as failures.txt tells."""
+    return (self._store.study_dir(self.study) / "failures.txt").exists()
+
   def has_table(self, name: str) -> bool:
     """Returns whether the study has such a table; see `read_table`."""
     return (self._store.study_dir(self.study) / f"{name}.csv").exists()

@@ -363,9 +363,10 @@ def _seconds(plan: Plan) -> float:
   """What everything finished of the plan took to compute, whenever it was."""
   seconds, trained = 0.0, set()
   for node, count in plan.nodes.items():
-    if node.recipe and node.company in trained:
-      continue  # another score of the same networks
-    trained.add(node.company)
+    if node.recipe:
+      if node.company in trained:
+        continue  # another score of the same networks
+      trained.add(node.company)
     for r in range(count):
       with contextlib.suppress(StoreError):  # not finished
         object_id = node.object_id(plan.study.seed, r)

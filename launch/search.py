@@ -23,6 +23,7 @@ import pandas as pd
 from absl import flags, logging
 from ml_collections import config_flags
 
+from configs.recipes import everything, subset
 from imp_jax.power import powered_replicates
 from imp_jax.report.accuracy import paired_differences
 from imp_jax.resolve.checks import flatten, steps_of
@@ -164,16 +165,11 @@ def sparse_config(point: Point, search: Any) -> Any:
   experiments = [_everything(0)]
   for steps in point.rewind_steps:
     experiments.append(_everything(steps))
-    for kind, size in search.diets:
-      experiments.append(
-        {
-          "name": f"{kind}{size}-{steps}",
-          "pretrain.steps": f"{steps}step",
-          "pretrain.subset.kind": kind,
-          "pretrain.subset.size": size,
-          "pretrain.subset.balanced": True,
-        }
-      )
+    experiments += [
+      subset(kind, size, f"{steps}step", balanced=True)
+      | {"name": f"{kind}{size}-{steps}"}
+      for kind, size in search.diets
+    ]
   config.experiments = tuple(experiments)
   return config
 
@@ -281,13 +277,8 @@ def run_search(search: Any, workdir: str, out: pathlib.Path) -> int:
   if "accuracy_none" in table:
     best = table.groupby(["model", "width"])["accuracy_none"].transform("max")
     intact = table["accuracy_none"] >= best - search.accuracy_slack
-    sound = ~table["failed"]
-    table["pruned"] = [
-      bool(a and b and c and d)
-      for a, b, c, d in zip(
-        sound, intact, table["unstable"], table["stable"], strict=True
-      )
-    ]
+    apart = table["unstable"].eq(True) & table["stable"].eq(True)
+    table["pruned"] = intact & apart  # what failed has neither
   _write(table, out / f"{search.study.name}_dense.csv")
   sparse: list[Mapping[str, Any]] = []
   chosen = set()
@@ -314,15 +305,13 @@ def _run(config: Any, workdir: str) -> tuple[Results | None, float]:
   started, plan = time.monotonic(), prepare(config, workdir)
   with Bar() as bar:
     results = execute(plan, bar)
-  folder = plan.store.study_dir(plan.study.name)
-  failed = (folder / "failures.txt").exists()
-  return None if failed else results, time.monotonic() - started
+  seconds = time.monotonic() - started
+  return None if results.has_failures else results, seconds
 
 
 def _everything(steps: int) -> dict[str, Any]:
   """Pre-training on all the data for so many steps."""
-  name = f"all-{steps}" if steps else "none"
-  return {"name": name, "pretrain.steps": f"{steps}step"}
+  return everything(f"all-{steps}" if steps else "none", f"{steps}step")
 
 
 def _told(value: Any) -> str:
@@ -339,7 +328,6 @@ def main(argv: Sequence[str]) -> int:
   if len(argv) > 1:
     raise BadInput(f"unknown arguments: {' '.join(argv[1:])}")
   logging.set_verbosity(logging.WARNING)
-  np.seterr(all="ignore")
   try:
     check_search(flags.FLAGS.config)
     start(flags.FLAGS.config.study)

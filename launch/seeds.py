@@ -81,7 +81,8 @@ def run_all(
     plan = prepare(own, f"{workdir}/{columns['way']}")
     if plan.study.claims.primary_level is None:
       raise ValueError(f"study {config.name!r} declares no claim to decide")
-  tables, failed = [pd.DataFrame(columns=["seed", "way", *VERDICT_COLUMNS])], 0
+  out.parent.mkdir(parents=True, exist_ok=True)
+  table, failed = pd.DataFrame(columns=["seed", "way", *VERDICT_COLUMNS]), 0
   for columns, own in todo:
     started = time.monotonic()
     plan = prepare(own, f"{workdir}/{columns['way']}")
@@ -94,31 +95,27 @@ def run_all(
       results = execute(plan, bar)
     seconds = time.monotonic() - started
     place = f"seed {columns['seed']}, {columns['way']}"
-    if (plan.store.study_dir(plan.study.name) / "failures.txt").exists():
+    if results.has_failures:
       complain(f"{place}: a replicate failed")
       failed = 1
     if not results.has_table("verdicts"):
       complain(f"{place}: there are no verdicts")
       failed = 1
       continue
-    table = results.read_table("verdicts").assign(**columns)
-    table["seconds"] = round(seconds, 1) if fresh else float("nan")
-    tables.append(table)
-    _write(pd.concat(tables[1:], ignore_index=True), out)
-    for row in table.to_dict("records"):
+    found = results.read_table("verdicts").assign(
+      **columns, seconds=round(seconds, 1) if fresh else np.nan
+    )
+    found = found.reindex(columns=table.columns)
+    table = found if table.empty else pd.concat([table, found])
+    # After each, for a run may be stopped.
+    table.to_csv(out, index=False, float_format="%.6g")
+    for row in found.to_dict("records"):
       say(
         f"seed {row['seed']}, {row['way']}: {row['what']} = "
         f"{row['estimate']:+.4f} [{row['low']:+.4f}, {row['high']:+.4f}]: "
         f"{row['verdict']}, {seconds:.0f} s"
       )
-  return pd.concat(tables[1:] or tables, ignore_index=True), failed
-
-
-def _write(table: pd.DataFrame, out: pathlib.Path) -> None:
-  """Writes what there is so far: a run may be stopped."""
-  out.parent.mkdir(parents=True, exist_ok=True)
-  columns = ["seed", "way", *VERDICT_COLUMNS]
-  table.reindex(columns=columns).to_csv(out, index=False, float_format="%.6g")
+  return table.reset_index(drop=True), failed
 
 
 def told(table: pd.DataFrame) -> list[str]:

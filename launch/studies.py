@@ -38,7 +38,7 @@ def run_study(config: Any, workdir: str) -> int:
       warn(f"{what} could not be printed: {reason}")
   folder = plan.store.study_dir(plan.study.name)
   console.print(f"results and figures: {folder}")
-  return 1 if (folder / "failures.txt").exists() else 0
+  return int(results.has_failures)
 
 
 def _findings(plan: Plan, results: Results) -> dict[str, Any]:

@@ -120,6 +120,16 @@ def test_smoke_of_every_config(tmp_path, config, capsys):
     (["--config.optim.learnin_rate=1"], "learning_rate"),
     (["--config.replicates=many"], "many"),
     (["--config.replicates=0"], "replicates must be at least 1, got 0"),
+    (["--config.data.test_examples=9"], "must be at least 10, got 9"),
+    (["--config.data.test_examples=2.5"], "2.5"),
+    (
+      [
+        "--config.data.test_examples=50",
+        "--config.data.source=npz",
+        "--config.data.path=x.npz",
+      ],
+      "'npz' brings its own test set",
+    ),
     (["--workdir=/proc/no/such"], "workdir /proc/no/such is not writable"),
     (["--config=configs/nothing.py"], "nothing.py"),
     (["--config=configs/mnist1d.py:large"], "unknown config variant 'large'"),

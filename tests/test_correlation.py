@@ -309,8 +309,16 @@ def test_unknown_methods_are_refused():
 
 
 def correlation(low, high, variants, replicates):
+  """One in which every variant has every replicate."""
   return Correlation(
-    0.1, low, high, 9, 0.95, variants=variants, replicates=replicates
+    0.1,
+    low,
+    high,
+    9,
+    0.95,
+    variants=variants,
+    replicates=replicates,
+    deep=variants if replicates >= 4 else 0,
   )
 
 
@@ -337,6 +345,16 @@ def test_few_variants_or_replicates_never_decide_claim_3():
       found = correlation(low, high, variants, replicates)
       assert connected_verdict(found) == "undecided"
     assert connected_verdict(correlation(low, high, 6, 4)) != "undecided"
+
+
+def test_variants_of_few_replicates_are_counted_apart():
+  x, y, _, variants, replicates = example(7, 5)
+  lost = np.isin(variants, ("v00", "v01")) & (replicates > 2)
+  found = cluster_correlation(
+    np.where(lost, np.nan, x), y, variants, replicates, resamples=50
+  )
+  assert (found.variants, found.replicates, found.deep) == (7, 5, 5)
+  assert connected_verdict(found) == "undecided"
 
 
 def test_only_clusters_with_points_count():

@@ -10,8 +10,8 @@ PACKAGE = sorted((ROOT / "imp_jax").rglob("*.py"))
 
 # Rooms from the ground up; each may import those before it and itself.
 ORDER = [
-  {"keys", "masks", "statistics", "power", "stability", "files", "flags"},
-  {"data", "correlation", "compilation", "memory"},
+  {"keys", "masks", "statistics", "stability", "files", "flags"},
+  {"data", "correlation", "power", "compilation", "memory"},
   {"models", "pruning"},
   {"evaluation"},
   {"training", "scores", "subsets", "invariants", "replicates", "landscape"},

@@ -14,7 +14,6 @@ import pandas as pd
 
 from imp_jax.correlation import (
   LEAST_VARIANTS,
-  Correlation,
   cluster_correlation,
   connected_verdict,
 )
@@ -133,10 +132,10 @@ def connected_lines(
   )
   told += _told(row, claims) if row["points"] else ": no replicate has them"
   missing = _missing(here, claim)
-  verdict = _verdict(row, missing, claims)
+  verdict = "undecided" if missing else connected_verdict(row["found"])
   if missing and len(here):
     told += f", but none of {', '.join(missing)}"
-  elif row["points"] and row["deep"] < LEAST_VARIANTS:
+  elif row["points"] and row["found"].deep < LEAST_VARIANTS:
     verdict += (
       f": fewer than {LEAST_VARIANTS} variants of {LEAST_REPLICATES} "
       "replicates never decide"
@@ -193,29 +192,15 @@ def connected_verdict_row(
     "confidence": claims.confidence,
     "margin": np.nan,
     "replicates": row["replicates"],
-    "verdict": _verdict(row, _missing(here, claim), claims),
+    "verdict": "undecided"
+    if _missing(here, claim)
+    else connected_verdict(row["found"]),
   }
 
 
 def _missing(here, claim: ConnectedClaim) -> list[str]:
   """The claim's experiments that have no row."""
   return [n for n in claim.experiments if n not in set(here["experiment"])]
-
-
-def _verdict(row, missing, claims: ClaimSettings) -> str:
-  if missing:
-    return "undecided"
-  return connected_verdict(
-    Correlation(
-      row["rho"],
-      row["low"],
-      row["high"],
-      row["points"],
-      claims.confidence,
-      variants=row["deep"],
-      replicates=row["replicates"],
-    )
-  )
 
 
 def _beside(
@@ -275,14 +260,13 @@ def _scopes(rows) -> dict[str, pd.DataFrame]:
 
 
 def _row(rows, predictor, method, claims: ClaimSettings) -> dict[str, Any]:
-  """A correlation with sparse accuracy, in the table's columns."""
+  """A correlation with sparse accuracy, in the table's columns and as found."""
   columns = [predictor, "accuracy"]
   if method == "partial":
     columns.append("pretrained_accuracy")
   rows = rows.dropna(subset=columns)
   names, replicates = rows["experiment"], rows["replicate"]
   counts = {"variants": names.nunique(), "replicates": replicates.nunique()}
-  deep = int((names.value_counts() >= LEAST_REPLICATES).sum())
   if method == "means":
     # Rounded, so that equal means tie whatever order they are added in.
     rows = rows.groupby("experiment")[columns].mean().round(12)
@@ -307,7 +291,7 @@ def _row(rows, predictor, method, claims: ClaimSettings) -> dict[str, Any]:
     "high": high,
     **counts,
     "points": interval.count,
-    "deep": deep,  # variants with enough replicates to count for a verdict
+    "found": interval,
   }
 
 
