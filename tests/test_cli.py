@@ -11,7 +11,7 @@ import pytest
 
 from imp_jax.study import prepare
 from launch.studies import run_study
-from tests.tiny import random_arrays
+from tests.tiny import TEST_EXAMPLES, random_arrays
 
 pytestmark = pytest.mark.usefixtures("painted")
 
@@ -67,6 +67,8 @@ def smoke_settings(config, images):
   # Such programs serve other processes too (launch.cli.start).
   fast = {"execution.convolution": "fast"} if images else {}
   settings.update_from_flattened_dict(images | fast)
+  if not images:  # the launched one has them all
+    settings.data.test_examples = TEST_EXAMPLES
   return settings
 
 
