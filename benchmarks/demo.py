@@ -100,8 +100,8 @@ def _child(variant: str, workdir: str, started: float, until_step: bool):
 
   jax.monitoring.register_event_duration_secs_listener(listen)
   from configs.mnist1d import get_config
+  from imp_jax.command.cli import start
   from imp_jax.study import Progress, execute, prepare
-  from launch.cli import start
 
   first = []
 

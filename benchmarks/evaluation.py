@@ -9,21 +9,16 @@ import jax
 from benchmarks.harness import Measured, Options, compared, in_turn
 from benchmarks.problems import Problem
 from benchmarks.steps import problem_of, replicating
-from imp_jax.evaluation import evaluate
-from imp_jax.imports import Imports
-from imp_jax.nodes import Path
-from imp_jax.replicates import resolve_execution, stack_trees
-from imp_jax.runs import evaluate_networks
+from imp_jax.core.store import Store
+from imp_jax.engine.context import Context
+from imp_jax.engine.execution import ExecutionSettings
+from imp_jax.engine.imports import Imports
+from imp_jax.engine.replicates import resolve_execution, stack_trees
+from imp_jax.engine.trainer import evaluate_networks
+from imp_jax.models.settings import ModelSettings
+from imp_jax.probes.paths import Path, PathSettings, measured_paths
 from imp_jax.scores import gradient_scores, output_scores
-from imp_jax.settings import (
-  ExecutionSettings,
-  ModelSettings,
-  PathSettings,
-  StreamSettings,
-)
-from imp_jax.stages.context import Context
-from imp_jax.stages.paths import measured_paths
-from imp_jax.store import Store
+from imp_jax.training.evaluation import evaluate
 
 # What layer times add up to (benchmarks/README.md).
 PASSES = (
@@ -40,8 +35,6 @@ def on_examples(problem: Problem, fn, **options):
   fn = functools.partial(
     fn,
     model=problem.model,
-    mean=problem.pipeline.mean,
-    std=problem.pipeline.std,
     **options,
   )
   program = jax.jit(fn)
@@ -130,7 +123,6 @@ def path_case(options: Options) -> Measured:
         networks,
         problem.dataset.train,
         model=problem.model,
-        stream=settings.stream,
         execution=context.execution,
       )
     return repeats * 2 * pairs
@@ -147,14 +139,9 @@ def _paths_of(problem: Problem, dtype: str):
   """What `measured_paths` wants: a context, and a path's settings."""
   execution = ExecutionSettings(
     mode=resolve_execution("auto", jax.default_backend()),
-    replicates_at_once=0,
-    memory_gib=0.0,
     devices=1,
-    convolution="auto",
     chunk_steps=1,
-    checkpoint_seconds=60.0,
     eval_batch_size=BATCH,
-    mix=False,
   )
   context = Context(
     store=Store(tempfile.mkdtemp()),
@@ -166,19 +153,11 @@ def _paths_of(problem: Problem, dtype: str):
   )
   settings = Path(
     model=ModelSettings(
-      problem.model.name, problem.dataset.num_classes, 1.0, "uniform", dtype
-    ),
-    stream=StreamSettings(
-      fingerprint=problem.dataset.fingerprint,
-      batch_size=problem.batch,
-      last_batch="drop",
-      order="replicate",
-      augment_noise="replicate",
-      crop_pad=0,
-      flip=False,
-      augment_order="crop_flip",
-      mean=problem.pipeline.mean,
-      std=problem.pipeline.std,
+      problem.dataset.num_classes,
+      problem.model.mean,
+      problem.model.std,
+      problem.model.name,
+      dtype=dtype,
     ),
     path=PathSettings(ALPHAS, ("train",), ("average",), 0, problem.batch),
     must_differ=True,

@@ -11,8 +11,8 @@ from benchmarks.evaluation import on_examples
 from benchmarks.harness import Measured, Options, exponent, in_turn
 from benchmarks.problems import image_problem, signal_problem
 from benchmarks.steps import replicating
-from imp_jax.evaluation import evaluate
-from imp_jax.replicates import resolve_execution
+from imp_jax.engine.replicates import resolve_execution
+from imp_jax.training.evaluation import evaluate
 
 # Small enough that the largest of each curve takes seconds.
 MODEL = "resnet8"

@@ -12,7 +12,7 @@ import jax
 from benchmarks.harness import Measured, Options, exponent
 from benchmarks.problems import image_problem
 from benchmarks.steps import replicating
-from imp_jax.replicates import resolve_execution
+from imp_jax.engine.replicates import resolve_execution
 
 MODEL, STEPS = "resnet8", 2
 BUDGET = 1.0  # GiB

@@ -8,32 +8,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from imp_jax.core.masks import flat_leaves, init_masks, nested_leaves
 from imp_jax.data.dataset import Dataset, make_dataset, on_device
-from imp_jax.masks import flat_leaves, init_masks, nested_leaves
 from imp_jax.models import Model, make_model
-from imp_jax.runs import make_recipe
-from imp_jax.settings import OptimSettings
-from imp_jax.training import Pipeline, TrainState
+from imp_jax.training import SGD, Pipeline, TrainState
 from imp_jax.training.optimiser import init_opt_state
+from imp_jax.training.settings import OptimSettings, make_recipe
 
 PyTree = Any
 
 CLASSES = 10
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.247, 0.2435, 0.2616)
 # The paper's for CIFAR-10.
-OPTIM = OptimSettings(
-  learning_rate=0.1,
-  milestones=(31_200, 46_800),
-  factor=0.1,
-  warmup=0,
-  warmup_offset=0,
-  cosine_steps=0,
-  momentum=0.9,
-  nesterov=False,
-  weight_decay=1e-4,
-  decay_on="all",
-  loss_scale=1.0,
-)
+OPTIM = OptimSettings(milestones=(31_200, 46_800), warmup=0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,13 +73,10 @@ class Problem:
 
 # CIFAR's; signals are neither cropped nor flipped.
 PIPELINE = Pipeline(
-  mean=MEAN,
-  std=STD,
   crop_pad=4,
   flip=True,
   augment_order="crop_flip",
-  nesterov=False,
-  decay_on="all",
+  rule=SGD,
   padded=False,
 )
 
@@ -116,6 +100,8 @@ def image_problem(
     width=width,
     dtype=dtype,
     conv=conv,
+    mean=MEAN,
+    std=STD,
   )
   images = rng.integers(0, 256, (examples, 32, 32, 3), dtype=np.uint8)
   return _problem(model, images, rng, PIPELINE, batch)
@@ -127,9 +113,7 @@ def signal_problem(*, batch: int = 128, examples: int = 4000) -> Problem:
   rng = np.random.default_rng(0)
   model = make_model("conv1d", num_classes=CLASSES, input_shape=(40,))
   signals = rng.normal(size=(examples, 40)).astype(np.float32)
-  pipeline = dataclasses.replace(
-    PIPELINE, mean=(0.0,), std=(1.0,), crop_pad=0, flip=False
-  )
+  pipeline = dataclasses.replace(PIPELINE, crop_pad=0, flip=False)
   return _problem(model, signals, rng, pipeline, batch)
 
 

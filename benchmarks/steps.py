@@ -13,17 +13,17 @@ from benchmarks.problems import (
   image_problem,
   signal_problem,
 )
-from imp_jax.masks import init_masks
-from imp_jax.replicates import (
+from imp_jax.core.masks import init_masks
+from imp_jax.engine.replicates import (
   EXECUTIONS,
   replicated,
   resolve_execution,
   stack_trees,
 )
-from imp_jax.runs import make_recipe
-from imp_jax.training import train_step, train_steps
+from imp_jax.training import SGD, train_step, train_steps
 from imp_jax.training.loop import make_batch
 from imp_jax.training.optimiser import learning_rate, make_tx
+from imp_jax.training.settings import make_recipe
 
 # What the profiles say (benchmarks/README.md).
 WEIGHT_GRADIENTS = (
@@ -49,7 +49,7 @@ def one_step(problem: Problem):
       masks,
       batch,
       apply_fn=problem.model.apply_train,
-      tx=make_tx(recipe, nesterov=False, decay_on="all"),
+      tx=make_tx(recipe, SGD),
       learning_rate=learning_rate(recipe, state.step),
     )
     return state, sums

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from benchmarks.harness import Measured, Options, compared, in_turn
 from benchmarks.problems import Problem, image_problem
 from benchmarks.steps import fixed_batch, one_step, problem_of, replicating
-from imp_jax.masks import init_masks
-from imp_jax.replicates import EXECUTIONS
+from imp_jax.core.masks import init_masks
+from imp_jax.engine.replicates import EXECUTIONS
 
 # Of the paper: levels 0 to 20, steps of each, replicates, CIFAR-10's examples.
 LEVELS, STEPS, REPLICATES, EXAMPLES = 21, 62_400, 4, 50_000

@@ -14,25 +14,26 @@ import itertools
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from absl import flags
 
-from imp_jax.correlation import (
+from imp_jax.command.cli import BadInput, run_program
+from imp_jax.command.output import say
+from imp_jax.statistics.correlation import (
   LEAST_VARIANTS,
   cluster_correlation,
   connected_verdict,
 )
-from imp_jax.statistics import (
+from imp_jax.statistics.intervals import (
   easy_data_verdict,
   holm_intervals,
   little_data_verdict,
   mean_interval,
   rewinding_verdict,
 )
-from launch.cli import BadInput, run_program
-from launch.output import say
 
 SEED = 20220605
 REPLICATES = (3, 4, 6, 8, 12, 16, 24)
@@ -157,7 +158,7 @@ def verdict_errors(
     first, second = (
       mean + spread * MARGIN * (easy - other) for other in others
     )
-    found = np.array(
+    verdicts = np.array(
       [_verdict(claim, *pair) for pair in zip(first, second, strict=True)]
     )
     rows += [
@@ -167,7 +168,7 @@ def verdict_errors(
         "replicates": n,
         "spread": spread,
         "verdict": verdict,
-        **_share(found == verdict),
+        **_share(verdicts == verdict),
         "false": verdict in false,
         "samples": samples,
       }
@@ -204,7 +205,7 @@ def correlation_verdicts(
   rows = []
   for shape, (structure, rho, count) in itertools.product(shapes, cells):
     rng = _rng("correlation", shape, structure, rho)
-    found = np.array(
+    verdicts = np.array(
       [
         _connected(_study(rng, shape, structure, rho), resamples)
         for _ in range(count)
@@ -219,7 +220,7 @@ def correlation_verdicts(
         "noise_std": structure[2],
         "correlation": rho,
         "verdict": verdict,
-        **_share(found == verdict),
+        **_share(verdicts == verdict),
         "enough": shape[0] >= LEAST_VARIANTS,
         "studies": count,
         "resamples": resamples,
@@ -242,7 +243,12 @@ def _verdict(claim: int, first: np.ndarray, second: np.ndarray) -> str:
   return easy_data_verdict(*both.values(), margin=MARGIN)
 
 
-def _study(rng, shape, structure, rho) -> list[np.ndarray]:
+def _study(
+  rng: np.random.Generator,
+  shape: tuple[int, int],
+  structure: tuple[float, float, float],
+  rho: float,
+) -> list[np.ndarray]:
   """x, y, variants and replicates of a simulated study's points."""
   variants, replicates = shape
   effects = rng.normal(size=(2, variants, 1))
@@ -257,9 +263,9 @@ def _study(rng, shape, structure, rho) -> list[np.ndarray]:
 
 def _connected(study: list[np.ndarray], resamples: int) -> str:
   """Claim 3's verdict, as if there were enough variants."""
-  found = cluster_correlation(*study, resamples=resamples)
-  enough = max(found.variants, LEAST_VARIANTS)
-  return connected_verdict(dataclasses.replace(found, variants=enough))
+  interval = cluster_correlation(*study, resamples=resamples)
+  enough = max(interval.variants, LEAST_VARIANTS)
+  return connected_verdict(dataclasses.replace(interval, variants=enough))
 
 
 def _share(true: np.ndarray) -> dict[str, float]:
@@ -268,12 +274,12 @@ def _share(true: np.ndarray) -> dict[str, float]:
   return {"share": round(share, 6), "standard_error": round(float(error), 6)}
 
 
-def _rng(*cell) -> np.random.Generator:
+def _rng(*cell: Any) -> np.random.Generator:
   """Each cell's own draws, whatever else is simulated."""
   return np.random.default_rng([SEED, zlib.crc32(repr(cell).encode())])
 
 
-def main(argv) -> int:
+def main(argv: Sequence[str]) -> int:
   if len(argv) > 1:
     raise BadInput(f"unknown arguments: {' '.join(argv[1:])}")
   out = Path(str(_OUT.value)).expanduser()

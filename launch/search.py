@@ -24,14 +24,15 @@ from absl import flags, logging
 from ml_collections import config_flags
 
 from configs.recipes import everything, subset
-from imp_jax.power import powered_replicates
-from imp_jax.report.accuracy import paired_differences
-from imp_jax.resolve.checks import flatten, steps_of
-from imp_jax.results import Results
-from imp_jax.statistics import mean_interval
+from imp_jax.command.cli import BAD_INPUT, BadInput, Bar, run_program, start
+from imp_jax.command.output import say
+from imp_jax.core.ranges import steps_of
+from imp_jax.results.accuracy import paired_differences
+from imp_jax.results.load import Results
+from imp_jax.statistics.intervals import mean_interval
+from imp_jax.statistics.power import powered_replicates
 from imp_jax.study import execute, prepare
-from launch.cli import BAD_INPUT, BadInput, Bar, run_program, start
-from launch.output import say
+from imp_jax.study.options import flatten
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +81,7 @@ FIELDS = (
 
 
 def check_search(search: Any) -> None:
-  """Refuses a config that is none of a search.
+  """Refuses a config that is not a search's.
 
   Raises:
     ValueError: names the fields that it lacks.

@@ -20,12 +20,12 @@ import pandas as pd
 from absl import flags, logging
 from ml_collections import config_flags
 
+from imp_jax.command.cli import BAD_INPUT, BadInput, Bar, run_program, start
+from imp_jax.command.output import complain, say
+from imp_jax.engine.replicates import EXECUTIONS
 from imp_jax.models.convolution import CONVOLUTIONS
-from imp_jax.replicates import EXECUTIONS
-from imp_jax.report.verdicts import VERDICT_COLUMNS
+from imp_jax.results.verdicts import VERDICT_COLUMNS
 from imp_jax.study import execute, prepare
-from launch.cli import BAD_INPUT, BadInput, Bar, run_program, start
-from launch.output import complain, say
 
 _MODES = EXECUTIONS[1:]  # "auto" is the config's own, whatever that is
 _KINDS = CONVOLUTIONS[1:]
@@ -88,8 +88,8 @@ def run_all(
     plan = prepare(own, f"{workdir}/{columns['way']}")
     fresh = not any(
       plan.store.is_finished(node.object_id(plan.study.seed, r))
-      for node, count in plan.nodes.items()
-      for r in range(count)
+      for node, replicates in plan.nodes.items()
+      for r in replicates
     )
     with Bar() as bar:
       results = execute(plan, bar)

@@ -8,23 +8,24 @@ At each t_r that it tries it trains the experiment's W_r and its dense children
 the mean of the ends. What the workdir already has is used.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 from absl import flags, logging
 from ml_collections import config_flags
 
-from imp_jax.report.landscape import STABLE
-from imp_jax.resolve.checks import flatten
-from imp_jax.settings import NAME_BYTES
-from imp_jax.stability import (
+from imp_jax.command.cli import BAD_INPUT, BadInput, Bar, run_program, start
+from imp_jax.command.output import complain, say
+from imp_jax.core.files import NAME_BYTES
+from imp_jax.landscape.stability import (
   StableStep,
   check_search,
   smallest_stable_step,
 )
+from imp_jax.results.landscape import STABLE
 from imp_jax.study import execute, prepare
-from launch.cli import BAD_INPUT, BadInput, Bar, run_program, start
-from launch.output import complain, say
+from imp_jax.study.options import BLIND, flatten
 
 _CONFIG = config_flags.DEFINE_config_file("config", help_string="a study")
 _WORKDIR = flags.DEFINE_string(
@@ -78,10 +79,9 @@ def config_at(config: Any, experiment: str, step: int) -> Any:
       "pretrain.steps": f"{step}step",
       "prune.levels": 0,
       "controls.levels": (),
+      **BLIND,  # but for the children
+      "connectivity.children": children,
       "connectivity.levels": (0,),
-      "connectivity.successive": False,
-      "curvature.levels": (),
-      "planes.through": (),
     },
   )
   config.scores.compute = ()
@@ -103,7 +103,9 @@ def _with_suffix(name: str, suffix: str) -> str:
   return stem + suffix
 
 
-def find(config: Any, workdir: str, experiment: str, **search) -> StableStep:
+def find(
+  config: Any, workdir: str, experiment: str, **search: Any
+) -> StableStep:
   """Returns the smallest stable t_r of an experiment.
 
   Args:
@@ -120,7 +122,7 @@ def find(config: Any, workdir: str, experiment: str, **search) -> StableStep:
   # Both ends first, so that bad input is told before anything runs.
   for step in (search["low"], search["high"]):
     plan = prepare(config_at(config, experiment, step), workdir)
-    path = plan.study.experiments[0].connectivity.path
+    path = plan.study.experiments[0].probes["connectivity"]
     for field, needed, has in (
       ("splits", "test", [s.name for s in path.splits]),
       ("batch_stats", "average", path.batch_stats),
@@ -128,7 +130,7 @@ def find(config: Any, workdir: str, experiment: str, **search) -> StableStep:
       if needed not in has:
         raise ValueError(f"the search needs {needed!r} in connectivity.{field}")
 
-  def instability(step):
+  def instability(step: int) -> float:
     plan = prepare(config_at(config, experiment, step), workdir)
     with Bar() as bar:
       results = execute(plan, bar)
@@ -138,13 +140,13 @@ def find(config: Any, workdir: str, experiment: str, **search) -> StableStep:
       rows = table[table["experiment"] == name_at(experiment, step)]
     if not len(rows):
       raise Unfinished(f"t_r = {step} has no instability: its runs failed")
-    found = rows.iloc[0]
+    row = rows.iloc[0]
     say(
-      f"t_r = {step}: {100 * found['mean']:.2f} % "
-      f"[{100 * found['low']:.2f}, {100 * found['high']:.2f}], "
-      f"{found['replicates']} replicates"
+      f"t_r = {step}: {100 * row['mean']:.2f} % "
+      f"[{100 * row['low']:.2f}, {100 * row['high']:.2f}], "
+      f"{row['replicates']} replicates"
     )
-    return float(found["mean"])
+    return float(row["mean"])
 
   return smallest_stable_step(instability, **search)
 
@@ -162,7 +164,7 @@ def told(experiment: str, found: StableStep, threshold: float) -> str:
   return f"{line}, {unstable} is not"
 
 
-def main(argv) -> int:
+def main(argv: Sequence[str]) -> int:
   if len(argv) > 1:
     raise BadInput(f"unknown arguments: {' '.join(argv[1:])}")
   logging.set_verbosity(logging.WARNING)

@@ -5,13 +5,14 @@
 The files are what runs wrote; nothing is decided here.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
-from imp_jax.report.verdicts import STATEMENTS, VERDICT_COLUMNS
-from launch.cli import BadInput, run_program
-from launch.output import say
+from imp_jax.command.cli import BadInput, run_program
+from imp_jax.command.output import say
+from imp_jax.results.verdicts import STATEMENTS, VERDICT_COLUMNS
 
 HEAD = (
   "| claim | study, at its level | what | estimate, interval | margin "
@@ -42,7 +43,7 @@ def markdown(files: Sequence[str]) -> str:
   return "\n".join([HEAD, *map(_line, rows.to_dict("records"))])
 
 
-def _line(row) -> str:
+def _line(row: Mapping[str, Any]) -> str:
   points = row["claim"] != 3
   scale = 100 if points else 1
   estimate, low, high = (

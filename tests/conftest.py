@@ -61,14 +61,14 @@ def painted():
 def finished(tmp_path_factory):
   workdir = tmp_path_factory.mktemp("finished")
   with painting(True):
-    results, log = run_tiny(workdir)
+    results, log = run_tiny(workdir, written=True)
   return workdir, results, log
 
 
 @pytest.fixture(scope="session")
 def finished_diet(tmp_path_factory):
   workdir = tmp_path_factory.mktemp("diet")
-  results, log = run_tiny(workdir, **diet())
+  results, log = run_tiny(workdir, written=True, **diet())
   return workdir, results, log
 
 

@@ -2,17 +2,17 @@
 
 import contextlib
 
-from imp_jax.report import parts
+from imp_jax.results.figures import accuracy as drawing
 
-_save = parts.save_figure
+_save = drawing.save_figure
 
 
 @contextlib.contextmanager
 def painting(painted):
   """Studies make their figures all the same; they are painted, or not."""
-  before = parts.save_figure
-  parts.save_figure = _save if painted else lambda *_: None
+  before = drawing.save_figure
+  drawing.save_figure = _save if painted else lambda *_: None
   try:
     yield
   finally:
-    parts.save_figure = before
+    drawing.save_figure = before

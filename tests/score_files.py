@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from imp_jax.data.dataset import make_dataset
-from imp_jax.exchange import (
+from imp_jax.data.score_files import (
   save_scores,
 )
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from imp_jax.masks import flat_leaves, nested_leaves
+from imp_jax.core.masks import flat_leaves, nested_leaves
 from imp_jax.models import Model
 from imp_jax.models.layers import Dense
 from imp_jax.scores import (
@@ -142,11 +142,9 @@ def normalised(x):
 def by_outputs(model, net, data, batch_size, batch_mode=False):
   fn = functools.partial(
     output_scores,
-    model=model,
+    model=model.normalising(MEAN, STD),
     names=OUTPUTS,
     batch_mode=batch_mode,
-    mean=MEAN,
-    std=STD,
     batch_size=batch_size,
   )
   return np.stack(quick_jit(fn)(*net, *data))

@@ -5,6 +5,7 @@ import shutil
 
 from configs import mnist1d
 from imp_jax.data.dataset import make_dataset
+from imp_jax.results.report import report
 from imp_jax.study import Progress, execute, prepare
 
 EVALUATION = ", evaluation"
@@ -63,10 +64,20 @@ def changed_config(config, changes, *, any_type=False):
   return config
 
 
-def run_tiny(workdir, **changes):
-  """Runs a tiny study; returns (results, log)."""
+def run_tiny(workdir, *, written=False, **changes):
+  """Runs a tiny study; returns (results, log).
+
+  Args:
+    workdir: of the study.
+    written: whether its report is written; what it lacks is a warning.
+    **changes: of `tiny_config`.
+  """
   log = Log()
-  return execute(prepare(tiny_config(**changes), str(workdir)), log), log
+  plan = prepare(tiny_config(**changes), str(workdir))
+  results = execute(plan, log)
+  if written:
+    log.warnings += report(results, plan.dataset)
+  return results, log
 
 
 def random_arrays(rng, *, train=24, test=10, shape=(8, 8, 3), classes=3):

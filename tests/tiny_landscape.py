@@ -1,9 +1,7 @@
 """A tiny study of paths between networks, and NumPy's own account of them."""
 
 import numpy as np
-import pytest
 
-from imp_jax.report import landscape_files, scores, tables
 from imp_jax.study import prepare
 from tests.tiny import run_tiny, tiny_config
 
@@ -35,19 +33,6 @@ def connected(**changes):
   return settings | changes
 
 
-def no_figures(monkeypatch):
-  """Leaves out drawing, most of what a tiny study takes."""
-  for module in (landscape_files, tables, scores):
-    for name in vars(module):
-      if name.endswith(("_figure", "_histograms")):
-        monkeypatch.setattr(module, name, lambda *_, **__: None)
-
-
-def no_tables(monkeypatch):
-  """Leaves out all that describes a study, where its objects are enough."""
-  monkeypatch.setattr("imp_jax.study._write_study", lambda *_: [])
-
-
 def plan_of(workdir, **changes):
   return prepare(tiny_config(**changes), str(workdir))
 
@@ -59,9 +44,9 @@ def children_of(plan, *, replicate=0, level=0, experiment="all"):
     for v in plan.views
     if (v.experiment, v.kind, v.level) == (experiment, "children", level)
   ]
-  nodes = [dict(pairs[0].inputs)["a"]]
+  nodes = [pairs[0].edge("a").node]
   nodes += [
-    dict(v.node.inputs)["b"]
+    v.node.edge("b").node
     for v in plan.views
     if (v.experiment, v.kind, v.level) == (experiment, "children", level)
     and v.between.startswith("0-")
@@ -180,8 +165,6 @@ def finished_landscape(tmp_path_factory):
   """(workdir, results, log) of that study, run once in a session."""
   if id(tmp_path_factory) not in _finished:
     workdir = tmp_path_factory.mktemp("landscape")
-    with pytest.MonkeyPatch.context() as patch:
-      no_figures(patch)
-      results, log = run_tiny(workdir, **looked_at())
+    results, log = run_tiny(workdir, **looked_at())
     _finished[id(tmp_path_factory)] = workdir, results, log
   return _finished[id(tmp_path_factory)]

@@ -1,4 +1,4 @@
-"""Arrays as data sets bring them: checked, in one form, measured."""
+"""Checks a data set's arrays, brings them into one form, measures them."""
 
 import math
 
@@ -18,7 +18,8 @@ def checked_arrays(
     inputs, labels: as of `dataset.make_dataset`.
 
   Raises:
-    ValueError: they are none; the message says what to do where it is known.
+    ValueError: they are no such arrays; the message says what to do where it
+      is known.
   """
   inputs, labels = np.asarray(inputs), np.asarray(labels)
   if not inputs.ndim or not labels.ndim:
@@ -119,7 +120,7 @@ def check_unit(name: str, mean: float, std: float) -> None:
     )
 
 
-def _class_numbers(what, labels):
+def _class_numbers(what: str, labels: np.ndarray) -> np.ndarray:
   """Labels as integers of shape (n,), from a column or one-hot rows too."""
   if labels.ndim == 2 and labels.shape[1] == 1:
     labels = labels[:, 0]

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Num, UInt8
 
-from imp_jax.keys import named_key
+from imp_jax.core.keys import named_key
 
 AUGMENT_ORDERS = ("crop_flip", "flip_crop")
 
@@ -58,12 +58,12 @@ def normalise(
   return (x - jnp.asarray(mean)) / jnp.asarray(std)
 
 
-def _random_crop(key, images, pad):
+def _random_crop(key: jax.Array, images: jax.Array, pad: int) -> jax.Array:
   num, height, width, channels = images.shape
   padded = jnp.pad(images, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
   offsets = jax.random.randint(key, (num, 2), 0, 2 * pad + 1)
 
-  def crop(image, offset):
+  def crop(image: jax.Array, offset: jax.Array) -> jax.Array:
     return jax.lax.dynamic_slice(
       image, (offset[0], offset[1], 0), (height, width, channels)
     )
@@ -71,6 +71,6 @@ def _random_crop(key, images, pad):
   return jax.vmap(crop)(padded, offsets)
 
 
-def _random_flip(key, images):
+def _random_flip(key: jax.Array, images: jax.Array) -> jax.Array:
   mirrored = jax.random.bernoulli(key, 0.5, (len(images), 1, 1, 1))
   return jnp.where(mirrored, images[:, :, ::-1], images)

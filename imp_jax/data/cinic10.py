@@ -2,6 +2,7 @@
 
 import io
 import pathlib
+from typing import Any
 
 import tensorflow_datasets as tfds
 from PIL import Image
@@ -50,7 +51,7 @@ class Cinic10(tfds.core.GeneratorBasedBuilder):
       supervised_keys=("image", "label"),
     )
 
-  def _split_generators(self, dl_manager):
+  def _split_generators(self, dl_manager: Any):
     root = pathlib.Path(dl_manager._manual_dir or "") / "CINIC-10"
     if not root.is_dir():
       root = pathlib.Path(dl_manager.download_and_extract(ARCHIVE))
@@ -59,7 +60,7 @@ class Cinic10(tfds.core.GeneratorBasedBuilder):
       for split in ("train", "valid", "test")
     }
 
-  def _generate_examples(self, folder):
+  def _generate_examples(self, folder: pathlib.Path):
     for label in CLASS_NAMES:
       for file in sorted((folder / label).glob("*.png")):
         key = f"{folder.name}/{label}/{file.stem}"

@@ -3,19 +3,19 @@
 import dataclasses
 import hashlib
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from imp_jax.core.keys import key_words, named_key
 from imp_jax.data.arrays import (
   channel_moments,
   channels_of,
   check_unit,
   checked_arrays,
 )
-from imp_jax.keys import key_words, named_key
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,13 +112,13 @@ class Dataset:
     The second is there where a validation split was taken away.
     """
     train = self.train
-    own = Listing(
+    training = Listing(
       self.fingerprint,
       train.source_index,
       np.asarray(train.labels),
       np.arange(len(train)),
     )
-    return (own,) if self.undivided is None else (own, self.undivided)
+    return (training,) if self.undivided is None else (training, self.undivided)
 
   @property
   def num_classes(self) -> int:
@@ -325,7 +325,11 @@ def _order_hash(source_index: np.ndarray) -> str:
   return hashlib.sha256(source_index.tobytes()).hexdigest()[:32]
 
 
-def _warn_of_repeats(name, splits, inputs_seen):
+def _warn_of_repeats(
+  name: str,
+  splits: Mapping[str, Split],
+  inputs_seen: Mapping[str, Sequence[bytes]],
+) -> None:
   """Warns of inputs that occur where they should not occur twice."""
   labels_of: dict[bytes, set[int]] = {}
   for h, label in zip(
@@ -341,16 +345,16 @@ def _warn_of_repeats(name, splits, inputs_seen):
     )
   for split in sorted(set(splits) - {"train"}):
     labels = splits[split].labels.tolist()
-    found = [
+    same_label = [
       (label in labels_of[h])
       for h, label in zip(inputs_seen[split], labels, strict=True)
       if h in labels_of
     ]
-    if found:
-      other = found.count(False)
+    if same_label:
+      other = same_label.count(False)
       under = f", {other} of them under another label" if other else ""
       warnings.warn(
-        f"{name}: {len(found)} of {len(labels)} {split} examples are also "
+        f"{name}: {len(same_label)} of {len(labels)} {split} examples are also "
         f"training examples{under}",
         stacklevel=3,
       )

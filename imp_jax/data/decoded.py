@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 from etils import epath
 
-from imp_jax.files import read_arrays
+from imp_jax.core.files import read_arrays
 
 
 def decoded_once(key: str, cache_dir: str, decode: Callable):

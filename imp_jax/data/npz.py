@@ -1,10 +1,11 @@
 """Data sets of one's own, from an `.npz` file."""
 
 import warnings
+from collections.abc import Iterable
 
 import numpy as np
 
-from imp_jax.files import read_arrays, user_file
+from imp_jax.core.files import read_arrays, user_file
 
 PARTS = ("image", "label")
 
@@ -22,26 +23,26 @@ def npz_arrays(path: str):
     ValueError: an array is missing, or is none of numbers.
   """
   what = f"data.path {path}"
-  found = read_arrays(user_file(path, what), what)
+  arrays = read_arrays(user_file(path, what), what)
   splits = ["train", "test"]
-  if any(f"valid_{part}" in found for part in PARTS):
+  if any(f"valid_{part}" in arrays for part in PARTS):
     splits.append("valid")
   wanted = [f"{split}_{part}" for split in splits for part in PARTS]
-  missing = [name for name in wanted if name not in found]
+  missing = [name for name in wanted if name not in arrays]
   if missing:
     raise ValueError(
-      f"{what}: lacks {', '.join(missing)}; has {_listed(found)}"
+      f"{what}: lacks {', '.join(missing)}; has {_listed(arrays)}"
     )
-  extra = set(found) - {*wanted, "class_names"}
+  extra = set(arrays) - {*wanted, "class_names"}
   if extra:
     warnings.warn(f"{what}: ignores {_listed(sorted(extra))}", stacklevel=2)
   names = None
-  if "class_names" in found:
-    names = [str(name) for name in np.ravel(found["class_names"])]
-  return {s: tuple(found[f"{s}_{p}"] for p in PARTS) for s in splits}, names
+  if "class_names" in arrays:
+    names = [str(name) for name in np.ravel(arrays["class_names"])]
+  return {s: tuple(arrays[f"{s}_{p}"] for p in PARTS) for s in splits}, names
 
 
-def _listed(names) -> str:
+def _listed(names: Iterable[str]) -> str:
   """Names as text; a file may have thousands."""
   names = list(names)
   more = f" and {len(names) - 8} more" if len(names) > 8 else ""

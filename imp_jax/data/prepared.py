@@ -5,13 +5,14 @@ import json
 import os
 import pathlib
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from imp_jax.core.files import reading, user_path
 from imp_jax.data.decoded import decoded_once
 from imp_jax.data.tfrecord import INFO
-from imp_jax.files import reading, user_path
 
 TFDS_NAMES = (
   "cifar10",
@@ -105,13 +106,13 @@ def _preparing(name: str, data_dir: pathlib.Path) -> str:
 
 def _version_folders(folder: pathlib.Path) -> list[pathlib.Path]:
   """Folders of a data set's versions, [CONFIG/]VERSION, the newest first."""
-  found = [
+  folders = [
     file.parent
     for depth in ("", "*/", "*/*/")
     for file in folder.glob(f"{depth}{INFO}")
     if "incomplete" not in file.parent.name  # what a killed preparation leaves
   ]
-  return sorted(found, key=_version, reverse=True)
+  return sorted(folders, key=_version, reverse=True)
 
 
 def _version(folder: pathlib.Path) -> tuple[int, ...]:
@@ -136,12 +137,14 @@ def _holds(folder: pathlib.Path, file_format: str) -> bool:
 def _quoted(path: pathlib.Path) -> str:
   """A path as a Python string that a shell's double quotes leave alone."""
   escaped = re.sub(
-    r"""['"\\$`!]""", lambda found: f"\\x{ord(found[0]):02x}", str(path)
+    r"""['"\\$`!]""", lambda match: f"\\x{ord(match[0]):02x}", str(path)
   )
   return f"'{escaped}'"
 
 
-def _decode_tfds(folder, parts):
+def _decode_tfds(
+  folder: pathlib.Path, parts: Mapping[str, str]
+) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], tuple[str, ...]]:
   import tensorflow_datasets as tfds  # no TensorFlow behind data_source
 
   builder: Any = tfds.builder_from_directory(folder)
@@ -157,6 +160,6 @@ def _decode_tfds(folder, parts):
   return arrays, tuple(builder.info.features["label"].names)
 
 
-def _image_shape(example):
+def _image_shape(example: Mapping[str, Any]) -> tuple[int, ...]:
   shape = example["image"].shape
   return shape if len(shape) == 3 else (*shape, 1)

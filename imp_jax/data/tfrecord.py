@@ -15,7 +15,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from imp_jax.files import reading
+from imp_jax.core.files import reading
 
 INFO = "dataset_info.json"
 _TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"  # TFDS's default
@@ -158,7 +158,7 @@ def _shards(info: dict, split: dict) -> list[tuple[str, str, int]]:
   """(tfrecord file, array_record file, examples) of each shard of a split."""
   lengths = [int(length) for length in split["shardLengths"]]
 
-  def name(template, file_format, index):
+  def name(template: str, file_format: str, index: int) -> str:
     return template.format(
       DATASET=info["name"],
       SPLIT=split["name"],

@@ -80,13 +80,13 @@ def barriers(
   values: Shaped[np.ndarray, " alphas *rest"], alphas: Sequence[float]
 ) -> dict[str, Float[np.ndarray, " *rest"]]:
   """Returns every form of barrier; the midpoint's only where 1/2 is there."""
-  found = {
+  forms = {
     "rise_above_mean": rise_above_mean(values, alphas),
     "rise_above_line": rise_above_line(values, alphas),
   }
   if 0.5 in alphas:
-    found["midpoint"] = midpoint(values, alphas)
-  return found
+    forms["midpoint"] = midpoint(values, alphas)
+  return forms
 
 
 def connected_share(
@@ -148,13 +148,13 @@ class PathFold:
   def barriers(self) -> dict[str, Float[np.ndarray, " examples"]]:
     """Returns each form of barrier of each example's loss, in nats."""
     mean = (self._ends[0] + self._ends[1]) / 2
-    found = {
+    forms = {
       "rise_above_mean": self._highest - mean,
       "rise_above_line": self._above_line,
     }
     if self._middle is not None:
-      found["midpoint"] = self._middle - mean
-    return found
+      forms["midpoint"] = self._middle - mean
+    return forms
 
   @property
   def right_throughout(self) -> Bool[np.ndarray, " examples"]:
@@ -162,14 +162,18 @@ class PathFold:
     return self._right
 
 
-def _at(values, alphas, alpha):
+def _at(
+  values: np.ndarray, alphas: Sequence[float], alpha: float
+) -> np.ndarray:
   return np.asarray(values[list(alphas).index(alpha)], np.float64)
 
 
-def _between(values, alphas):
+def _between(values: np.ndarray, alphas: Sequence[float]) -> np.ndarray:
   inside = [i for i, a in enumerate(alphas) if 0 <= a <= 1]
   return np.asarray(values, np.float64)[inside]
 
 
-def _mean_of_ends(values, alphas):
+def _mean_of_ends(
+  values: np.ndarray, alphas: Sequence[float]
+) -> np.ndarray | np.float64:
   return (_at(values, alphas, 0) + _at(values, alphas, 1)) / 2

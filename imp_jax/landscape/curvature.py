@@ -11,7 +11,7 @@ All is float32, at full precision, on flat vectors (`ravel_pytree`).
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -21,14 +21,13 @@ import optax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float32, Int
 
-from imp_jax.data.augment import normalise
+from imp_jax.core.masks import flat_leaves, nested_leaves
 from imp_jax.landscape.spectrum import (
   MatVec,
   largest_eigenvalues,
   spectral_density,
   trace,
 )
-from imp_jax.masks import flat_leaves, nested_leaves
 from imp_jax.models import Model
 
 PyTree = Any
@@ -61,8 +60,6 @@ def curvature(
   labels: Int[Array | np.ndarray, " examples"],
   *,
   model: Model,
-  mean: Sequence[float],
-  std: Sequence[float],
   matrix: str,
   restriction: PyTree,
   key: jax.Array,
@@ -76,7 +73,7 @@ def curvature(
 
   Args:
     params, batch_stats: one network, evaluated as it is: no mask is applied.
-    inputs, labels: the examples, before normalisation by mean and std.
+    inputs, labels: the examples, as in the data set.
     model: in float32, convolutions by "patches": "fast" ones over images have
       no forward mode, which "gauss_newton" needs, and a CPU's loops are slow
       at gradients of "plain" ones.
@@ -98,9 +95,9 @@ def curvature(
   if matrix not in MATRICES:
     raise ValueError(f"unknown matrix {matrix!r}; known: {', '.join(MATRICES)}")
   used = dimension(restriction, params, name=name)
-  program = _program(model, tuple(mean), tuple(std), matrix, sizes)
+  program = _program(model, matrix, sizes)
   try:
-    found = program(params, batch_stats, inputs, labels, restriction, key)
+    estimates = program(params, batch_stats, inputs, labels, restriction, key)
   except TypeError as error:
     if "custom_vjp" not in str(error):
       raise
@@ -108,7 +105,7 @@ def curvature(
       f"matrix {matrix!r} needs forward mode, which model {model.name!r} lacks "
       "with convolutions of kind 'fast'; make it with conv='patches'"
     ) from error
-  return {**jax.device_get(found), "dimension": used}
+  return {**jax.device_get(estimates), "dimension": used}
 
 
 def matrix_vector_product(
@@ -118,8 +115,6 @@ def matrix_vector_product(
   labels: Int[Array | np.ndarray, " examples"],
   *,
   model: Model,
-  mean: Sequence[float],
-  std: Sequence[float],
   matrix: str,
   batch_size: int,
 ) -> MatVec:
@@ -146,11 +141,11 @@ def matrix_vector_product(
   def matvec(v: Float32[Array, " parameters"]) -> Float32[Array, " parameters"]:
     direction = unravel(v)
 
-    def body(total, index):
+    def body(total: PyTree, index: jax.Array) -> tuple[PyTree, None]:
       weights = (index < num) / jnp.float32(num)
       # Padding repeats the last example, which is as finite as the others.
       index = jnp.minimum(index, num - 1)
-      x = normalise(inputs[index], mean, std)
+      x = inputs[index]
       logits = lambda params: model.apply(params, batch_stats, x)
       part = product(logits, labels[index], weights, params, direction)
       return jax.tree.map(jnp.add, total, part), None
@@ -194,8 +189,14 @@ def dimension(
   return int(used)
 
 
-def _hessian(logits, labels, weights, params, direction):
-  def loss(params):
+def _hessian(
+  logits: Callable[[PyTree], jax.Array],
+  labels: jax.Array,
+  weights: jax.Array,
+  params: PyTree,
+  direction: PyTree,
+) -> PyTree:
+  def loss(params: PyTree) -> jax.Array:
     losses = optax.softmax_cross_entropy_with_integer_labels(
       logits(params), labels
     )
@@ -204,7 +205,13 @@ def _hessian(logits, labels, weights, params, direction):
   return jax.jvp(jax.grad(loss), (params,), (direction,))[1]
 
 
-def _gauss_newton(logits, labels, weights, params, direction):
+def _gauss_newton(
+  logits: Callable[[PyTree], jax.Array],
+  labels: jax.Array,
+  weights: jax.Array,
+  params: PyTree,
+  direction: PyTree,
+) -> PyTree:
   del labels
   z, change = jax.jvp(logits, (params,), (direction,))
   p = jax.nn.softmax(z)
@@ -213,19 +220,24 @@ def _gauss_newton(logits, labels, weights, params, direction):
 
 
 @functools.lru_cache(maxsize=64)
-def _program(model, mean, std, matrix, sizes):
+def _program(model: Model, matrix: str, sizes: Sizes) -> Callable[..., Any]:
   """The compiled estimates of one model; restrictions are arguments."""
 
   @jax.jit
-  def estimates(params, batch_stats, inputs, labels, restriction, key):
+  def estimates(
+    params: PyTree,
+    batch_stats: PyTree,
+    inputs: jax.Array,
+    labels: jax.Array,
+    restriction: PyTree,
+    key: jax.Array,
+  ) -> dict[str, jax.Array]:
     matvec = matrix_vector_product(
       params,
       batch_stats,
       inputs,
       labels,
       model=model,
-      mean=mean,
-      std=std,
       matrix=matrix,
       batch_size=sizes.batch_size,
     )

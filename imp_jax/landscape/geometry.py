@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from imp_jax.core.masks import flat_leaves
 from imp_jax.landscape.structure import check_same_structure, host_vector
-from imp_jax.masks import flat_leaves
 
 PyTree = Any
 

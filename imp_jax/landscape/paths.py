@@ -1,21 +1,21 @@
-"""Straight paths between two networks: their points, and what they make.
+"""Straight paths between two networks: points on them, evaluated.
 
 A network is {"params", "batch_stats"}. A path takes any two of one structure:
 a permuted or a pruned network is just another tree.
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 from jaxtyping import Array, Int
 
-from imp_jax.evaluation import evaluate, recomputed_batch_stats
 from imp_jax.landscape.barriers import check_alphas
 from imp_jax.landscape.structure import check_same_structure, lerp
 from imp_jax.models import Model
+from imp_jax.training.evaluation import evaluate, recomputed_batch_stats
 
 PyTree = Any
 
@@ -57,22 +57,19 @@ def evaluate_path(
   labels: Int[Array, " examples"] | Int[np.ndarray, " examples"],
   *,
   model: Model,
-  mean: Sequence[float],
-  std: Sequence[float],
   batch_size: int = 500,
   batch_stats: str = "average",
   recompute_inputs: jax.Array | np.ndarray | None = None,
   recompute_batch_size: int = 128,
   extrapolate: bool = False,
 ) -> dict[str, np.ndarray]:
-  """Returns what each network on a path makes of each example.
+  """Returns the loss and correctness of each example along a path.
 
   Args:
     a, b: the ends.
     alphas: increasing, with 0 and 1.
     inputs, labels: examples as in the data set, no augmentation.
     model: the network.
-    mean, std: normalisation constants.
     batch_size: examples at a time.
     batch_stats: between the ends; see `path_point`. The ends keep their own.
     recompute_inputs: what "recompute" estimates the statistics on: training
@@ -101,10 +98,8 @@ def evaluate_path(
         f"batch_stats='recompute' needs at least {recompute_batch_size} "
         "recompute_inputs"
       )
-    recompute = _recompute_program(
-      model, tuple(mean), tuple(std), recompute_batch_size
-    )
-  program = _evaluate_program(model, tuple(mean), tuple(std), batch_size)
+    recompute = _recompute_program(model, recompute_batch_size)
+  program = _evaluate_program(model, batch_size)
   points = []
   for alpha in alphas:
     point = path_point(a, b, alpha, batch_stats=batch_stats)
@@ -112,8 +107,8 @@ def evaluate_path(
       point["batch_stats"] = recompute(
         point["params"], point["batch_stats"], recompute_inputs
       )
-    found = program(point["params"], point["batch_stats"], inputs, labels)
-    points.append(jax.device_get(found))
+    metrics = program(point["params"], point["batch_stats"], inputs, labels)
+    points.append(jax.device_get(metrics))
   return {name: np.stack([p[name] for p in points]) for name in points[0]}
 
 
@@ -121,22 +116,18 @@ _lerp = jax.jit(lerp)
 
 
 @functools.lru_cache(maxsize=16)
-def _evaluate_program(model, mean, std, batch_size):
+def _evaluate_program(model: Model, batch_size: int) -> Callable[..., Any]:
   return jax.jit(
-    functools.partial(
-      evaluate, model=model, mean=mean, std=std, batch_size=batch_size
-    )
+    functools.partial(evaluate, model=model, batch_size=batch_size)
   )
 
 
 @functools.lru_cache(maxsize=16)
-def _recompute_program(model, mean, std, batch_size):
+def _recompute_program(model: Model, batch_size: int) -> Callable[..., Any]:
   return jax.jit(
     functools.partial(
       recomputed_batch_stats,
       model=model,
-      mean=mean,
-      std=std,
       batch_size=batch_size,
     )
   )

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from imp_jax.core.masks import flat_leaves, nested_leaves
 from imp_jax.landscape.structure import check_same_structure, host_vector
-from imp_jax.masks import flat_leaves, nested_leaves
 
 PyTree = Any
 

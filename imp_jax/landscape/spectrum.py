@@ -19,7 +19,7 @@ MatVec = Callable[[jax.Array], jax.Array]
 def restricted(matvec: MatVec, mask: Bool[Array, " parameters"]) -> MatVec:
   """Returns v -> m * A (m * v), the principal submatrix where m is True."""
 
-  def inside(v):
+  def inside(v: jax.Array) -> jax.Array:
     return jnp.where(mask, matvec(jnp.where(mask, v, 0)), 0)
 
   return inside
@@ -90,7 +90,7 @@ def trace(
   integrand = stochtrace.monte_carlo_trace()
   inside = restricted(matvec, mask)
 
-  def sample(key):
+  def sample(key: jax.Array) -> jax.Array:
     return integrand(inside, _signs(key, mask))
 
   # One after another: matfree's own estimator maps all probes at once, which
@@ -131,7 +131,7 @@ def spectral_density(
       f"{probes} and {lanczos_steps}"
     )
 
-  def sample(key):
+  def sample(key: jax.Array) -> dict[str, jax.Array]:
     ritz, weights, held = _lanczos(
       matvec, mask, _signs(key, mask), lanczos_steps
     )
@@ -155,18 +155,20 @@ def density_on_grid(
   if not width > 0:
     raise ValueError(f"width must be > 0, got {width}")
   centres, masses = np.float64(ritz).ravel(), np.float64(weights).ravel()
-  found = np.zeros(len(grid))
+  density = np.zeros(len(grid))
   for centre, mass in zip(centres, masses / len(ritz), strict=True):
-    found += mass * np.exp(-0.5 * ((grid - centre) / width) ** 2)
-  return found / (width * np.sqrt(2 * np.pi))
+    density += mass * np.exp(-0.5 * ((grid - centre) / width) ** 2)
+  return density / (width * np.sqrt(2 * np.pi))
 
 
-def _signs(key, mask):
+def _signs(key: jax.Array, mask: jax.Array) -> jax.Array:
   signs = jax.random.rademacher(key, mask.shape, jnp.float32)
   return jnp.where(mask, signs, 0)
 
 
-def _lanczos(matvec, mask, start, steps):
+def _lanczos(
+  matvec: MatVec, mask: jax.Array, start: jax.Array, steps: int
+) -> tuple[jax.Array, jax.Array, jax.Array]:
   """(ascending values, weights of the start, how many are Ritz values).
 
   The last ones are; those before are a filling below the spectrum.
@@ -178,8 +180,8 @@ def _lanczos(matvec, mask, start, steps):
     steps, reortho="full", materialize=False, custom_vjp=False
   )
   with jax.default_matmul_precision("highest"):
-    found = tridiagonal(restricted(matvec, mask), start)
-    basis, (diagonal, off) = jnp.asarray(found.Q_tall), found.J_small
+    result = tridiagonal(restricted(matvec, mask), start)
+    basis, (diagonal, off) = jnp.asarray(result.Q_tall), result.J_small
     defects = jnp.abs(basis @ basis.T - jnp.eye(steps))
   # The next vector of a space that is used up is made of rounding errors, or
   # NaN (0 / 0): one that is orthonormal is a fresh start, others are the end,

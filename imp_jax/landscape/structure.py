@@ -1,4 +1,4 @@
-"""Trees of one structure: checked, joined by a line, laid out as a vector."""
+"""Parameter trees: comparing structures, interpolating, flattening."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
-from imp_jax.masks import flat_leaves
+from imp_jax.core.masks import flat_leaves
 
 PyTree = Any
 

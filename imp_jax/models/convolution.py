@@ -21,6 +21,7 @@ import functools
 import itertools
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -103,7 +104,9 @@ def convolve(
   return _fast_2d(inputs, kernel, stride, padding, kind)
 
 
-def _plain(inputs, kernel, stride, padding):
+def _plain(
+  inputs: jax.Array, kernel: jax.Array, stride: int, padding: int
+) -> jax.Array:
   axes = kernel.ndim - 2
   spec = ("NWC", "WIO", "NWC") if axes == 1 else _NHWC
   return lax.conv_general_dilated(
@@ -154,7 +157,9 @@ def window_columns(
   )
 
 
-def _shifted_slices(inputs, kernel, stride, padding):
+def _shifted_slices(
+  inputs: jax.Array, kernel: jax.Array, stride: int, padding: int
+) -> jax.Array:
   """One matrix product over the window's shifted slices; any derivative."""
   columns = window_columns(
     inputs, kernel.shape[:-2], stride=stride, padding=padding
@@ -170,15 +175,15 @@ def _shifted_slices(inputs, kernel, stride, padding):
 
 
 def _correlate(
-  inputs,
-  kernel,
-  pads,
-  kind,
+  inputs: jax.Array,
+  kernel: jax.Array,
+  pads: Sequence[tuple[int, int]],
+  kind: str,
   *,
-  stride=1,
-  spread=1,
-  dilation=1,
-  preferred_element_type=None,
+  stride: int = 1,
+  spread: int = 1,
+  dilation: int = 1,
+  preferred_element_type: Any = None,
 ) -> jax.Array:
   """One forward convolution in the layout that has fast kernels on a CPU.
 
@@ -211,17 +216,27 @@ def _correlate(
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
-def _fast_2d(inputs, kernel, stride, padding, kind):
+def _fast_2d(
+  inputs: jax.Array, kernel: jax.Array, stride: int, padding: int, kind: str
+) -> jax.Array:
   return _correlate(
     inputs, kernel, [(padding, padding)] * 2, kind, stride=stride
   )
 
 
-def _fast_2d_forward(inputs, kernel, stride, padding, kind):
+def _fast_2d_forward(
+  inputs: jax.Array, kernel: jax.Array, stride: int, padding: int, kind: str
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
   return _fast_2d(inputs, kernel, stride, padding, kind), (inputs, kernel)
 
 
-def _fast_2d_backward(stride, padding, kind, saved, cotangent):
+def _fast_2d_backward(
+  stride: int,
+  padding: int,
+  kind: str,
+  saved: tuple[jax.Array, jax.Array],
+  cotangent: jax.Array,
+) -> tuple[jax.Array, jax.Array]:
   inputs, kernel = saved
   window = kernel.shape[:2]
   size, out = inputs.shape[1:3], cotangent.shape[1:3]
@@ -252,7 +267,7 @@ def _fast_2d_backward(stride, padding, kind, saved, cotangent):
   parts = math.gcd(len(inputs), _PARTS)
   x, y = (a.reshape(parts, -1, *a.shape[1:]) for a in (inputs, cotangent))
 
-  def add_part(i, total):
+  def add_part(i: jax.Array, total: jax.Array) -> jax.Array:
     return total + _correlate(
       x[i].transpose(3, 1, 2, 0),
       y[i].transpose(1, 2, 0, 3),

@@ -105,7 +105,9 @@ class BatchNorm(nn.Module):
     return (x * factor + shift).astype(self.dtype)
 
 
-def _batch_moments(x, weights, shift):
+def _batch_moments(
+  x: jax.Array, weights: jax.Array | None, shift: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array | int]:
   """Mean, biased variance and number of entries per channel, in one pass.
 
   The one-pass variance E[x^2] - E[x]^2 cancels where the mean is large against

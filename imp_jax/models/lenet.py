@@ -20,7 +20,9 @@ class LeNet300100(nn.Module):
   dtype: Any = jnp.float32
 
   @nn.compact
-  def __call__(self, x: jax.Array, *, train: bool, weights=None) -> jax.Array:
+  def __call__(
+    self, x: jax.Array, *, train: bool, weights: jax.Array | None = None
+  ) -> jax.Array:
     del train, weights
     x = x.reshape(len(x), -1)
     for units, name in ((300, "hidden1"), (100, "hidden2")):
@@ -40,7 +42,9 @@ class Conv1D(nn.Module):
   dtype: Any = jnp.float32
 
   @nn.compact
-  def __call__(self, x: jax.Array, *, train: bool, weights=None) -> jax.Array:
+  def __call__(
+    self, x: jax.Array, *, train: bool, weights: jax.Array | None = None
+  ) -> jax.Array:
     x = x[..., None]
     features = max(round(16 * self.width), 1)
     for i in (1, 2, 3):

@@ -7,7 +7,8 @@ replicates are packed; without packing `vmap` makes grouped convolutions.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +18,7 @@ from jaxtyping import Array, Float
 # Channels of a wide convolution, at most.
 _LANES = 128
 
+PyTree = Any
 Convolution = Callable[[jax.Array, jax.Array], jax.Array]
 
 
@@ -37,30 +39,43 @@ def packed_convolution(
   alone = custom_vmap(convolution)
 
   @alone.def_vmap
-  def _(replicates, is_own, inputs, kernel):
+  def _(
+    replicates: int,
+    is_own: Sequence[bool],
+    inputs: jax.Array,
+    kernel: jax.Array,
+  ) -> tuple[jax.Array, bool]:
     if not is_own[0]:  # shared inputs: nothing is multiplied with zeros
       wide = convolution(inputs, _beside(kernel))
       return _apart(wide, replicates), True
-    own = _own(replicates, is_own, (inputs, kernel))
+    stacked = _own(replicates, is_own, (inputs, kernel))
     wide = functools.partial(_side_by_side, convolution)
-    return _kept_apart(wide, *own), True
+    return _kept_apart(wide, *stacked), True
 
   return alone(inputs, kernel)
 
 
-def _forward(convolution, inputs, kernel):
+def _forward(
+  convolution: Convolution, inputs: jax.Array, kernel: jax.Array
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
   return packed_convolution(convolution, inputs, kernel), (inputs, kernel)
 
 
-def _backward(convolution, saved, cotangent):
+def _backward(
+  convolution: Convolution,
+  saved: tuple[jax.Array, jax.Array],
+  cotangent: jax.Array,
+) -> tuple[jax.Array, jax.Array]:
   alone = custom_vmap(functools.partial(_gradients, convolution))
 
   @alone.def_vmap
-  def _(replicates, is_own, *args):
+  def _(
+    replicates: int, is_own: Sequence[bool], *args: jax.Array
+  ) -> tuple[PyTree, tuple[bool, bool]]:
     wide = functools.partial(_side_by_side, convolution)
     gradients = functools.partial(_gradients, wide)
-    own = _own(replicates, is_own, args)
-    return _kept_apart(gradients, *own), (True, True)
+    stacked = _own(replicates, is_own, args)
+    return _kept_apart(gradients, *stacked), (True, True)
 
   return alone(*saved, cotangent)
 
@@ -68,11 +83,18 @@ def _backward(convolution, saved, cotangent):
 packed_convolution.defvjp(_forward, _backward)
 
 
-def _gradients(convolution, inputs, kernel, cotangent):
+def _gradients(
+  convolution: Convolution,
+  inputs: jax.Array,
+  kernel: jax.Array,
+  cotangent: jax.Array,
+) -> tuple[jax.Array, jax.Array]:
   return jax.vjp(convolution, inputs, kernel)[1](cotangent)
 
 
-def _side_by_side(convolution, inputs, kernel):
+def _side_by_side(
+  convolution: Convolution, inputs: jax.Array, kernel: jax.Array
+) -> jax.Array:
   """Convolutions of inputs [r, n, h, w, c] with kernels [r, h, w, c, f]."""
   count, channels = len(kernel), max(kernel.shape[-2:])
   parts = -(-count // max(_LANES // channels, 1))
@@ -88,18 +110,18 @@ def _side_by_side(convolution, inputs, kernel):
   )
 
 
-def _beside(stacked):
+def _beside(stacked: jax.Array) -> jax.Array:
   """[r, ..., c] as [..., r * c]."""
   moved = jnp.moveaxis(stacked, 0, -2)
   return moved.reshape(*moved.shape[:-2], -1)
 
 
-def _apart(wide, count):
+def _apart(wide: jax.Array, count: int) -> jax.Array:
   """[..., r * c] as [r, ..., c]."""
   return jnp.moveaxis(wide.reshape(*wide.shape[:-1], count, -1), -2, 0)
 
 
-def _diagonal(kernels):
+def _diagonal(kernels: jax.Array) -> jax.Array:
   """Kernels [r, h, w, c, f] on the diagonal of one, [h, w, r * c, r * f]."""
   count, *window, channels, features = kernels.shape
   rows = jnp.moveaxis(kernels, 0, 2)[..., None, :]  # [h, w, r, c, 1, f]
@@ -108,7 +130,7 @@ def _diagonal(kernels):
   return blocks.reshape(*window, count * channels, count * features)
 
 
-def _kept_apart(fn, *args):
+def _kept_apart(fn: Callable[..., PyTree], *args: jax.Array) -> PyTree:
   """`fn` of replicates that share sums: what is not finite stays where it is.
 
   Zero times infinity is no zero: without this a replicate that diverges would
@@ -127,8 +149,10 @@ def _kept_apart(fn, *args):
   )
 
 
-def _own(replicates, is_own, args):
-  """Every argument with a replicate axis."""
+def _own(
+  replicates: int, is_own: Sequence[bool], args: Sequence[jax.Array]
+) -> tuple[jax.Array, ...]:
+  """Every argument with a replicate axis; shared ones are repeated."""
   return tuple(
     arg if own else jnp.broadcast_to(arg, (replicates, *arg.shape))
     for arg, own in zip(args, is_own, strict=True)

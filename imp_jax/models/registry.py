@@ -10,7 +10,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from imp_jax.masks import flat_leaves
+from imp_jax.core.masks import flat_leaves
+from imp_jax.data.augment import normalise
 from imp_jax.models.convolution import resolve_convolution
 from imp_jax.models.layers import BN_SCALE_INITS
 from imp_jax.models.lenet import Conv1D, LeNet300100
@@ -61,11 +62,15 @@ class Model:
     name: its registered name.
     module: the Flax module.
     input_shape: of one example.
+    mean, std: by which inputs are normalised per channel; () = they are taken
+      as they are.
   """
 
   name: str
   module: nn.Module
   input_shape: tuple[int, ...]
+  mean: tuple[float, ...] = ()
+  std: tuple[float, ...] = ()
 
   def init(self, key: jax.Array) -> tuple[PyTree, PyTree]:
     """Returns (params, batch_stats) of one replicate."""
@@ -73,12 +78,31 @@ class Model:
     variables = self.module.init(key, example, train=False)
     return variables["params"], variables.get("batch_stats", {})
 
+  def prepared(self, inputs: jax.Array) -> jax.Array:
+    """Returns inputs as the first layer takes them: normalised."""
+    if not self.mean:
+      return inputs
+    return normalise(inputs, self.mean, self.std)
+
+  def normalising(self, mean: Sequence[float], std: Sequence[float]) -> "Model":
+    """Returns the model that normalises its inputs by these constants."""
+    return dataclasses.replace(self, mean=tuple(mean), std=tuple(std))
+
+  def of_prepared(self) -> "Model":
+    """Returns the model of inputs that are `prepared` already."""
+    return dataclasses.replace(self, mean=(), std=())
+
   def apply(
     self, params: PyTree, batch_stats: PyTree, inputs: jax.Array
   ) -> jax.Array:
-    """Returns float32 logits [batch, classes] in evaluation mode."""
+    """Returns float32 logits [batch, classes] in evaluation mode.
+
+    Args:
+      params, batch_stats: one network.
+      inputs: as in the data set, [batch, ...].
+    """
     variables = {"params": params, "batch_stats": batch_stats}
-    logits = self.module.apply(variables, inputs, train=False)
+    logits = self.module.apply(variables, self.prepared(inputs), train=False)
     return logits.astype(jnp.float32)  # pyright: ignore
 
   def apply_train(
@@ -93,12 +117,16 @@ class Model:
     Args:
       params: the masked parameters.
       batch_stats: running statistics before the step.
-      inputs: normalised, [batch, ...].
+      inputs: as in the data set, maybe augmented, [batch, ...].
       weights: f32[batch], 0 for padding, or None where there is none.
     """
     variables = {"params": params, "batch_stats": batch_stats}
     logits, new = self.module.apply(
-      variables, inputs, train=True, weights=weights, mutable=["batch_stats"]
+      variables,
+      self.prepared(inputs),
+      train=True,
+      weights=weights,
+      mutable=["batch_stats"],
     )
     return logits.astype(jnp.float32), new.get("batch_stats", {})
 
@@ -127,6 +155,8 @@ def make_model(
   conv: str = "fast",
   bn_scale_init: str = "uniform",
   dtype: str = "float32",
+  mean: Sequence[float] = (),
+  std: Sequence[float] = (),
 ) -> Model:
   """Returns a registered model.
 
@@ -138,6 +168,8 @@ def make_model(
     conv: "auto", "fast", "onednn", "plain" or "patches".
     bn_scale_init: "uniform" or "ones".
     dtype: of activations: "float32", "bfloat16" or "float16".
+    mean, std: normalisation constants per channel; () = inputs are taken as
+      they are.
 
   Raises:
     ValueError: an unknown name or choice, or inputs the model cannot take.
@@ -183,4 +215,4 @@ def make_model(
       "model vgg16 halves its input four times and takes images of at least "
       f"16 x 16, got {tuple(input_shape)}"
     )
-  return Model(name, module, tuple(input_shape))
+  return Model(name, module, tuple(input_shape), tuple(mean), tuple(std))

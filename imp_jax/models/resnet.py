@@ -43,10 +43,14 @@ class ResNet(nn.Module):
   dtype: Any = jnp.float32
 
   @nn.compact
-  def __call__(self, x: jax.Array, *, train: bool, weights=None) -> jax.Array:
+  def __call__(
+    self, x: jax.Array, *, train: bool, weights: jax.Array | None = None
+  ) -> jax.Array:
     widths = [max(round(f * self.width), 1) for f in self.features]
 
-    def conv_norm(x, features, name, window=3, stride=1):
+    def conv_norm(
+      x: jax.Array, features: int, name: str, window: int = 3, stride: int = 1
+    ) -> jax.Array:
       x = Conv(
         features,
         window=window,
@@ -89,7 +93,7 @@ class ResNet(nn.Module):
     return Dense(self.num_classes, dtype=self.dtype, name="head")(x)
 
 
-def make_cifar_resnet(depth: int, **options) -> ResNet:
+def make_cifar_resnet(depth: int, **options: Any) -> ResNet:
   """Returns the CIFAR ResNet of depth 6m + 2: three stages of m blocks.
 
   On signals it is that network's 1-D sibling.

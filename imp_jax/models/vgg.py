@@ -26,7 +26,9 @@ class VGG16(nn.Module):
   dtype: Any = jnp.float32
 
   @nn.compact
-  def __call__(self, x: jax.Array, *, train: bool, weights=None) -> jax.Array:
+  def __call__(
+    self, x: jax.Array, *, train: bool, weights: jax.Array | None = None
+  ) -> jax.Array:
     for stage, widths in enumerate(STAGES, start=1):
       for i, features in enumerate(widths, start=1):
         x = Conv(

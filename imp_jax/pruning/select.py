@@ -6,7 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from imp_jax.masks import flat_leaves, nested_leaves
+from imp_jax.core.masks import flat_leaves, nested_leaves
 
 PyTree = Any
 

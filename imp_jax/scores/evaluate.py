@@ -8,10 +8,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from imp_jax.data.augment import normalise
-from imp_jax.evaluation import map_batches
 from imp_jax.models import Model
 from imp_jax.scores.registry import SCORES
 from imp_jax.scores.streams import Streams
+from imp_jax.training.evaluation import map_batches
 
 PyTree = Any
 
@@ -25,8 +25,6 @@ def output_scores(
   model: Model,
   names: tuple[str, ...],
   batch_mode: bool,
-  mean: Sequence[float],
-  std: Sequence[float],
   batch_size: int,
 ) -> tuple[Float[Array, " examples"], ...]:
   """Returns one array per named score, in the examples' order.
@@ -39,12 +37,11 @@ def output_scores(
     batch_mode: BatchNorm normalises by the scored batch instead of by its
       running statistics. Then the scores depend on `batch_size` and on which
       examples share a batch; else `batch_size` moves them by rounding only.
-    mean, std: normalisation constants.
     batch_size: examples at a time.
   """
 
-  def batch_scores(x, y):
-    logits = _logits(model, params, batch_stats, x, mean, std, batch_mode)
+  def batch_scores(x: jax.Array, y: jax.Array) -> tuple[jax.Array, ...]:
+    logits = _logits(model, params, batch_stats, x, batch_mode)
     return tuple(jax.vmap(SCORES[name].fn)(logits, y) for name in names)
 
   return map_batches(batch_scores, (inputs, labels), batch_size)
@@ -59,8 +56,6 @@ def observed_streams(
   *,
   model: Model,
   streams: Streams,
-  mean: Sequence[float],
-  std: Sequence[float],
   batch_size: int,
 ) -> PyTree:
   """Returns the streams' carries after every example was evaluated once more.
@@ -68,8 +63,8 @@ def observed_streams(
   Arguments as of `output_scores`; evaluation mode.
   """
 
-  def batch_carries(carries, x, y):
-    logits = _logits(model, params, batch_stats, x, mean, std, False)
+  def batch_carries(carries: PyTree, x: jax.Array, y: jax.Array) -> PyTree:
+    logits = _logits(model, params, batch_stats, x, False)
     return streams(carries, logits, y)
 
   return map_batches(batch_carries, (carries, inputs, labels), batch_size)
@@ -83,8 +78,6 @@ def gradient_scores(
   *,
   model: Model,
   names: tuple[str, ...],
-  mean: Sequence[float],
-  std: Sequence[float],
   batch_size: int,
 ) -> tuple[Float[Array, " examples"], ...]:
   """Returns one array per named score made from per-example gradients.
@@ -93,10 +86,10 @@ def gradient_scores(
   checkpoints, and its classes are not standardised yet.
   """
 
-  def batch_scores(x, y):
-    x = normalise(x, mean, std)
+  def batch_scores(x: jax.Array, y: jax.Array) -> tuple[jax.Array, ...]:
+    x, inner = model.prepared(x), model.of_prepared()
     return tuple(
-      SCORES[name].fn(params, batch_stats, x, y, model=model) for name in names
+      SCORES[name].fn(params, batch_stats, x, y, model=inner) for name in names
     )
 
   return map_batches(batch_scores, (inputs, labels), batch_size)
@@ -110,15 +103,20 @@ def input_norms(
   A baseline that ranks like GraNd at initialisation (arXiv 2303.14753).
   """
 
-  def batch_norms(x):
+  def batch_norms(x: jax.Array) -> jax.Array:
     flat = normalise(x, mean, std).reshape(len(x), -1)
     return jnp.sqrt((flat**2).sum(axis=1))
 
   return map_batches(batch_norms, (inputs,), 1000)
 
 
-def _logits(model, params, batch_stats, x, mean, std, batch_mode):
-  x = normalise(x, mean, std)
+def _logits(
+  model: Model,
+  params: PyTree,
+  batch_stats: PyTree,
+  x: jax.Array,
+  batch_mode: bool,
+) -> jax.Array:
   if batch_mode:
     return model.apply_train(params, batch_stats, x, None)[0]
   return model.apply(params, batch_stats, x)

@@ -30,7 +30,7 @@ def grand(
 
   Args:
     params, batch_stats: one network.
-    x: normalised inputs.
+    x: inputs, as the model takes them: normalised.
     labels: their classes.
     model: the network.
   """
@@ -78,10 +78,10 @@ def gradient_variance(
     x, labels, model: as of `grand`.
   """
 
-  def gradient(network):
+  def gradient(network: tuple[PyTree, PyTree]) -> jax.Array:
     params, batch_stats = network
 
-    def labels_logits(x):
+    def labels_logits(x: jax.Array) -> jax.Array:
       logits = model.apply(params, batch_stats, x)
       return jnp.take_along_axis(logits, labels[:, None], 1).sum()
 
@@ -99,9 +99,10 @@ def standardised_by_class(
 
   On the host, in float64. A class without spread scores 0.
   """
-  found = np.zeros(len(values))
+  standardised = np.zeros(len(values))
   for c in np.unique(labels):
-    own = values[labels == c].astype(np.float64)
-    if np.ptp(own) > 0:
-      found[labels == c] = (own - own.mean()) / own.std()
-  return found.astype(np.float32)
+    members = values[labels == c].astype(np.float64)
+    if np.ptp(members) > 0:
+      deviations = members - members.mean()
+      standardised[labels == c] = deviations / members.std()
+  return standardised.astype(np.float32)

@@ -59,11 +59,11 @@ def entropy(
   return -(jnp.exp(log_p) * log_p).sum()
 
 
-def _ahead(values, label):
+def _ahead(values: jax.Array, label: jax.Array) -> jax.Array:
   """The label's value less the largest of the others'."""
   others = jnp.where(_is_other(values, label), values, -jnp.inf)
   return values[label] - others.max()
 
 
-def _is_other(values, label):
+def _is_other(values: jax.Array, label: jax.Array) -> jax.Array:
   return jnp.arange(len(values)) != label

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from imp_jax.statistics import rank_correlation
+from imp_jax.statistics.intervals import rank_correlation
 
 # Which splits are drawn is part of a number's definition, so it is fixed.
 _SEED = 20220603
@@ -35,43 +35,45 @@ def reliability(
   rng = np.random.PCG64(_SEED)
   rows = []
   for size in sizes if half else ():
-    found = [
+    correlations = [
       rank_correlation(scores[list(a)].mean(0), scores[list(b)].mean(0))
       for a, b in _disjoint_groups(len(scores), size, splits, rng)
     ]
     rows.append(
       {
         "networks": size,
-        "correlation": _number(np.mean(found)),
-        "low": _number(np.min(found)),
-        "high": _number(np.max(found)),
-        "splits": len(found),
+        "correlation": _number(np.mean(correlations)),
+        "low": _number(np.min(correlations)),
+        "high": _number(np.max(correlations)),
+        "splits": len(correlations),
       }
     )
   return rows
 
 
-def _number(value) -> float | None:
-  """A number that JSON knows."""
+def _number(value: np.floating) -> float | None:
+  """The number, or None where it is not finite: JSON has no NaN."""
   return float(value) if np.isfinite(value) else None
 
 
-def _disjoint_groups(count, size, limit, rng):
+def _disjoint_groups(
+  count: int, size: int, limit: int, rng: np.random.PCG64
+) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
   """At most `limit` different pairs of disjoint groups of indices."""
   pairs = math.comb(count, size) * math.comb(count - size, size) // 2
   limit = min(limit, pairs)
   if count <= 8:  # few enough to list
-    found = [
+    listed = [
       (a, b)
       for a in itertools.combinations(range(count), size)
       for b in itertools.combinations(sorted({*range(count)} - {*a}), size)
       if a < b
     ]
     chosen = np.argsort(rng.random_raw(pairs), kind="stable")[:limit]
-    return found if limit == pairs else [found[i] for i in chosen]
-  found = {}
-  while len(found) < limit:
+    return listed if limit == pairs else [listed[i] for i in chosen]
+  drawn = {}  # a set that keeps its order
+  while len(drawn) < limit:
     order = np.argsort(rng.random_raw(count), kind="stable").tolist()
     a, b = sorted(order[:size]), sorted(order[size : 2 * size])
-    found[tuple(min(a, b)), tuple(max(a, b))] = None
-  return list(found)
+    drawn[tuple(min(a, b)), tuple(max(a, b))] = None
+  return list(drawn)

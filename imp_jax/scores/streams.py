@@ -213,6 +213,8 @@ class Streams:
     }
 
 
-def _in_ring(ring, position, value):
+def _in_ring(
+  ring: jax.Array, position: jax.Array, value: jax.Array
+) -> jax.Array:
   """The ring with `value` at `position` modulo its length."""
   return jnp.where(jnp.arange(len(ring)) == position % len(ring), value, ring)

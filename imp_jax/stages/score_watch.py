@@ -2,16 +2,18 @@
 
 import functools
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from imp_jax.nodes import Node
-from imp_jax.replicates import stack_trees
-from imp_jax.runs import Run, compiled, network_tree
+from imp_jax.core.graph import Node
+from imp_jax.engine.context import Context
+from imp_jax.engine.execution import ExecutionSettings
+from imp_jax.engine.replicates import stack_trees
+from imp_jax.engine.trainer import Run, compiled, network_tree
 from imp_jax.scores import (
   SCORES,
   Streams,
@@ -20,8 +22,6 @@ from imp_jax.scores import (
   output_scores,
   standardised_by_class,
 )
-from imp_jax.settings import ScoreSettings
-from imp_jax.stages.context import Context
 
 PyTree = Any
 
@@ -30,7 +30,7 @@ _GRADIENT_BATCH = 128
 
 
 class ScoreWatch:
-  """Gathers what scores need while their networks train; see `runs.Watch`.
+  """Gathers what scores need while their networks train; see `trainer.Watch`.
 
   A run's `watched` holds, by node: "sums" over the steps of a score made from
   outputs or gradients, "streams" observed by evaluation (the carries), those
@@ -40,14 +40,15 @@ class ScoreWatch:
   moves = False
 
   def __init__(
-    self, context: Context, nodes: tuple[Node, ...], labels: np.ndarray
+    self,
+    context: Context,
+    nodes: tuple[Node, ...],
+    training: Any,
+    labels: np.ndarray,
   ):
     self._context, self._nodes = context, nodes
     self._labels = jnp.asarray(labels)
-    training = nodes[0].recipe
-    assert training is not None  # scores without one need no watch
     self.names = tuple(node.key for node in nodes)
-    self._stream = training.stream
     self._model = context.model(training.model)
     on_sight = [n for n in nodes if _is_stream(n) and not _every(n)]
     self.presented = _streams(on_sight) if on_sight else None
@@ -64,7 +65,7 @@ class ScoreWatch:
     due = [node for node in self._nodes if step in _looks(node)]
     groups = defaultdict(list)
     for node in due:
-      score = node.settings.score
+      score = _score(node)
       kind = SCORES[score.name].made_from
       groups[kind, score.batch_size, score.every, score.stop].append(node)
     for (kind, batch_size, every, _), group in groups.items():
@@ -84,7 +85,7 @@ class ScoreWatch:
 
   def finished(self, node: Node, run: Run) -> np.ndarray:
     """Returns float32[examples]: a node's score under a run's network."""
-    score = node.settings.score
+    score = _score(node)
     kind = SCORES[score.name].made_from
     if kind == "stream":
       place = "streams" if score.every else "presented"
@@ -99,30 +100,34 @@ class ScoreWatch:
       )
     return np.asarray(run.watched["sums"][node.key]) / len(score.steps)
 
-  def _add(self, group, kind, batch_size, runs):
+  def _add(
+    self,
+    group: Sequence[Node],
+    kind: str,
+    batch_size: int,
+    runs: Sequence[Run],
+  ) -> None:
     """Adds scores of the present networks to the runs' sums."""
-    names = tuple(node.settings.score.name for node in group)
+    names = tuple(_score(node).name for node in group)
     networks = _stacked(runs)
     if kind == "gradients":
-      found = self._gradient_scores(names, networks)
+      scores = self._gradient_scores(names, networks)
     else:
       size = batch_size or self._context.execution.eval_batch_size
-      found = _program(
+      scores = _program(
         output_scores,
         self._context.execution,
         model=self._model,
         names=names,
         batch_mode=batch_size > 0,
-        mean=self._stream.mean,
-        std=self._stream.std,
         batch_size=size,
       )(networks["params"], networks["batch_stats"], *self._examples())
-    for node, values in zip(group, jax.device_get(found), strict=True):
+    for node, values in zip(group, jax.device_get(scores), strict=True):
       for run, new in zip(runs, values, strict=True):
         sums = run.watched.setdefault("sums", {})
         sums[node.key] = sums.get(node.key, 0) + new
 
-  def _observe(self, group, runs):
+  def _observe(self, group: Sequence[Node], runs: Sequence[Run]) -> None:
     """Lets streams observe one evaluation of every example."""
     streams = _streams(group)
     fresh = streams.init(len(self._labels), self._context.dataset.num_classes)
@@ -137,13 +142,11 @@ class ScoreWatch:
       for old in kept
     ]
     networks = _stacked(runs)
-    found = _program(
+    observed = _program(
       observed_streams,
       self._context.execution,
       model=self._model,
       streams=streams,
-      mean=self._stream.mean,
-      std=self._stream.std,
       batch_size=self._context.execution.eval_batch_size,
     )(
       networks["params"],
@@ -152,44 +155,47 @@ class ScoreWatch:
       *self._examples(),
     )
     for r, old in enumerate(kept):
-      for name, carry in found.items():
+      for name, carry in observed.items():
         old[name] = jax.tree.map(lambda leaf, r=r: np.asarray(leaf[r]), carry)
 
-  def _gradient_scores(self, names, networks):
+  def _gradient_scores(self, names: tuple[str, ...], networks: PyTree) -> Any:
     return _program(
       gradient_scores,
       self._context.execution,
       model=self._model,
       names=names,
-      mean=self._stream.mean,
-      std=self._stream.std,
       batch_size=min(_GRADIENT_BATCH, self._context.execution.eval_batch_size),
     )(networks["params"], networks["batch_stats"], *self._examples())
 
-  def _examples(self):
+  def _examples(self) -> tuple[Any, jax.Array]:
     return self._context.dataset.train.inputs, self._labels
 
 
-def _is_stream(node) -> bool:
-  return SCORES[node.settings.score.name].made_from == "stream"
+def _score(node: Node) -> Any:
+  stage: Any = node.stage
+  return stage.score
 
 
-def _every(node) -> int:
-  return node.settings.score.every
+def _is_stream(node: Node) -> bool:
+  return SCORES[_score(node).name].made_from == "stream"
 
 
-def _streams(nodes) -> Streams:
+def _every(node: Node) -> int:
+  return _score(node).every
+
+
+def _streams(nodes: Sequence[Node]) -> Streams:
   return Streams(tuple((node.key, _rule(node)) for node in nodes))
 
 
-def _rule(node):
-  score: ScoreSettings = node.settings.score
+def _rule(node: Node) -> Any:
+  score = _score(node)
   return SCORES[score.name].fn(score.window, score.never_learned)
 
 
-def _looks(node) -> Sequence[int]:
+def _looks(node: Node) -> Sequence[int]:
   """The steps at which a score looks at its networks."""
-  score: ScoreSettings = node.settings.score
+  score = _score(node)
   if not _is_stream(node):
     return score.steps
   if score.every:
@@ -197,7 +203,7 @@ def _looks(node) -> Sequence[int]:
   return (score.stop,)
 
 
-def _stacked(runs) -> dict[str, PyTree]:
+def _stacked(runs: Sequence[Run]) -> dict[str, PyTree]:
   return {
     "params": stack_trees([run.state.params for run in runs]),
     "batch_stats": stack_trees([run.state.batch_stats for run in runs]),
@@ -205,6 +211,8 @@ def _stacked(runs) -> dict[str, PyTree]:
 
 
 @functools.lru_cache(maxsize=64)
-def _program(fn, execution, **static):
+def _program(
+  fn: Callable[..., PyTree], execution: ExecutionSettings, **static: Any
+) -> Callable[..., PyTree]:
   """The compiled evaluation of stacked networks on shared examples."""
   return compiled(functools.partial(fn, **static), execution, shared=2)

@@ -2,7 +2,9 @@
 
 from imp_jax.training.loop import Pipeline as Pipeline
 from imp_jax.training.loop import train_steps as train_steps
+from imp_jax.training.optimiser import SGD as SGD
 from imp_jax.training.optimiser import Recipe as Recipe
+from imp_jax.training.optimiser import UpdateRule as UpdateRule
 from imp_jax.training.optimiser import init_opt_state as init_opt_state
 from imp_jax.training.state import TrainState as TrainState
 from imp_jax.training.step import train_step as train_step

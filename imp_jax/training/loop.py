@@ -8,9 +8,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from imp_jax.data.augment import augment_images, normalise
+from imp_jax.data.augment import augment_images
 from imp_jax.models import Model
-from imp_jax.training.optimiser import Recipe, learning_rate, make_tx
+from imp_jax.training.optimiser import (
+  Recipe,
+  UpdateRule,
+  learning_rate,
+  make_tx,
+)
 from imp_jax.training.state import TrainState
 from imp_jax.training.step import Metrics, train_step
 
@@ -19,26 +24,21 @@ PyTree = Any
 
 @dataclasses.dataclass(frozen=True)
 class Pipeline:
-  """What a train program is compiled for, besides the model and the shapes.
+  """Static choices of a compiled train program, besides model and shapes.
 
   Attributes:
-    mean, std: normalisation constants per channel.
     crop_pad: random crop's padding in pixels, 0 = none.
     flip: random mirroring.
     augment_order: "crop_flip" or "flip_crop".
-    nesterov: Nesterov's momentum.
-    decay_on: weight decay on "all" or "kernels".
+    rule: of the optimiser.
     padded: whether batch plans may hold padding (-1).
     skip_overflow: skip updates whose gradient overflowed, for float16.
   """
 
-  mean: tuple[float, ...]
-  std: tuple[float, ...]
   crop_pad: int
   flip: bool
   augment_order: str
-  nesterov: bool
-  decay_on: str
+  rule: UpdateRule
   padded: bool
   skip_overflow: bool = False
 
@@ -78,9 +78,11 @@ def train_steps(
     "correct", "count", and "finite" (1.0 iff the losses and the final
     parameters are all finite).
   """
-  tx = make_tx(recipe, nesterov=pipeline.nesterov, decay_on=pipeline.decay_on)
+  tx = make_tx(recipe, pipeline.rule)
 
-  def body(i, carry):
+  def body(
+    i: jax.Array, carry: tuple[TrainState, Metrics]
+  ) -> tuple[TrainState, Metrics]:
     state, sums = carry
     batch = make_batch(state, plan[i], inputs, labels, pipeline)
     state, new, logits = train_step(
@@ -123,7 +125,7 @@ def make_batch(
   labels: Int[Array, " examples"],
   pipeline: Pipeline,
 ) -> dict[str, Any]:
-  """Returns the batch that a step is given, augmented and normalised.
+  """Returns the batch that a step is given, augmented.
 
   Args:
     state: the state before the step; its key and step make the augmentation.
@@ -145,8 +147,10 @@ def make_batch(
   }
 
 
-def _prepared(inputs, key, pipeline):
-  """Augmented and normalised inputs of one batch."""
+def _prepared(
+  inputs: jax.Array, key: jax.Array, pipeline: Pipeline
+) -> jax.Array:
+  """Augmented inputs of one batch."""
   if pipeline.crop_pad or pipeline.flip:
     inputs = augment_images(
       key,
@@ -155,4 +159,4 @@ def _prepared(inputs, key, pipeline):
       flip=pipeline.flip,
       order=pipeline.augment_order,
     )
-  return normalise(inputs, pipeline.mean, pipeline.std)
+  return inputs

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
-from imp_jax.masks import apply_masks
+from imp_jax.core.masks import apply_masks
 from imp_jax.training.state import TrainState
 
 PyTree = Any
@@ -31,7 +31,7 @@ def train_step(
   Args:
     state: the state before the step.
     masks: kept weights.
-    batch: "inputs" [batch, ...] normalised, "labels" i32[batch], "weights"
+    batch: "inputs" [batch, ...], "labels" i32[batch], "weights"
       f32[batch] with 0 for padding, or None where there is none.
     apply_fn: (params, batch_stats, inputs, weights) -> (logits, batch_stats).
     tx: from `make_tx`.
@@ -47,7 +47,7 @@ def train_step(
     those that the loss was made from.
   """
 
-  def scaled_loss(params):
+  def scaled_loss(params: PyTree) -> tuple[jax.Array, Any]:
     logits, batch_stats = apply_fn(
       apply_masks(params, masks),
       state.batch_stats,

@@ -1,0 +1,1 @@
+"""The programs that users run: a study, its report; progress and printing."""

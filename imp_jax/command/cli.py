@@ -1,0 +1,151 @@
+"""What the command-line programs share: errors in one line, progress."""
+
+import contextlib
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any, TextIO
+
+import jax
+from absl import app, flags
+from rich.progress import (
+  BarColumn,
+  MofNCompleteColumn,
+  TextColumn,
+  TimeElapsedColumn,
+  TimeRemainingColumn,
+)
+from rich.progress import (
+  Progress as RichProgress,
+)
+
+from imp_jax.command.output import (
+  LineConsole,
+  complain,
+  protect_streams,
+  stderr,
+  warn,
+)
+from imp_jax.engine.compilation import use_program_cache
+from imp_jax.models.convolution import resolve_convolution
+from imp_jax.study import Progress
+from imp_jax.study.options import check_fields
+
+# What bad input raises, before anything is written.
+BAD_INPUT = (ValueError, OSError, TypeError, OverflowError, ImportError)
+
+
+class BadInput(SystemExit):
+  """Ends the program with exit code 2 and one line."""
+
+  def __init__(self, error: BaseException | str):
+    if isinstance(error, KeyError):  # str() of it is a repr
+      error = str(error.args[0])
+    lines = str(error).strip().splitlines() or [repr(error)]
+    if any(line.startswith("Traceback") for line in lines):
+      lines = lines[-1:]  # a config file's own error, quoted whole by absl
+    complain(f"error: {' '.join(' '.join(lines).split())}")
+    super().__init__(2)
+
+
+class Bar(Progress):
+  """A progress bar with the time left, on a terminal; else warnings only."""
+
+  def __init__(self):
+    self._console = LineConsole(stderr())
+    self._bar = RichProgress(
+      TextColumn("{task.description}"),
+      BarColumn(),
+      MofNCompleteColumn(),
+      TextColumn("steps"),
+      TimeElapsedColumn(),
+      TimeRemainingColumn(),
+      console=self._console,
+      disable=not self._console.is_terminal,
+    )
+    self._task = self._bar.add_task("", total=None)
+
+  def __enter__(self):
+    self._bar.start()
+    return self
+
+  def __exit__(self, *_):
+    self._bar.stop()
+
+  def begin(self, total_steps: int) -> None:
+    self._bar.update(self._task, total=total_steps)
+
+  def node(self, label: str) -> None:
+    self._bar.update(self._task, description=label)
+
+  def steps(self, count: int) -> None:
+    self._bar.advance(self._task, count)
+
+  def warn(self, message: str) -> None:
+    warn(message)
+
+
+def run_program(main: Callable[[list[str]], int]) -> None:
+  """Runs a program; what becomes of its output does not change its exit code.
+
+  Args:
+    main: its arguments that are no flags -> its exit code.
+  """
+  protect_streams()
+  show_user_warnings()
+  app.run(main, flags_parser=parse_flags)
+
+
+def show_user_warnings() -> None:
+  """Shows Python's warnings to users in one line, each once.
+
+  Others, of deprecation say, stay as Python shows them.
+  """
+  show, told = warnings.showwarning, set()
+
+  def showwarning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+  ) -> None:
+    if file is not None or not issubclass(category, UserWarning):
+      show(message, category, filename, lineno, file, line)
+      return
+    text = " ".join(str(message).split())
+    if text not in told:
+      told.add(text)
+      warn(text)
+
+  warnings.showwarning = showwarning
+
+
+def parse_flags(argv: Sequence[str]) -> list[str]:
+  """Flags as absl reads them, but errors in one line and exit code 2."""
+  try:
+    return flags.FLAGS(argv)
+  except Exception as error:  # config files raise anything while they load
+    raise BadInput(error) from None
+
+
+def start(config: Any) -> None:
+  """Keeps this process's compiled programs for later runs, where that can be.
+
+  Args:
+    config: the study's.
+
+  Raises:
+    ValueError: it is none, or a field of it is out of its range.
+  """
+  check_fields(config)
+  with contextlib.suppress(ValueError):  # said when it is resolved
+    kind = resolve_convolution(
+      config.execution.convolution,
+      backend=jax.default_backend(),
+      images=config.data.source != "mnist1d",
+    )
+    if kind == "onednn":  # JAX cannot write such programs
+      jax.config.update("jax_enable_compilation_cache", False)
+    else:
+      use_program_cache()

@@ -1,0 +1,98 @@
+"""A study as a program runs it: checked, executed, reported, printed."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from imp_jax.command.cli import BAD_INPUT, BadInput, Bar
+from imp_jax.command.output import LineConsole, stdout, warn
+from imp_jax.data.dataset import Dataset
+from imp_jax.results.load import Results
+from imp_jax.results.printed import accuracy_table, matching_step_table
+from imp_jax.results.report import report
+from imp_jax.results.scores import reliability_lines
+from imp_jax.results.summary import landscape_lines, summary_lines
+from imp_jax.study import execute, prepare
+
+
+def run_study(config: Any, workdir: str) -> int:
+  """Runs what is missing of a study, writes its report, prints what it found.
+
+  The report is written also when the run is interrupted.
+
+  Returns:
+    The program's exit code: 1 if a replicate failed, else 0.
+
+  Raises:
+    BadInput: nothing has been written.
+  """
+  try:
+    plan = prepare(config, workdir)
+  except BAD_INPUT as error:
+    raise BadInput(error) from None
+  try:
+    with Bar() as bar:
+      results = execute(plan, bar)
+  except BaseException:
+    write_report(Results(plan.store, plan.study.name), plan.dataset)
+    raise
+  write_report(results, plan.dataset)
+  print_findings(results)
+  return int(results.has_failures)
+
+
+def write_report(results: Results, dataset: Dataset | None = None) -> None:
+  """Writes a study's tables and figures; says what could not be written.
+
+  Args:
+    results: the study's.
+    dataset: its data, if they are at hand.
+  """
+  for unwritten in report(results, dataset):
+    warn(unwritten)
+
+
+def print_findings(results: Results) -> None:
+  """Prints what a study found, as far as it has come."""
+  stream = stdout()
+  console = LineConsole(stream, width=None if stream.isatty() else 120)
+  for what, found in _findings(results).items():
+    try:
+      for table_or_line in found():
+        console.print(table_or_line, highlight=False)
+    except Exception as error:  # what was computed is worth more
+      reason = " ".join(f"{type(error).__name__}: {error}".split())
+      warn(f"{what} could not be printed: {reason}")
+  tables = results.tables
+  folder = tables.store.study_dir(tables.study)
+  console.print(f"results and figures: {folder}")
+
+
+def _findings(results: Results) -> dict[str, Callable[[], Iterable[Any]]]:
+  """Functions by what they find: () -> tables and lines of text."""
+  tables = results.tables
+  claims = tables.claims
+
+  def accuracy():
+    table = tables.get("results")
+    return [accuracy_table(table)] if len(table) else []
+
+  def matching():
+    table = tables.get("matching")
+    return [matching_step_table(table, claims.margin)] if len(table) else []
+
+  def summary():
+    layers, experiments = tables.get("layers"), tables.get("experiments")
+    return summary_lines(tables.get("results"), layers, experiments, claims)
+
+  def reliability():
+    if "reliability" not in tables.names:
+      return []
+    return reliability_lines(tables.get("reliability"))
+
+  return {
+    "accuracy table": accuracy,
+    "matching table": matching,
+    "summary": summary,
+    "reliability of scores": reliability,
+    "landscape": lambda: landscape_lines(tables),
+  }

@@ -1,0 +1,95 @@
+"""The index of a study: its artefacts, and where they are stored."""
+
+import dataclasses
+import json
+from collections.abc import Iterable, Mapping
+
+from imp_jax.core.files import read_json
+from imp_jax.core.store import Store
+
+SCORE, LABELS = "score", "labels"  # kinds of what is the whole study's
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+  """What was made of one replicate, e.g. a ticket: a row of index.json.
+
+  Attributes:
+    experiment: its name; "" of what is the whole study's.
+    kind: of a ticket "imp" or its control; of a path how its ends are related;
+      "curvature", "plane", "score", "labels".
+    level: of the ticket, from 0.
+    between: of a path or plane what it goes through; of scores and labels their
+      name; else "".
+    replicate: from 0.
+    ids: identities of its artefacts, by the role they have.
+  """
+
+  experiment: str
+  kind: str
+  level: int
+  between: str
+  replicate: int
+  ids: Mapping[str, str]
+
+  @property
+  def key(self) -> tuple:
+    """All but `ids`: equal for artefacts of the same thing, however made."""
+    place = (self.experiment, self.kind, self.level, self.between)
+    return (*place, self.replicate)
+
+  @property
+  def row_name(self) -> str:
+    """The experiment's name in tables; a control's is "name:control"."""
+    if self.kind == "imp":
+      return self.experiment
+    return f"{self.experiment}:{self.kind}"
+
+
+def load_index(store: Store, study: str) -> list[Entry]:
+  """Returns where a study's artefacts are stored, of all runs so far.
+
+  Raises:
+    OSError, ValueError: the index cannot be read, or is none of this version's.
+  """
+  file = store.study_dir(study) / "index.json"
+  if not file.exists():
+    return []
+  try:
+    return [Entry(**row) for row in read_json(file, str(file))]
+  except TypeError as error:  # rows of another version's
+    raise ValueError(
+      f"the index of study {study!r} in {store.study_dir(study)} is none of "
+      f"this version's ({error})"
+    ) from error
+
+
+def save_index(store: Store, study: str, entries: Iterable[Entry]) -> None:
+  """Writes an index, one line for each entry."""
+  rows = [json.dumps(dataclasses.asdict(e)) for e in entries]
+  text = "[\n" + ",\n".join(rows) + "\n]\n"
+  store.write_text(store.study_dir(study) / "index.json", text)
+
+
+def merged_index(old: Iterable[Entry], new: Iterable[Entry]) -> list[Entry]:
+  """Returns an index with new entries in place of old ones of equal key.
+
+  A score's name keeps its first meaning: another score of that name gets a part
+  of its identity as well.
+
+  Args:
+    old: of earlier runs.
+    new: of this one.
+  """
+  known = {e.key: e for e in old}
+  scores = {e.ids[SCORE] for e in known.values() if e.kind == SCORE}
+  for entry in new:
+    if entry.kind == SCORE:
+      score_id = entry.ids[SCORE]
+      if score_id in scores:
+        continue
+      if entry.key in known:
+        name = f"{entry.between}-{score_id[:6]}"
+        entry = dataclasses.replace(entry, between=name)
+    known[entry.key] = entry
+  return list(known.values())

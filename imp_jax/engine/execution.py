@@ -1,0 +1,63 @@
+"""How a study is executed: the options of group "execution"."""
+
+import dataclasses
+from typing import Any
+
+import jax
+
+from imp_jax.core.options import option, read
+from imp_jax.core.ranges import flag, number, text, whole
+from imp_jax.engine.replicates import resolve_devices, resolve_execution
+from imp_jax.models.convolution import resolve_convolution
+
+
+@dataclasses.dataclass(frozen=True)
+class ExecutionSettings:
+  """What changes speed and rounding only; recorded, never hashed."""
+
+  mode: str = option("auto", text, "auto | threads | unroll | map | vmap")
+  replicates_at_once: int = option(0, whole(0), "in one program; 0 = all")
+  memory_gib: float = option(
+    0.0, number(0), "of each device, for replicates; 0 = what it has"
+  )
+  devices: int = option(
+    0, whole(0), "that replicates are sharded over; 0 = all, see README"
+  )
+  convolution: str = option(
+    "auto", text, "auto | fast | onednn | plain | packed | patches"
+  )
+  chunk_steps: int = option(
+    500, whole(1, 100_000), "steps between two looks at the metrics"
+  )
+  checkpoint_seconds: float = option(
+    60.0, number(0), "of an item in progress, at chunk ends"
+  )
+  eval_batch_size: int = option(500, whole(1, 100_000), "examples")
+  mix: bool = option(
+    False, flag, "let one study mix modes that round differently"
+  )
+
+
+def resolve_execution_settings(
+  execution: Any, input_rank: int
+) -> ExecutionSettings:
+  """Returns what "auto" means here.
+
+  Args:
+    execution: the config's group.
+    input_rank: of one example: 1 of signals, 3 of images.
+
+  Raises:
+    ValueError: an unknown mode or convolution, or too many devices.
+  """
+  backend = jax.default_backend()
+  mode = resolve_execution(execution.mode, backend)
+  return read(
+    ExecutionSettings,
+    execution,
+    mode=mode,
+    devices=resolve_devices(execution.devices, mode),
+    convolution=resolve_convolution(
+      execution.convolution, backend=backend, images=input_rank > 1
+    ),
+  )

@@ -1,0 +1,199 @@
+"""The local executor: runs one job after another in this process."""
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from imp_jax.core.graph import Item, Node, Outcome
+from imp_jax.core.store import Artefact, Failure
+from imp_jax.engine.context import Context
+from imp_jax.engine.provenance import made_with
+from imp_jax.engine.scheduler import (
+  Job,
+  Wanted,
+  jobs_ahead,
+  next_job,
+  remaining,
+  unreachable,
+)
+
+# What is known of results: the record of an item's artefact, None without one.
+Known = Callable[[Item], dict[str, Any] | None]
+
+
+class Progress:
+  """Callbacks of a run in progress; these do nothing."""
+
+  def begin(self, total_steps: int) -> None:
+    """Is called first, with the replicate-steps that are to come."""
+
+  def node(self, label: str) -> None:
+    """Is called when a node begins, with its label."""
+
+  def steps(self, count: int) -> None:
+    """Is called with replicate-steps that were made, or need not be."""
+
+  def warn(self, message: str) -> None:
+    """Is called with a warning for the user."""
+
+
+def run_missing(
+  context: Context,
+  plan: Callable[[Known], Wanted],
+  progress: Progress,
+  failed: dict[Item, str],
+) -> None:
+  """Runs what is missing of a graph.
+
+  Args:
+    context: what stages run with.
+    plan: gives the graph; it is asked again when all of it is settled, so that
+      a later node may depend on a result.
+    progress: its callbacks are called.
+    failed: is filled, while it goes, with the reason why an item has no
+      artefact; "" for want of another item.
+  """
+  at_once = context.execution.replicates_at_once
+  wanted: Wanted = {}
+  done: set[Item] = set()
+  while new := _without(plan(known_of(context)), wanted):
+    wanted = _merged(wanted, new)
+    done |= finished_items(context, new)
+    for warning in context.store.take_warnings():
+      progress.warn(warning)
+    clear_checkpoints(context, new, done)
+    steps = sum(job.cost for job in jobs_ahead(new, done, at_once))
+    progress.begin(steps)
+    left = remaining(wanted, done | failed.keys())
+    while job := next_job(left, done, failed, at_once=at_once):
+      progress.node(job.label)
+      _run_job(context, job, done, failed, progress)
+      for item in unreachable(left, failed):
+        failed[item] = ""
+        progress.steps(item.node.stage.cost([item.node]))
+      left = remaining(left, done | failed.keys())
+
+
+def run_items(context: Context, items: Sequence[Item]) -> dict[Item, Outcome]:
+  """Returns the outcome of each item, run together, its record complete.
+
+  Args:
+    context: what stages run with.
+    items: of one job.
+  """
+  started = time.monotonic()
+  outcomes = items[0].node.stage.run(context, items)
+  seconds = time.monotonic() - started
+  return {
+    item: _recorded(context, item, outcome, len(items), seconds)
+    for item, outcome in outcomes.items()
+  }
+
+
+def known_of(context: Context) -> Known:
+  """Returns a function from items to the records of their artefacts."""
+
+  def known(item: Item) -> dict[str, Any] | None:
+    object_id = item.node.object_id(context.seed, item.replicate)
+    if not context.store.is_finished(object_id):
+      return None
+    return context.store.load_record(object_id)
+
+  return known
+
+
+def finished_items(context: Context, wanted: Wanted) -> set[Item]:
+  """Returns the items of a graph that have an intact artefact."""
+  store, seed = context.store, context.seed
+  return {
+    Item(node, r)
+    for node, replicates in wanted.items()
+    for r in replicates
+    if store.is_finished(node.object_id(seed, r))
+  }
+
+
+def clear_checkpoints(
+  context: Context, wanted: Wanted, done: set[Item]
+) -> None:
+  """Removes the checkpoints of finished items that none unfinished shares.
+
+  A run that was killed between writing an artefact and its end leaves them.
+  """
+  items = [Item(node, r) for node, rs in wanted.items() for r in rs]
+  going = {_checkpoint(context, item) for item in items if item not in done}
+  for item in done.intersection(items):
+    if (kept := _checkpoint(context, item)) not in going:
+      context.store.checkpoint(kept).clear()
+
+
+def _run_job(
+  context: Context,
+  job: Job,
+  done: set[Item],
+  failed: dict[Item, str],
+  progress: Progress,
+) -> None:
+  """Runs a job, stores its artefacts, and adds its items to done or failed."""
+  for item, outcome in run_items(context, job.items).items():
+    if isinstance(outcome, Failure):
+      if outcome.message not in failed.values():
+        progress.warn(outcome.message)
+      failed[item] = outcome.message
+    else:
+      object_id = item.node.object_id(context.seed, item.replicate)
+      context.store.save(object_id, outcome)
+      done.add(item)
+  for r in job.replicates:
+    items = [Item(node, r) for node in job.nodes]
+    if not any(item in failed for item in items):
+      for kept in {_checkpoint(context, item) for item in items}:
+        context.store.checkpoint(kept).clear()
+
+
+def _checkpoint(context: Context, item: Item) -> str:
+  return item.node.checkpoint_id(context.seed, item.replicate)
+
+
+def _without(wanted: Wanted, others: Wanted) -> dict[Node, Sequence[int]]:
+  """The nodes and replicates of a graph that are not in another."""
+  missing = {
+    node: [r for r in replicates if r not in others.get(node, ())]
+    for node, replicates in wanted.items()
+  }
+  return {node: rs for node, rs in missing.items() if rs}
+
+
+def _merged(one: Wanted, other: Wanted) -> Wanted:
+  return {
+    node: sorted({*one.get(node, ()), *other.get(node, ())})
+    for node in (*one, *(n for n in other if n not in one))
+  }
+
+
+def _recorded(
+  context: Context, item: Item, outcome: Outcome, together: int, seconds: float
+) -> Outcome:
+  """An outcome whose record begins with what it is and how it was made."""
+  if not isinstance(outcome, Artefact):
+    return outcome
+  stage = item.node.stage
+  settings: Any = stage
+  header: Mapping[str, Any] = {
+    "stage": stage.NAME,
+    "version": stage.VERSION,
+    "settings": dataclasses.asdict(settings),
+    "inputs": {
+      name: source.node.object_id(context.seed, source.replicate)
+      for name, source in item.node.sources(item.replicate)
+    },
+    "seed": context.seed,
+    "replicate": item.replicate,
+    "made_with": made_with(context.execution)
+    | {
+      "items_together": together,
+      "seconds_together": round(seconds, 3),
+    },
+  }
+  return dataclasses.replace(outcome, record={**header, **outcome.record})

@@ -1,0 +1,1 @@
+"""What is looked at around tickets, each probe whole in its file."""

@@ -1,1 +1,0 @@
-"""Reports: tidy tables, figures, the summary a run prints."""

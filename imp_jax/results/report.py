@@ -1,0 +1,179 @@
+"""The report of a study: tables and figures of what is finished."""
+
+import functools
+import json
+from typing import Any
+
+import numpy as np
+
+from imp_jax.core.index import LABELS, Entry
+from imp_jax.core.store import Artefact
+from imp_jax.data.dataset import Dataset
+from imp_jax.data.study_data import load_study_data
+from imp_jax.probes.barriers import mean_example_barriers
+from imp_jax.results.labels import write_labels
+from imp_jax.results.load import Results
+from imp_jax.results.parts import Parts
+from imp_jax.results.published import published_curves
+from imp_jax.results.scores import write_scores
+from imp_jax.results.tables import Tables
+from imp_jax.results.tickets import other_curves
+
+
+def report(results: Results, dataset: Dataset | None = None) -> list[str]:
+  """Writes a study's tables and figures, as far as it has come.
+
+  Every table that `Tables.names` has as NAME.csv; metrics.jsonl; as .png and
+  .svg accuracy and, of what there is, diet, sizes, paths, instability,
+  levels_BATCHSTATS, barriers, landscape, predictors, eigenvalues, spectrum,
+  plane_EXPERIMENT_NETWORKS; scores and noisy labels in source order.
+
+  Args:
+    results: of the study, in a workdir that can be written to.
+    dataset: its data, if they are at hand; else they are loaded where scores or
+      labels need them.
+
+  Returns:
+    What could not be written, a line each; it costs nothing else.
+  """
+  tables = results.tables
+  parts = Parts(tables.store, tables.study)
+  for name in tables.names:
+    parts.table(name, functools.partial(tables.get, name))
+  parts.text("metrics.jsonl", lambda: _json_lines(tables))
+  with parts.attempt("curves.csv"):
+    if other := other_curves(tables.records):
+      parts.failed.append(
+        f"curves.csv of study {tables.study} lacks {other} tickets: their "
+        "curves were drawn in training, on other test data, and nothing is "
+        "trained again"
+      )
+  with parts.attempt("figures of tickets"):
+    _draw_tickets(parts, tables)
+  with parts.attempt("figures of the landscape"):
+    _draw_landscape(parts, tables)
+  labels = {e.between: e.ids[LABELS] for e in tables.index if e.kind == LABELS}
+  if tables.scores or labels:
+    with parts.attempt("scores and labels"):
+      if dataset is None:
+        meaning = tables.meaning
+        dataset = load_study_data(meaning["data"], meaning["seed"])
+      write_scores(parts, tables.scores, dataset)
+      write_labels(parts, labels, dataset)
+  return parts.failed
+
+
+def _json_lines(tables: Tables) -> str:
+  """The running loss of every ticket; not by to_json, with ten decimals."""
+  rows = tables.get("training").to_dict("records")
+  return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+def _draw_tickets(parts: Parts, tables: Tables) -> None:
+  from imp_jax.results.figures.accuracy import accuracy_figure
+  from imp_jax.results.figures.diet import diet_figure, size_figure
+
+  results, experiments = tables.get("results"), tables.get("experiments")
+  if not len(results):
+    return
+  parts.figure("accuracy", lambda: accuracy_figure(results, experiments))
+  level = tables.claims.primary_level
+  if level is None:
+    level = max(map(int, results["level"]))
+  published = parts.made(
+    "the paper's curves", lambda: published_curves(experiments)
+  )
+  parts.figure("diet", lambda: diet_figure(results, experiments, published))
+  parts.figure(
+    "sizes", lambda: size_figure(results, experiments, level, published)
+  )
+
+
+def _draw_landscape(parts: Parts, tables: Tables) -> None:
+  from imp_jax.results.figures.curvature import (
+    eigenvalue_figure,
+    first_spectrum_figure,
+  )
+  from imp_jax.results.figures.predictors import (
+    landscape_figure,
+    predictor_figure,
+  )
+
+  if tables.paths:
+    _draw_paths(parts, tables)
+  if "landscape" in tables.names and len(tables.get("landscape")):
+    landscape, (level, names) = tables.get("landscape"), tables.looked_at
+    shown = landscape
+    if names:
+      shown = landscape.query("experiment in @names")
+    parts.figure("landscape", lambda: landscape_figure(shown, level))
+    parts.figure(
+      "predictors",
+      lambda: predictor_figure(tables.get("predictors"), level),
+    )
+  if tables.curved:
+    table = tables.get("curvature")
+    # Against density, on an axis that has no place for emptied networks.
+    if len(table.query("density != 0")):
+      parts.figure("eigenvalues", lambda: eigenvalue_figure(table))
+    parts.figure("spectrum", lambda: first_spectrum_figure(tables.curved))
+  for entry, artefact in tables.finished("plane"):
+    name = f"plane_{entry.experiment}_{'_'.join(entry.between.split(', '))}"
+    parts.figure(
+      name.replace(" ", ""), functools.partial(_plane, entry, artefact)
+    )
+
+
+def _draw_paths(parts: Parts, tables: Tables) -> None:
+  from imp_jax.results.figures.landscape import (
+    barrier_histograms,
+    instability_figure,
+    levels_figure,
+    path_figure,
+  )
+
+  parts.figure("paths", lambda: path_figure(tables.get("paths")))
+  parts.figure(
+    "instability", lambda: instability_figure(tables.get("instability"))
+  )
+  densities = tables.get("results").groupby("level").density.mean()
+  modes = {
+    mode
+    for _, path in tables.paths
+    for modes in path.record["paths"].values()
+    for mode in modes
+  }
+  for mode in sorted(modes):
+    parts.figure(
+      f"levels_{mode}",
+      functools.partial(
+        levels_figure, tables.get("barriers"), densities, batch_stats=mode
+      ),
+    )
+  per_example = mean_example_barriers(tables.paths)
+  if per_example:
+    threshold = tables.shown_threshold
+    shown = (threshold,) if threshold else ()
+    parts.figure(
+      "barriers", lambda: barrier_histograms(per_example, thresholds=shown)
+    )
+
+
+def _plane(entry: Entry, artefact: Artefact) -> Any:
+  from imp_jax.results.figures.planes import plane_figure
+
+  arrays = artefact.arrays
+  assert arrays is not None  # a plane, by construction
+  paths = [
+    arrays[name][:, :2] for name in sorted(arrays) if name.startswith("path.")
+  ]
+  return plane_figure(
+    arrays["xs"],
+    arrays["ys"],
+    np.asarray(arrays["loss"]),
+    arrays["corners"],
+    entry.between.split(", "),
+    paths,
+    title=f"{entry.experiment}, replicate {entry.replicate}",
+    quantity="training loss (nats)",
+  )

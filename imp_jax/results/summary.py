@@ -1,0 +1,131 @@
+"""The lines a run prints below its tables: verdicts, matching, warnings."""
+
+import collections
+import contextlib
+from collections.abc import Sequence
+
+import pandas as pd
+
+from imp_jax.results.accuracy import accuracy_matrix, sampling_note
+from imp_jax.results.claims import ClaimSettings
+from imp_jax.results.landscape import instability_lines
+from imp_jax.results.predictors import PREDICTOR_COLUMNS, connected_lines
+from imp_jax.results.tables import Tables
+from imp_jax.results.verdicts import verdict_lines
+from imp_jax.statistics.intervals import matching_levels
+
+
+def summary_lines(
+  results: pd.DataFrame,
+  layers: pd.DataFrame,
+  experiments: pd.DataFrame,
+  claims: ClaimSettings,
+) -> list[str]:
+  """Returns the lines below the table: test data, verdicts, matching, warnings.
+
+  Args:
+    results, layers, experiments: rows of the CSV files of those names.
+    claims: what the study declared.
+  """
+  return [
+    *sampling_lines(results, experiments),
+    *verdict_lines(results, claims),
+    *matching_lines(results, claims),
+    *emptied_lines(layers),
+  ]
+
+
+def sampling_lines(
+  results: pd.DataFrame, experiments: pd.DataFrame
+) -> list[str]:
+  """Returns the line that says how exact an accuracy can be on these data."""
+  note = sampling_note(results, experiments)
+  if not note:
+    return []
+  return [
+    f"accuracies are on {note}; all networks share them, so that replicates do "
+    "not lower it, and differences have it only where two networks disagree"
+  ]
+
+
+def emptied_lines(layers: pd.DataFrame) -> list[str]:
+  """Returns a warning per experiment whose masks empty a layer or a channel.
+
+  Each layer is named with the first level at which it happens in any
+  replicate; layers.csv has every count. Levels at which a replicate has no
+  weight left at all are told first, and no layer of them.
+  """
+  lines = []
+  place = ["experiment", "replicate", "level"]
+  total = layers.groupby(place, sort=False)["kept"].transform("sum")
+  layers = layers.assign(left=total)
+  empty, layers = layers.query("left == 0"), layers.query("left > 0")
+  for name, rows in empty.groupby("experiment", sort=False):
+    first = rows.sort_values("level").drop_duplicates("replicate")
+    told = ", ".join(
+      f"replicate {r} from level {level}"
+      for r, level in zip(first["replicate"], first["level"], strict=True)
+    )
+    lines.append(f"warning: {name}: empty, no weight is left: {told}")
+  for what, rows in (
+    ("layers emptied", layers.query("kept == 0")),
+    ("channels emptied", layers.query("emptied_channels > 0")),
+  ):
+    for name, group in rows.groupby("experiment", sort=False):
+      first = group.sort_values("level").drop_duplicates("layer")
+      named = ", ".join(
+        f"{layer} from level {level}"
+        for layer, level in zip(first["layer"], first["level"], strict=True)
+      )
+      lines.append(f"warning: {name}: {what}: {named}")
+  return lines
+
+
+def matching_lines(results: pd.DataFrame, claims: ClaimSettings) -> list[str]:
+  """Returns each experiment's smallest matching density, and per replicate."""
+  lines = []
+  for name in dict.fromkeys(results.experiment):
+    accuracy = accuracy_matrix(results, name)
+    if ":" in name or 0 not in accuracy:
+      continue
+    densities = (
+      results[results.experiment == name].groupby("level").density.mean()
+    )
+    together, alone = matching_levels(
+      accuracy.to_numpy(),
+      margin=claims.margin,
+      confidence=claims.confidence,
+    )
+    lines.append(
+      f"smallest matching density of {name} (margin "
+      f"{100 * claims.margin:g} points): {100 * densities[together]:.1f} %; "
+      f"{_per_replicate(alone, 100 * densities)}"
+    )
+  return lines
+
+
+def _per_replicate(levels: Sequence[int | None], percents: pd.Series) -> str:
+  """Each replicate's smallest matching density, or of many their counts."""
+  found = [
+    "failed" if level is None else f"{percents[level]:.1f} %"
+    for level in levels
+  ]
+  if len(found) <= 8:
+    return f"per replicate {', '.join(found)}"
+  counts = collections.Counter(found).most_common()
+  return "replicates: " + ", ".join(f"{n} at {value}" for value, n in counts)
+
+
+def landscape_lines(tables: Tables) -> list[str]:
+  """Returns the lines that a run prints of its landscape."""
+  lines = []
+  if "instability" in tables.names:
+    lines += instability_lines(tables.get("instability"))
+  claim = tables.connected_claim
+  if claim and "landscape" in tables.names:
+    landscape = tables.get("landscape")
+    predictors = pd.DataFrame(columns=list(PREDICTOR_COLUMNS))
+    with contextlib.suppress(Exception):  # it costs its own lines only
+      predictors = tables.get("predictors")
+    lines += connected_lines(landscape, predictors, claim, tables.claims)
+  return lines

@@ -1,0 +1,314 @@
+"""A study's tables, each made from its artefacts when it is asked for."""
+
+import contextlib
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pandas as pd
+
+from imp_jax.core.files import read_json
+from imp_jax.core.identity import restored
+from imp_jax.core.index import SCORE, Entry, load_index
+from imp_jax.core.store import Artefact, Store, StoreError
+from imp_jax.probes.barriers import Measured, barriers_table, curves_table
+from imp_jax.probes.curvature import Curved, curvature_table
+from imp_jax.results.claims import ClaimSettings, ConnectedClaim
+from imp_jax.results.geometry import (
+  GEOMETRY_COLUMNS,
+  geometry_table,
+  mask_overlaps,
+)
+from imp_jax.results.landscape import (
+  LANDSCAPE_COLUMNS,
+  instability_table,
+  landscape_table,
+)
+from imp_jax.results.matching import matching_table
+from imp_jax.results.parts import Unavailable
+from imp_jax.results.predictors import (
+  connected_verdict_row,
+  predictors_table,
+  whole_claim,
+)
+from imp_jax.results.scores import reliability_table
+from imp_jax.results.tickets import (
+  Records,
+  experiments_table,
+  history_table,
+  layers_table,
+  load_records,
+  results_table,
+)
+from imp_jax.results.verdicts import verdicts_table
+
+
+class Tables:
+  """The tables of one study of a workdir, of all runs so far.
+
+  Attributes:
+    store, study: where it lies.
+    index: what it is made of.
+    meaning: what its name stands for: config.json.
+  """
+
+  def __init__(self, store: Store, study: str):
+    """Reads the index; tables are made when they are asked for.
+
+    Raises:
+      OSError, ValueError: it is damaged, or another version's.
+    """
+    self.store, self.study = store, study
+    self.index: list[Entry] = load_index(store, study)
+    file = store.study_dir(study) / "config.json"
+    self.meaning: dict[str, Any] = read_json(file, str(file))
+    self._made: dict[str, pd.DataFrame] = {}
+    self._failed: dict[str, Exception] = {}
+    self._told: set[str] = set()
+
+  @functools.cached_property
+  def claims(self) -> ClaimSettings:
+    """What the study declared before it ran."""
+    return restored(ClaimSettings, self.meaning["claims"])
+
+  @property
+  def names(self) -> list[str]:
+    """The tables that there are, in the order of their files."""
+    wanted = {
+      "results": True,
+      "experiments": True,
+      "layers": True,
+      "curves": True,
+      "matching": True,
+      "geometry": True,
+      "barriers": bool(self.paths),
+      "paths": bool(self.paths),
+      "instability": bool(self.paths),
+      "landscape": self._has_landscape(),
+      "predictors": self._has_landscape() and self._rows("landscape") > 0,
+      "curvature": bool(self.curved),
+      "verdicts": self.claims.primary_level is not None,
+      "reliability": any(e.kind == SCORE for e in self.index),
+    }
+    return [name for name, there in wanted.items() if there]
+
+  def get(self, name: str) -> pd.DataFrame:
+    """Returns a table.
+
+    Args:
+      name: one of `names`, or "training": the running loss of every ticket.
+
+    Raises:
+      KeyError: there is no such table.
+      Unavailable: it failed before, or one that it is made from did.
+      Exception: whatever making it raises.
+    """
+    if self.peek(name) is not None:
+      return self._made[name]
+    if name in self._told:
+      raise Unavailable(name)
+    self._told.add(name)
+    raise self._failed[name]
+
+  def peek(self, name: str) -> pd.DataFrame | None:
+    """Returns a table, or None if it cannot be made: `get` tells why.
+
+    Args:
+      name: as of `get`.
+
+    Raises:
+      KeyError: there is no such table.
+    """
+    if name not in self._made and name not in self._failed:
+      make = self._makers[name]
+      try:
+        self._made[name] = make()
+      except Exception as error:  # whatever a library raises at odd data
+        self._failed[name] = error
+    return self._made.get(name)
+
+  @property
+  def _makers(self) -> Mapping[str, Callable[[], pd.DataFrame]]:
+    return {
+      "results": lambda: results_table(self.study, self.records),
+      "experiments": lambda: experiments_table(self.meaning),
+      "layers": lambda: layers_table(self.study, self.records),
+      "curves": lambda: history_table(self.study, self.records, "test"),
+      "training": lambda: history_table(
+        self.study, self.records, "train_batches"
+      ),
+      "matching": lambda: matching_table(
+        self.get("results"), self.get("experiments"), self.claims
+      ),
+      "geometry": self._geometry,
+      "barriers": lambda: barriers_table(
+        self.study, self.paths, self.thresholds
+      ),
+      "paths": lambda: curves_table(self.study, self.paths),
+      "instability": lambda: instability_table(
+        self.get("barriers"), self.get("experiments")
+      ),
+      "landscape": self._landscape,
+      "predictors": self._predictors,
+      "curvature": lambda: curvature_table(
+        self.study, self.curved, self.densities
+      ),
+      "verdicts": self._verdicts,
+      "reliability": lambda: reliability_table(
+        self.study, {n: a.record for n, a in self.scores.items()}
+      ),
+    }
+
+  @functools.cached_property
+  def records(self) -> Records:
+    """The records of the tickets that are finished."""
+    return load_records(self.store, self.index)
+
+  @functools.cached_property
+  def paths(self) -> Measured:
+    """Each path's place (see `Measured`) and its artefact."""
+    return [
+      ((e.experiment, e.replicate, e.level, e.kind, e.between), artefact)
+      for e, artefact in self.finished("path")
+    ]
+
+  @functools.cached_property
+  def curved(self) -> Curved:
+    """Each network's entry and its curvature's artefact."""
+    return self.finished("curvature")
+
+  @functools.cached_property
+  def scores(self) -> dict[str, Artefact]:
+    """The scores of the training examples that are finished, by name."""
+    return {e.between: artefact for e, artefact in self.finished(SCORE)}
+
+  def finished(self, role: str) -> list[tuple[Entry, Artefact]]:
+    """Returns the artefacts of a role that are finished, and what they are of.
+
+    Args:
+      role: e.g. "path", "plane", "score".
+    """
+    artefacts = []
+    for entry in self.index:
+      if role in entry.ids:
+        with contextlib.suppress(StoreError):  # not made yet, or it failed
+          artefacts.append((entry, self.store.load(entry.ids[role])))
+    return artefacts
+
+  @property
+  def experiments(self) -> dict[str, dict[str, Any]]:
+    """The settings of every experiment, by its name."""
+    return self.meaning["experiments"]
+
+  @property
+  def thresholds(self) -> dict[str, list[float]]:
+    """Below which barriers examples count as connected, by experiment."""
+    claim = self.claims.connected
+    declared = [claim.threshold] if claim else []
+    return {
+      name: sorted({*e["probes"]["connectivity"]["thresholds"], *declared})
+      for name, e in self.experiments.items()
+    }
+
+  @property
+  def shown_threshold(self) -> float | None:
+    """The claim's threshold, or the smallest that every experiment has."""
+    if self.claims.connected:
+      return self.claims.connected.threshold
+    every = [set(t) for t in self.thresholds.values() if t]
+    common = set.intersection(*every) if every else set()
+    return min(common, default=None)
+
+  @property
+  def connected_claim(self) -> ConnectedClaim | None:
+    """Claim 3, with every experiment that it is about named."""
+    claim = self.claims.connected
+    return claim and whole_claim(claim, self.experiments)
+
+  @property
+  def looked_at(self) -> tuple[int, tuple[str, ...]]:
+    """Level and experiments of the predictors: claim 3's, or the last level."""
+    claim = self.connected_claim
+    if claim:
+      return claim.level, claim.experiments
+    return max(map(int, self.get("landscape")["level"])), ()
+
+  @property
+  def densities(self) -> Mapping[tuple[str, int, int], float]:
+    """Kept fractions by (experiment, level, replicate) of IMP's tickets."""
+    return {
+      (entry.experiment, entry.level, entry.replicate): trained["density"]
+      for entry, trained, *_ in self.records
+      if entry.kind == "imp"
+    }
+
+  def seconds(self) -> float:
+    """Returns the seconds that all finished artefacts took to compute."""
+    left = [i for entry in self.index for i in entry.ids.values()]
+    seen, seconds = set(), 0.0
+    while left:
+      object_id = left.pop()
+      if object_id in seen:
+        continue
+      seen.add(object_id)
+      with contextlib.suppress(StoreError):  # not finished
+        record = self.store.load_record(object_id)
+        made = record["made_with"]
+        seconds += made["seconds_together"] / made["items_together"]
+        left += record["inputs"].values()
+    return round(seconds, 1)
+
+  def _rows(self, name: str) -> int:
+    table = self.peek(name)
+    return 0 if table is None else len(table)
+
+  def _geometry(self) -> pd.DataFrame:
+    overlaps = mask_overlaps(self.store, [e for e, *_ in self.records])
+    return geometry_table(self.study, self.records, self.paths, overlaps)
+
+  def _has_landscape(self) -> bool:
+    threshold = self.shown_threshold
+    if not self.paths or not threshold:
+      return False
+    barriers = self.peek("barriers")
+    if barriers is None:
+      return False
+    wanted = f"connected_midpoint_{threshold:g}_average"
+    rows = barriers.query(
+      "kind == 'children' and level == 0 and split == 'train'"
+    )
+    return wanted in set(rows["metric"])
+
+  def _landscape(self) -> pd.DataFrame:
+    geometry = self.peek("geometry")
+    if geometry is None:  # it is named by itself; distances are left out
+      geometry = pd.DataFrame(columns=list(GEOMETRY_COLUMNS))
+    threshold = self.shown_threshold
+    assert threshold is not None  # or there is no such table
+    return landscape_table(
+      self.get("barriers"),
+      self.get("results"),
+      self.get("experiments"),
+      geometry,
+      threshold=threshold,
+    )
+
+  def _predictors(self) -> pd.DataFrame:
+    level, names = self.looked_at
+    return predictors_table(self.get("landscape"), level, self.claims, names)
+
+  def _verdicts(self) -> pd.DataFrame:
+    claim, connected = self.connected_claim, None
+    if claim:
+      # Without any it is undecided, and that is said.
+      landscape = pd.DataFrame(columns=list(LANDSCAPE_COLUMNS))
+      if "landscape" in self.names:
+        landscape = self.get("landscape")
+      connected = connected_verdict_row(landscape, claim, self.claims)
+    return verdicts_table(
+      self.study,
+      self.get("results"),
+      self.claims,
+      connected,
+      self.seconds(),
+    )

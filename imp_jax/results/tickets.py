@@ -1,0 +1,168 @@
+"""Tidy tables of tickets, made from their artefacts' records."""
+
+import contextlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from imp_jax.core.index import Entry
+from imp_jax.core.store import Store, StoreError
+
+RESULT_COLUMNS = (
+  "study",
+  "experiment",
+  "replicate",
+  "level",
+  "density",
+  "split",
+  "metric",
+  "value",
+  "step",
+)
+LAYER_COLUMNS = (
+  "study",
+  "experiment",
+  "replicate",
+  "level",
+  "layer",
+  "kept",
+  "total",
+  "density",
+  "channels",
+  "emptied_channels",
+)
+
+
+# (entry, train record, what was evaluated of it, and of W_r) of finished
+# tickets
+Records = list[tuple[Entry, dict[str, Any], dict[str, Any], dict[str, Any]]]
+
+
+def load_records(store: Store, index: Iterable[Entry]) -> Records:
+  """Returns the records of the tickets of an index that are finished."""
+  tickets = []
+  for entry in index:
+    ids = entry.ids
+    if "train" not in ids:
+      continue  # it is no ticket
+    try:
+      records = [store.load_record(ids[role]) for role in ("train", "metrics")]
+    except StoreError:
+      continue  # not run yet, or its replicate failed
+    before: dict[str, Any] = {"metrics": {}}
+    with contextlib.suppress(StoreError):
+      before = store.load_record(ids["pretrained_metrics"])
+      before["step"] = store.load_record(ids["pretrain"])["step"]
+    tickets.append((entry, *records, before))
+  return tickets
+
+
+def results_table(study: str, records: Sequence[tuple]) -> pd.DataFrame:
+  """Returns one row per experiment, replicate, level, split and metric.
+
+  W_r's own metrics stand at level 0 as "pretrained_loss" and
+  "pretrained_accuracy", with step t_r.
+  """
+  rows = []
+  for entry, trained, evaluated, pretrained in records:
+    for split, metrics in evaluated["metrics"].items():
+      for metric in ("accuracy", "loss"):
+        rows.append(
+          (
+            *_where(study, entry),
+            trained["density"],
+            split,
+            metric,
+            metrics[metric],
+            trained["step"],
+          )
+        )
+    if entry.level == 0:
+      for split, metrics in pretrained["metrics"].items():
+        for metric in ("accuracy", "loss"):
+          rows.append(
+            (
+              *_where(study, entry),
+              1.0,
+              split,
+              f"pretrained_{metric}",
+              metrics[metric],
+              pretrained["step"],
+            )
+          )
+  return pd.DataFrame(rows, columns=list(RESULT_COLUMNS))
+
+
+def layers_table(study: str, records: Sequence[tuple]) -> pd.DataFrame:
+  """Returns one row per experiment, replicate, level and prunable layer."""
+  rows = [
+    (*_where(study, entry), *(layer[c] for c in LAYER_COLUMNS[4:]))
+    for entry, trained, *_ in records
+    for layer in trained["layers"]
+  ]
+  return pd.DataFrame(rows, columns=list(LAYER_COLUMNS))
+
+
+def history_table(
+  study: str, records: Sequence[tuple], split: str
+) -> pd.DataFrame:
+  """Returns loss and accuracy during training, in the columns of results.
+
+  Args:
+    study: its name.
+    records: of finished tickets.
+    split: "test" (the curve steps) or "train_batches" (sums over each chunk's
+      augmented batches, before each update). What was evaluated on other test
+      data than the finished ticket is left out.
+  """
+  rows = [
+    (
+      *_where(study, entry),
+      trained["density"],
+      split,
+      metric,
+      row[metric],
+      row["step"],
+    )
+    for entry, trained, evaluated, _ in records
+    for row in trained["history"]
+    if row["split"] == split and _is_of(row, evaluated)
+    for metric in ("accuracy", "loss")
+  ]
+  return pd.DataFrame(rows, columns=list(RESULT_COLUMNS))
+
+
+def other_curves(records: Records) -> int:
+  """Returns how many tickets have curves of other test data than metrics."""
+  return sum(_has_other_curves(*record) for record in records)
+
+
+def _has_other_curves(
+  entry: Entry, trained: Mapping[str, Any], evaluated: Mapping[str, Any], _: Any
+) -> bool:
+  tested = [row for row in trained["history"] if row["split"] == "test"]
+  return any(not _is_of(row, evaluated) for row in tested)
+
+
+def _is_of(row: Mapping[str, Any], evaluated: Mapping[str, Any]) -> bool:
+  """Whether a row of a history is of the splits that were evaluated."""
+  splits = {
+    s["name"]: s["fingerprint"] for s in evaluated["settings"]["splits"]
+  }
+  return row.get("fingerprint") == splits.get(row["split"])
+
+
+def experiments_table(meaning: dict[str, Any]) -> pd.DataFrame:
+  """Returns one row per experiment: its settings by dotted name."""
+  rows = []
+  for name, settings in meaning["experiments"].items():
+    groups = {k: v for k, v in settings.items() if k not in ("trunk", "probes")}
+    groups = settings["trunk"] | groups | settings["probes"]
+    flat = pd.json_normalize(groups).iloc[0].to_dict()
+    rows.append({"experiment": name, "seed": meaning["seed"]} | flat)
+  return pd.DataFrame(rows) if rows else pd.DataFrame(columns=["experiment"])
+
+
+def _where(study: str, entry: Entry) -> tuple[str, str, int, int]:
+  return study, entry.row_name, entry.replicate, entry.level

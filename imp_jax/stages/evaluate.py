@@ -1,0 +1,124 @@
+"""The stage that evaluates networks on whole splits."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from imp_jax.core.graph import Item, Outcome, Stage
+from imp_jax.core.options import option
+from imp_jax.core.ranges import choice, duration, one_of, several
+from imp_jax.core.store import Artefact, Failure
+from imp_jax.data.dataset import Dataset
+from imp_jax.data.settings import SPLITS, SplitSettings
+from imp_jax.engine.context import Context
+from imp_jax.engine.replicates import stack_trees
+from imp_jax.engine.trainer import evaluate_networks, split_metrics
+from imp_jax.models.settings import ModelSettings
+from imp_jax.stages.trunk import Training
+
+
+@dataclasses.dataclass(frozen=True)
+class EvalSettings:
+  """On what, and when, networks are evaluated.
+
+  Attributes:
+    test_examples: how many there are.
+  """
+
+  test_examples: int
+  splits: tuple[Any, ...] = option(
+    ("test",), several(choice(SPLITS)), "after training"
+  )
+  curve_steps: tuple[Any, ...] = option(
+    (), several(duration), "absolute: test accuracy on the way"
+  )
+
+
+def resolve_eval(
+  config: Any, training: Training, dataset: Dataset
+) -> EvalSettings:
+  """Returns when and on what networks are evaluated.
+
+  Args:
+    config: its group "eval".
+    training: the main one.
+    dataset: the data.
+
+  Raises:
+    ValueError: an unknown split, or "test" is not among them.
+  """
+  splits = evaluated_splits("eval.splits", config.splits, dataset)
+  if "test" not in config.splits:
+    raise ValueError(
+      f"eval.splits must name 'test', got {tuple(config.splits)}"
+    )
+  curve = {training.steps_of(d, "eval.curve_steps") for d in config.curve_steps}
+  return EvalSettings(
+    test_examples=len(dataset.splits["test"]),
+    splits=splits,
+    curve_steps=tuple(sorted(curve)),
+  )
+
+
+def evaluated_splits(
+  field: str, names: Sequence[str], dataset: Dataset
+) -> tuple[SplitSettings, ...]:
+  """Returns the splits that a field names, each once.
+
+  Raises:
+    ValueError: the data set has no such split.
+  """
+  known = tuple(dataset.splits)
+  return tuple(
+    SplitSettings(one_of(field, name, known), dataset.splits[name].fingerprint)
+    for name in dict.fromkeys(names)
+  )
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluate(Stage):
+  """Loss and accuracy of a network on some splits. Edge: "network".
+
+  Apart from its training, which other test data leave as it is. The record has
+  "metrics": {split: {"loss", "accuracy", "count"}}.
+  """
+
+  NAME = "evaluate"
+
+  model: ModelSettings
+  splits: tuple[SplitSettings, ...]
+
+  def run(self, context: Context, items: Sequence[Item]) -> dict[Item, Outcome]:
+    """Evaluates all items' networks together, split by split.
+
+    A loss that is not finite is a failure of the evaluation, not of the
+    training, whose weights are finite: what is trained from it goes on.
+    """
+    stacked = stack_trees(
+      [context.load_network(item, "network") for item in items]
+    )
+    metrics: list[dict[str, Any]] = [{} for _ in items]
+    for split in self.splits:
+      results = evaluate_networks(
+        stacked,
+        context.dataset.splits[split.name],
+        model=context.model(self.model),
+        execution=context.execution,
+      )
+      pairs = zip(results["loss"], results["correct"], strict=True)
+      for one, (losses, correct) in zip(metrics, pairs, strict=True):
+        one[split.name] = split_metrics(losses, correct)
+    return {
+      item: _finite(f"{item.node.label}, replicate {item.replicate}", one)
+      for item, one in zip(items, metrics, strict=True)
+    }
+
+
+def _finite(name: str, metrics: dict[str, Any]) -> Outcome:
+  """The artefact of metrics by split, or a failure by a loss among them."""
+  for split, values in metrics.items():
+    if not np.isfinite(values["loss"]):
+      return Failure(f"{name}: the loss on split {split!r} is not finite")
+  return Artefact({"metrics": metrics})

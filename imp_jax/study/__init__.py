@@ -1,0 +1,6 @@
+"""What a study means, from its config to the nodes it is made of."""
+
+from imp_jax.engine.executor import Progress as Progress
+from imp_jax.study.run import Plan as Plan
+from imp_jax.study.run import execute as execute
+from imp_jax.study.run import prepare as prepare

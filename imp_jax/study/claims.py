@@ -1,0 +1,162 @@
+"""Resolving what a study's config claims before it runs."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from imp_jax.core.options import read
+from imp_jax.core.ranges import in_range, one_of
+from imp_jax.results.claims import (
+  ClaimSettings,
+  ConnectedClaim,
+  EasyDataClaim,
+  LittleDataClaim,
+  RewindingClaim,
+)
+from imp_jax.study.experiment import Experiment
+
+
+def resolve_claims(
+  claims: Any, experiments: Sequence[Experiment]
+) -> ClaimSettings:
+  """Returns the declared claims, every name and level checked.
+
+  Raises:
+    ValueError: a claim names an unknown experiment, compares one with itself,
+      is no tuple of comparisons or asks for a level that is not run; or a
+      number is out of its range.
+  """
+  return read(
+    ClaimSettings,
+    claims,
+    rewinding=_rewinding(claims.rewinding, experiments),
+    little_data=_little_data(claims.little_data, experiments),
+    easy_data=_easy_data(claims, experiments),
+    connected=_connected(claims.connected, experiments),
+  )
+
+
+def _rewinding(
+  claim: Any, experiments: Sequence[Experiment]
+) -> RewindingClaim | None:
+  if not claim.treatments:
+    return None
+  treatments = tuple(claim.treatments)
+  compared = (*treatments, claim.baseline)
+  _check_names("claims.rewinding", compared, experiments)
+  if claim.baseline in treatments:
+    raise ValueError(
+      "claims.rewinding compares treatments with a baseline; "
+      f"{claim.baseline!r} is both"
+    )
+  _check_apart("claims.rewinding", treatments)
+  _check_level("claims.rewinding", claim.level, compared, experiments)
+  return RewindingClaim(treatments, claim.baseline, claim.level)
+
+
+def _little_data(
+  claim: Any, experiments: Sequence[Experiment]
+) -> LittleDataClaim | None:
+  field = "claims.little_data"
+  comparisons = _comparisons(
+    field, claim, ("treatment", "baseline"), experiments
+  )
+  if not comparisons:
+    return None
+  return LittleDataClaim(comparisons, claim.level, float(claim.margin))
+
+
+def _easy_data(
+  claims: Any, experiments: Sequence[Experiment]
+) -> EasyDataClaim | None:
+  field, claim = "claims.easy_data", claims.easy_data
+  comparisons = _comparisons(
+    field, claim, ("easy", "random", "all"), experiments
+  )
+  if not comparisons:
+    return None
+  margin = claim.margin  # unset: what counts as no loss is no gain either
+  if margin is None:
+    margin = claims.little_data.margin
+  return EasyDataClaim(comparisons, claim.level, float(margin))
+
+
+def _connected(
+  claim: Any, experiments: Sequence[Experiment]
+) -> ConnectedClaim | None:
+  field, names = "claims.connected", tuple(claim.experiments)
+  if not claim.level and not names:
+    return None
+  _check_names(f"{field}.experiments", names, experiments)
+  compared = [
+    e
+    for e in experiments
+    if (c := e.probes["connectivity"]).children and 0 in c.levels
+  ]
+  without = set(names) - {e.name for e in compared}
+  if without or len(names or compared) < 2:
+    raise ValueError(
+      f"{field} needs at least two experiments whose W_r have children "
+      "(connectivity.children, connectivity.levels with 0); "
+      f"without: {', '.join(sorted(without)) or 'all but one'}"
+    )
+  chosen = names or tuple(e.name for e in compared)
+  for e in compared:
+    if e.name in chosen:
+      c = e.probes["connectivity"]
+      if "train" not in {s.name for s in c.splits}:
+        raise ValueError(f"{field} needs 'train' in connectivity.splits")
+      if 0.5 not in c.alphas:
+        raise ValueError(f"{field} needs 0.5 in connectivity.alphas")
+      if "average" not in c.batch_stats:
+        raise ValueError(f"{field} needs connectivity.batch_stats 'average'")
+  if claim.level < 1:
+    raise ValueError(f"{field}.level must be at least 1, got {claim.level}")
+  _check_level(field, claim.level, chosen, experiments)
+  return ConnectedClaim(float(claim.threshold), claim.level, names)
+
+
+def _comparisons(
+  field: str,
+  claim: Any,
+  roles: Sequence[str],
+  experiments: Sequence[Experiment],
+) -> tuple[tuple, ...]:
+  """A claim's comparisons: tuples of experiments, one for each role."""
+  given = claim.comparisons
+  comparisons = []
+  for names in (given,) if isinstance(given, str) else given:
+    if not isinstance(names, (tuple, list)) or len(names) != len(roles):
+      raise ValueError(
+        f"each of {field}.comparisons is ({', '.join(roles)}), got {names!r}"
+      )
+    _check_names(f"{field}.comparisons", names, experiments)
+    _check_apart(field, names)
+    _check_level(field, claim.level, names, experiments)
+    if tuple(names) in comparisons:
+      raise ValueError(f"{field}.comparisons has {tuple(names)} twice")
+    comparisons.append(tuple(names))
+  return tuple(comparisons)
+
+
+def _check_names(
+  field: str, names: Sequence[str], experiments: Sequence[Experiment]
+) -> None:
+  for name in names:
+    one_of(field, name, tuple(e.name for e in experiments))
+
+
+def _check_apart(field: str, names: Sequence[str]) -> None:
+  for name in names:
+    if list(names).count(name) > 1:
+      raise ValueError(f"{field} compares {name!r} with itself")
+
+
+def _check_level(
+  field: str,
+  level: int,
+  names: Sequence[str],
+  experiments: Sequence[Experiment],
+) -> None:
+  for e in experiments:
+    if e.name in names:
+      in_range(f"{field}.level", level, 0, e.trunk.prune.levels)

@@ -1,0 +1,254 @@
+"""Iterative magnitude pruning with rewinding, as the nodes of a study."""
+
+from collections.abc import Iterator, Sequence
+
+from imp_jax.core.graph import Edge, Node
+from imp_jax.data.settings import NoiseSettings
+from imp_jax.probes.paths import (
+  ExampleBarriers,
+  child_nodes,
+  midpoint_only,
+  pair_nodes,
+)
+from imp_jax.scores.settings import ALL_EXAMPLES, ImportSettings
+from imp_jax.stages.controls import CONTROLS
+from imp_jax.stages.evaluate import Evaluate
+from imp_jax.stages.labels import NoisyLabels
+from imp_jax.stages.prune import Prune
+from imp_jax.stages.score import (
+  BarrierScoreSettings,
+  ImportedScore,
+  NetworkScore,
+  ScoringSettings,
+  mean_score,
+)
+from imp_jax.stages.ticket import Ticket
+from imp_jax.stages.train import Train
+from imp_jax.stages.trunk import Trunk
+from imp_jax.study.experiment import Experiment, Parents, Study
+from imp_jax.training.settings import optim_before
+
+
+def experiment_tickets(experiment: Experiment) -> Iterator[Ticket]:
+  """Yields the tickets of one experiment: IMP's levels, then the controls.
+
+  It reads as the paper's algorithm: pre-train, then at each level train,
+  prune what was trained, and rewind.
+  """
+  e, trunk = experiment, experiment.trunk
+  pretrain = _pretrain_node(e.name, trunk)
+  curve = e.eval.curve_steps
+  trained = _train_node(e.name, trunk, pretrain, None, curve, level=0)
+  yield _ticket(e, "imp", 0, pretrain, trained, None)
+  masks = None
+  for level in range(1, trunk.prune.levels + 1):
+    masks = _prune_node(e.name, trunk, trained, masks, level)
+    weights = pretrain if trunk.ticket.kind == "weight_rewind" else trained
+    kind = trunk.ticket.kind
+    trained = _train_node(
+      e.name, trunk, weights, masks, curve, level=level, kind=kind
+    )
+    yield _ticket(e, "imp", level, pretrain, trained, masks)
+    if level in e.controls.levels:
+      yield from _controls(e, pretrain, masks, level)
+
+
+def _controls(
+  e: Experiment, pretrain: Node, masks: Node, level: int
+) -> Iterator[Ticket]:
+  """Tickets that differ from weight rewinding's in the mask, or the weights."""
+  for kind, make in CONTROLS.items():
+    if kind in e.controls.kinds:
+      control = make(e.name, e.trunk, masks, level)
+      weights = control.weights or pretrain
+      trained = _train_node(
+        e.name,
+        e.trunk,
+        weights,
+        control.masks,
+        e.eval.curve_steps,
+        level=level,
+      )
+      yield _ticket(e, kind, level, pretrain, trained, control.masks)
+
+
+def scoring_node(scoring: ScoringSettings) -> Node:
+  """Returns the node of one score, averaged over its networks or imported."""
+  score = scoring.score
+  if isinstance(score, ImportSettings):
+    return Node(ImportedScore(score), (), f"{score.name} from a file")
+  label = f"{score.name} per network"
+  if isinstance(score, BarrierScoreSettings):
+    network = _example_barriers_node(scoring, score, label)
+  else:
+    network = Node(
+      NetworkScore(score, scoring.training),
+      labels_edges(scoring.noise, score.fingerprint),
+      label,
+    )
+  return mean_score(network, score, scoring.networks)
+
+
+def _example_barriers_node(
+  scoring: ScoringSettings, score: BarrierScoreSettings, label: str
+) -> Node:
+  """Example barriers between the dense children of a trunk's W_r."""
+  parents: Parents = scoring.parents
+  name, trunk = "barrier parents", parents.trunk
+  pretrain = _pretrain_node(name, trunk)
+  curve = parents.curve_steps
+  dense = _train_node(name, trunk, pretrain, None, curve, level=0)
+  joined = parents.children
+  children = child_nodes(dense, joined.children, joined.noise)
+  whole = joined.path(trunk.stream)
+  path = midpoint_only(whole, score.batch_stats, score.fingerprint)
+  pairs = pair_nodes(children, path).values()
+  edges = tuple(Edge(f"pair.{i}", node) for i, node in enumerate(pairs))
+  return Node(ExampleBarriers(score), edges, label)
+
+
+def score_nodes(study: Study) -> dict[str, Node]:
+  """Returns every score of a study by name, each once.
+
+  A name says what is noteworthy of a score: "el2n", "el2n-noise10",
+  "el2n-file"; a second score of one name has its key's head beside it.
+  """
+  wanted = [e.trunk.pretrain.scoring for e in study.experiments]
+  found: dict[str, Node] = {}
+  for scoring in (*filter(None, wanted), *study.scores):
+    node, name = scoring_node(scoring), _score_name(scoring)
+    if node not in found.values():
+      found[name if name not in found else f"{name}-{node.key[:6]}"] = node
+  return found
+
+
+def label_nodes(study: Study) -> dict[str, Node]:
+  """Returns every noise on labels that a study sees, by name."""
+  found: dict[str, Node] = {}
+
+  def add(noise: NoiseSettings, fingerprint: str) -> None:
+    for edge in labels_edges(noise, fingerprint):
+      found[noise.name] = edge.node
+
+  for e in study.experiments:
+    add(e.trunk.pretrain.noise, e.trunk.stream.fingerprint)
+  wanted = [e.trunk.pretrain.scoring for e in study.experiments]
+  for scoring in (*filter(None, wanted), *study.scores):
+    add(scoring.noise, scoring.score.fingerprint)
+  return found
+
+
+def labels_edges(noise: NoiseSettings, fingerprint: str) -> tuple[Edge, ...]:
+  """Returns the edge "labels" of a training with noise on them; () without.
+
+  Args:
+    noise: on the training labels.
+    fingerprint: of the training examples.
+  """
+  if not noise.kind:
+    return ()
+  node = Node(NoisyLabels(noise, fingerprint), (), noise.name)
+  return (Edge("labels", node, 0),)
+
+
+def _score_name(scoring: ScoringSettings) -> str:
+  score, noise = scoring.score, scoring.noise
+  if isinstance(score, ImportSettings):
+    return f"{score.name}-file"
+  return f"{score.name}-{noise.name}" if noise.name else score.name
+
+
+def _ticket(
+  e: Experiment,
+  kind: str,
+  level: int,
+  pretrain: Node,
+  trained: Node,
+  masks: Node | None,
+) -> Ticket:
+  metrics, before = (_evaluate_node(e, n) for n in (trained, pretrain))
+  return Ticket(e.name, kind, level, pretrain, trained, masks, metrics, before)
+
+
+def _pretrain_node(name: str, trunk: Trunk) -> Node:
+  p = trunk.pretrain
+  edges = labels_edges(p.noise, trunk.stream.fingerprint)
+  if p.scoring:
+    edges = (*edges, Edge("scores", scoring_node(p.scoring), 0))
+  whole = p.subset.kind in ("none", "all")
+  return Node(
+    Train(
+      model=trunk.model,
+      stream=trunk.stream,
+      optim=optim_before(p.optim, p.steps),
+      stop=p.steps,
+      subset=ALL_EXAMPLES if whole else p.subset,
+    ),
+    edges,
+    f"{name} pre-training",
+  )
+
+
+def _train_node(
+  name: str,
+  trunk: Trunk,
+  weights: Node,
+  masks: Node | None,
+  curve_steps: Sequence[int],
+  *,
+  level: int,
+  kind: str = "weight_rewind",
+) -> Node:
+  start, stop = trunk.pretrain.steps, trunk.steps
+  if kind == "finetune":
+    start, stop = trunk.steps, trunk.steps + trunk.ticket.finetune_steps
+  stream = trunk.stream
+  per_level = "level" in (stream.order, stream.augment_noise)
+  edges = [Edge("weights", weights)]
+  if masks:
+    edges.append(Edge("masks", masks))
+  return Node(
+    Train(
+      model=trunk.model,
+      stream=stream,
+      optim=trunk.optim,
+      start=start,
+      stop=stop,
+      run_number=level + 1 if per_level else 0,
+      optimizer=trunk.ticket.optimizer,
+      curve_steps=tuple(s for s in curve_steps if start < s < stop),
+    ),
+    tuple(edges),
+    f"{name} level {level}",
+  )
+
+
+def _evaluate_node(e: Experiment, network: Node) -> Node:
+  return Node(
+    Evaluate(e.trunk.model, e.eval.splits),
+    (Edge("network", network),),
+    f"{network.label}, evaluation",
+  )
+
+
+def _prune_node(
+  name: str, trunk: Trunk, trained: Node, masks: Node | None, level: int
+) -> Node:
+  p = trunk.prune
+  edges = [Edge("trained", trained)]
+  if masks:
+    edges.append(Edge("masks", masks))
+  return Node(
+    Prune(
+      model=trunk.model,
+      level=level,
+      criterion=p.criterion,
+      fraction=0.0 if p.densities else p.fraction,
+      density=p.densities[level - 1] if p.densities else None,
+      allocation=p.allocation,
+      rule=p.rule,
+      exclude=p.exclude,
+    ),
+    tuple(edges),
+    f"{name} masks of level {level}",
+  )

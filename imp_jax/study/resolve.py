@@ -1,0 +1,187 @@
+"""Resolving a study: its experiments, one by one, from the config."""
+
+from typing import Any
+
+import jax
+
+from imp_jax.core.options import read
+from imp_jax.core.ranges import at_least
+from imp_jax.data.dataset import Dataset
+from imp_jax.engine.execution import resolve_execution_settings
+from imp_jax.engine.imports import Imports
+from imp_jax.models import Model
+from imp_jax.models.settings import model_of
+from imp_jax.probes.facts import Facts
+from imp_jax.probes.registry import PROBES
+from imp_jax.pruning import leaf_groups
+from imp_jax.scores.settings import ImportSettings
+from imp_jax.stages.controls import resolve_controls
+from imp_jax.stages.evaluate import resolve_eval
+from imp_jax.stages.prune import PruneSettings
+from imp_jax.stages.score import ScoringSettings
+from imp_jax.stages.trunk import TicketSettings, Training, Trunk
+from imp_jax.study.claims import resolve_claims
+from imp_jax.study.diet import (
+  resolve_noise,
+  resolve_pretrain,
+  resolve_scoring,
+)
+from imp_jax.study.experiment import Experiment, Study
+from imp_jax.study.options import flatten, with_delta
+from imp_jax.study.training import resolve_training
+
+
+def resolve(config: Any, dataset: Dataset, imports: Imports) -> Study:
+  """Returns the study that a config means on a data set, wholly validated.
+
+  Args:
+    config: an `ml_collections.ConfigDict` with the fields of
+      `configs/defaults.py`.
+    dataset: what `config.data` names, loaded.
+    imports: gathers what the config's files hold.
+
+  Raises:
+    OSError: a file that the config names is not there.
+    ValueError: any setting is out of its range or unknown; the message names
+      the field, the rule and the value.
+  """
+  experiments = []
+  wanted = tuple(dict.fromkeys(config.scores.compute))
+  default = () if wanted else ({"name": "default"},)
+  for delta in config.experiments or default:
+    flat = flatten(delta)
+    name = flat.pop("name")
+    experiments.append(
+      _experiment(name, with_delta(config, name, flat), dataset, imports)
+    )
+  if config.scores.file and not any(
+    (scoring := e.trunk.pretrain.scoring)
+    and isinstance(scoring.score, ImportSettings)
+    for e in experiments
+  ):
+    raise ValueError(
+      "scores.file is given, but no subset asks for it by "
+      "pretrain.subset.score='file'"
+    )
+  return Study(
+    name=config.name,
+    seed=config.seed,
+    replicates=config.replicates,
+    experiments=tuple(experiments),
+    scores=tuple(
+      _wanted_score(name, config, dataset, imports) for name in wanted
+    ),
+    claims=resolve_claims(config.claims, experiments),
+    execution=resolve_execution_settings(
+      config.execution, len(dataset.input_shape)
+    ),
+  )
+
+
+def _experiment(
+  name: str, config: Any, dataset: Dataset, imports: Imports
+) -> Experiment:
+  training = resolve_training(config, dataset)
+  trunk = _trunk(name, config, training, dataset, imports)
+  probes: dict[str, Any] = {}
+  facts = Facts(
+    training,
+    trunk.pretrain.steps,
+    trunk.prune.levels,
+    trunk.ticket,
+    dataset,
+    probes,
+  )
+  for group, probe in PROBES.items():
+    probes[group] = probe.resolve(config[group], facts)
+  return Experiment(
+    name=name,
+    trunk=trunk,
+    controls=resolve_controls(config.controls, trunk.prune.levels),
+    eval=resolve_eval(config.eval, training, dataset),
+    probes=probes,
+  )
+
+
+def _trunk(
+  name: str,
+  config: Any,
+  training: Training,
+  dataset: Dataset,
+  imports: Imports,
+) -> Trunk:
+  """What an experiment trains."""
+  steps = training.steps_of
+  rewind_step = steps(config.pretrain.steps, "pretrain.steps")
+  if rewind_step >= training.steps:
+    raise ValueError(
+      f"pretrain.steps of {name} is {rewind_step}, but the run has "
+      f"{training.steps} steps: the rewind step must come before its end"
+    )
+  pretrain = resolve_pretrain(config, training, rewind_step, dataset, imports)
+  network = model_of(
+    training.model, dataset.input_shape, config.execution.convolution
+  )
+  return Trunk(
+    model=training.model,
+    stream=training.stream,
+    optim=training.optim,
+    steps=training.steps,
+    pretrain=pretrain,
+    prune=_prune(config.prune, network),
+    ticket=_ticket(config, training),
+  )
+
+
+def _ticket(config: Any, training: Training) -> TicketSettings:
+  ticket = read(
+    TicketSettings,
+    config.ticket,
+    finetune_steps=training.steps_of(
+      config.ticket.finetune_steps, "ticket.finetune_steps"
+    ),
+  )
+  if ticket.kind == "finetune":
+    at_least("ticket.finetune_steps", ticket.finetune_steps, 1)
+    if config.optim.schedule == "cosine":
+      raise ValueError(
+        "ticket.kind='finetune' goes on at the last learning rate, which is 0 "
+        "under optim.schedule='cosine'"
+      )
+  if ticket.optimizer == "rewound" and ticket.kind != "weight_rewind":
+    raise ValueError(
+      "ticket.optimizer='rewound' means W_r's momentum: it goes with "
+      f"ticket.kind='weight_rewind', not {ticket.kind!r}"
+    )
+  return ticket
+
+
+def _wanted_score(
+  name: str, config: Any, dataset: Dataset, imports: Imports
+) -> ScoringSettings:
+  """A score that the study itself asks for, by its own settings."""
+  base = resolve_training(config, dataset)
+  noise = resolve_noise(config.pretrain.noise, dataset, imports)
+  return resolve_scoring(name, config, base, noise, dataset)
+
+
+def _prune(prune: Any, network: Model) -> PruneSettings:
+  densities = tuple(float(d) for d in prune.densities)
+  if list(densities) != sorted(densities, reverse=True):
+    raise ValueError(f"prune.densities must not rise, got {densities}")
+  if densities and prune.rule != "exact":
+    raise ValueError(
+      "prune.densities asks for exact counts: it goes with "
+      f"prune.rule='exact', not {prune.rule!r}"
+    )
+  if densities and len(densities) < prune.levels:
+    raise ValueError(
+      f"prune.densities has {len(densities)} entries for {prune.levels} levels"
+    )
+  shapes, _ = jax.eval_shape(network.init, jax.random.key(0))
+  leaf_groups(
+    network.prunable(shapes),
+    allocation=prune.allocation,
+    exclude=tuple(prune.exclude),
+  )
+  return read(PruneSettings, prune)

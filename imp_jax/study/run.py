@@ -1,0 +1,270 @@
+"""The study: config -> experiments -> nodes -> results."""
+
+import dataclasses
+import functools
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from imp_jax.core.graph import Item, Node, nodes_in_order
+from imp_jax.core.index import (
+  LABELS,
+  SCORE,
+  Entry,
+  load_index,
+  merged_index,
+  save_index,
+)
+from imp_jax.core.store import Store
+from imp_jax.data.dataset import Dataset, on_device
+from imp_jax.data.signals import TEST_EXAMPLES
+from imp_jax.data.study_data import WHICH, load_study_data
+from imp_jax.engine.context import Context
+from imp_jax.engine.executor import Known, Progress, run_missing
+from imp_jax.engine.flags import pinned
+from imp_jax.engine.imports import Imports
+from imp_jax.engine.provenance import made_with, told_apart, way_of
+from imp_jax.engine.replicates import spread
+from imp_jax.engine.scheduler import Wanted
+from imp_jax.probes.registry import PROBES
+from imp_jax.results.load import Results
+from imp_jax.stages.ticket import Ticket, View
+from imp_jax.study.experiment import Experiment, Study
+from imp_jax.study.extension import (
+  check_same_execution,
+  check_same_meaning,
+  meaning_of,
+  merged_meaning,
+)
+from imp_jax.study.extent import check_data_extent, check_extent
+from imp_jax.study.imp import experiment_tickets, label_nodes, score_nodes
+from imp_jax.study.options import check_fields
+from imp_jax.study.resolve import resolve
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+  """A validated study, ready to run in a workdir.
+
+  Attributes:
+    tickets: what results.csv has rows of.
+    views: what is looked at in the landscape around them.
+    scores: of the training examples, by name.
+    labels: noisy ones, by the noise's name.
+    imports: what the config's files hold.
+    way: in which its numbers are to be made; see `provenance`.
+    data: what the config says of which data they are.
+  """
+
+  study: Study
+  dataset: Dataset
+  store: Store
+  tickets: tuple[Ticket, ...]
+  views: tuple[View, ...]
+  scores: Mapping[str, Node]
+  labels: Mapping[str, Node]
+  imports: Imports
+  way: Mapping[str, str]
+  data: Mapping[str, Any]
+
+  @functools.cached_property
+  def nodes(self) -> Wanted:
+    """Each node after its inputs, no two alike, with its replicates."""
+    everyone = range(self.study.replicates)
+    roots: dict[Node, range] = {}
+    for node in (*self.scores.values(), *self.labels.values()):
+      roots[node] = range(1)
+    for ticket in self.tickets:
+      for node in (ticket.train, ticket.metrics, ticket.pretrained_metrics):
+        roots[node] = everyone
+    for view in self.views:
+      count = range(view.replicates or self.study.replicates)
+      roots[view.node] = max(roots.get(view.node, count), count, key=len)
+    return nodes_in_order(roots)
+
+  def wanted(self, known: Known) -> Wanted:
+    """Returns the nodes to run and their replicates, given known results."""
+    del known  # no node of today's depends on a result
+    return self.nodes
+
+  def context(self, progress: Callable[[int], None]) -> Context:
+    """Returns what its stages run with, the data on the host."""
+    return Context(
+      store=self.store,
+      dataset=self.dataset,
+      seed=self.study.seed,
+      execution=self.study.execution,
+      progress=progress,
+      imports=self.imports,
+    )
+
+
+@pinned()
+def prepare(config: Any, workdir: str) -> Plan:
+  """Returns the plan of a config in a workdir; every check of input is here.
+
+  Raises:
+    ValueError, OSError: bad input, in one line; nothing has been written.
+  """
+  check_fields(config)
+  data = config.data.to_dict()
+  if data["source"] == "mnist1d":
+    tested = data["test_examples"] or TEST_EXAMPLES
+    check_data_extent(data["train_examples"], tested)
+  dataset = load_study_data(data, config.seed)
+  imports = Imports()
+  study = resolve(config, dataset, imports)
+  check_extent(study, dataset, workdir)
+  by_experiment = [(e, tuple(experiment_tickets(e))) for e in study.experiments]
+  tickets = tuple(t for _, own in by_experiment for t in own)
+  views = tuple(v for e, own in by_experiment for v in experiment_views(e, own))
+  store = Store(workdir)
+  check_same_meaning(store, study)
+  plan = Plan(
+    study,
+    dataset,
+    store,
+    tickets,
+    views,
+    score_nodes(study),
+    label_nodes(study),
+    imports,
+    way_of(made_with(study.execution)),
+    {field: data[field] for field in (*WHICH, "valid_examples")},
+  )
+  context = plan.context(lambda _: None)
+  for node, replicates in plan.nodes.items():
+    node.stage.check(node, context, len(replicates))
+  if not study.execution.mix:
+    check_same_execution(
+      store, study, plan.nodes, load_index(store, study.name)
+    )
+  return plan
+
+
+@pinned()
+def execute(plan: Plan, progress: Progress) -> Results:
+  """Runs what is missing, one job at a time; returns the study's results.
+
+  A replicate's failure ends what depends on it and nothing else. What is
+  finished can be loaded, and reported, while it goes.
+
+  Raises:
+    ValueError: the environment is another than the plan was prepared in.
+  """
+  study, store = plan.study, plan.store
+  now = way_of(made_with(study.execution))
+  if now != plan.way and not study.execution.mix:
+    planned, here = told_apart(plan.way, now)
+    raise ValueError(
+      f"study {study.name!r} was prepared to be executed as {planned}, and now "
+      f"it would be {here}: prepare it anew"
+    )
+  context = plan.context(progress.steps)
+  context = dataclasses.replace(
+    context,
+    dataset=on_device(
+      plan.dataset,
+      functools.partial(spread, devices=study.execution.devices),
+    ),
+  )
+  _write_meaning(plan)  # claims are on record before their numbers
+  index = merged_index(load_index(store, study.name), study_entries(plan))
+  save_index(store, study.name, index)
+  failures: dict[Item, str] = {}
+  try:
+    run_missing(context, plan.wanted, progress, failures)
+  finally:
+    _write_failures(plan, failures)
+  return Results(store, study.name)
+
+
+def experiment_views(
+  experiment: Experiment, tickets: tuple[Ticket, ...]
+) -> tuple[View, ...]:
+  """Returns what is looked at of one experiment.
+
+  Args:
+    experiment: its settings say what.
+    tickets: its own.
+  """
+  by_level = {t.level: t for t in tickets if t.kind == "imp"}
+  return tuple(
+    view
+    for probe in PROBES.values()
+    for view in probe.views(experiment.probes, by_level)
+  )
+
+
+def _failure_lines(failures: Mapping[Item, str]) -> list[str]:
+  """Messages of the failures, then the items that they kept from running."""
+  lines = [message for message in dict.fromkeys(failures.values()) if message]
+  unrun: dict[str, list[int]] = {}
+  for (node, r), message in failures.items():
+    if not message:
+      unrun.setdefault(node.label, []).append(r)
+  return lines + [
+    f"not run for want of these: {label}, replicates "
+    f"{', '.join(map(str, sorted(replicates)))}"
+    for label, replicates in unrun.items()
+  ]
+
+
+def _write_meaning(plan: Plan) -> None:
+  """Writes what the study's name stands for, earlier experiments included."""
+  config = plan.store.study_dir(plan.study.name) / "config.json"
+  meaning = meaning_of(plan.study) | {"data": dict(plan.data)}
+  if config.exists():
+    meaning = merged_meaning(json.loads(config.read_text()), meaning)
+  plan.store.write_text(config, json.dumps(meaning, indent=1))
+
+
+def study_entries(plan: Plan) -> list[Entry]:
+  """Returns where everything of a plan is or will be stored."""
+  seed, everyone = plan.study.seed, range(plan.study.replicates)
+
+  def ids(r: int, **roles: Node | None) -> dict[str, str]:
+    return {role: n.object_id(seed, r) for role, n in roles.items() if n}
+
+  entries = [
+    Entry(
+      t.experiment,
+      t.kind,
+      t.level,
+      "",
+      r,
+      ids(
+        r,
+        pretrain=t.pretrain,
+        train=t.train,
+        masks=t.masks,
+        metrics=t.metrics,
+        pretrained_metrics=t.pretrained_metrics,
+      ),
+    )
+    for t in plan.tickets
+    for r in everyone
+  ]
+  entries += [
+    Entry(
+      v.experiment, v.kind, v.level, v.between, r, ids(r, **{v.role: v.node})
+    )
+    for v in plan.views
+    for r in range(v.replicates or plan.study.replicates)
+  ]
+  for kind, nodes in ((SCORE, plan.scores), (LABELS, plan.labels)):
+    entries += [
+      Entry("", kind, 0, name, 0, ids(0, **{kind: node}))
+      for name, node in nodes.items()
+    ]
+  return entries
+
+
+def _write_failures(plan: Plan, failures: Mapping[Item, str]) -> None:
+  """Writes failures.txt, while there are any."""
+  file = plan.store.study_dir(plan.study.name) / "failures.txt"
+  if failures:
+    text = "\n".join(_failure_lines(failures)) + "\n"
+    plan.store.write_text(file, text)
+  elif file.exists():
+    file.unlink()

@@ -1,0 +1,183 @@
+"""The command line: exit codes, one-line errors, every config's :smoke."""
+
+import dataclasses
+import importlib
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from imp_jax.command.studies import run_study
+from imp_jax.study import prepare
+from tests.places import ROOT
+from tests.tiny import TEST_EXAMPLES, random_arrays
+
+pytestmark = pytest.mark.usefixtures("painted")
+
+CONFIGS = sorted(
+  f.stem
+  for f in (ROOT / "configs").glob("*.py")
+  if "def get_config(" in f.read_text() and not f.stem.startswith("search_")
+)
+
+
+def launch(*args):
+  return subprocess.run(
+    [sys.executable, "-m", "launch.main", *args],
+    cwd=ROOT,
+    env=os.environ | {"JAX_PLATFORMS": "cpu"},
+    capture_output=True,
+    text=True,
+    timeout=300,
+  )
+
+
+def small_images(config, folder):
+  """Small random images where a config wants a data set to be downloaded."""
+  if config.endswith("mnist1d"):
+    return {}
+  arrays = random_arrays(np.random.default_rng(0), shape=(32, 32, 3))
+  path = folder / "images.npz"
+  np.savez(
+    path,
+    **{
+      f"{s}_{k}": v
+      for s, pair in arrays.items()
+      for k, v in zip(("image", "label"), pair, strict=True)
+    },
+  )
+  return {"data.source": "npz", "data.path": str(path)}
+
+
+# In a process of their own; the others in this one, with what it compiled.
+LAUNCHED = ("mnist1d", "cifar10_resnet20")
+# Smoke runs of these differ from another's in numbers: they are only resolved.
+SAME = {
+  "data_diet_cifar100": "data_diet_cifar10",
+  "data_diet_cinic10": "data_diet_cifar10",
+  "landscape_cinic10": "landscape_cifar10",
+}
+
+
+def smoke_settings(config, images):
+  module = importlib.import_module(f"configs.{config}")
+  settings = module.get_config("smoke")
+  # Such programs serve other processes too (imp_jax.command.cli.start).
+  fast = {"execution.convolution": "fast"} if images else {}
+  settings.update_from_flattened_dict(images | fast)
+  if not images:  # the launched one has them all
+    settings.data.test_examples = TEST_EXAMPLES
+  return settings
+
+
+@pytest.mark.parametrize("config", SAME)
+def test_smoke_of_another_data_set_runs_the_same(tmp_path, config):
+  """The same nodes, of networks of one kind, and claims."""
+  images = small_images(config, tmp_path)
+  one, other = (
+    prepare(smoke_settings(c, images), str(tmp_path / c))
+    for c in (config, SAME[config])
+  )
+  stages = [
+    [(n.stage.NAME, n.label, len(rs)) for n, rs in plan.nodes.items()]
+    for plan in (one, other)
+  ]
+  assert len(stages[0]) > 10 and stages[0] == stages[1]
+  assert one.study.claims == other.study.claims
+  a, b = (plan.study.experiments[0] for plan in (one, other))
+  models = [dataclasses.replace(e.trunk.model, mean=(), std=()) for e in (a, b)]
+  assert models[0] == models[1] and a.probes == b.probes
+
+
+@pytest.mark.parametrize("config", [c for c in CONFIGS if c not in SAME])
+def test_smoke_of_every_config(tmp_path, config, capsys):
+  given = f"configs/{config}.py:smoke"
+  images = small_images(config, tmp_path)
+  if config in LAUNCHED:
+    workdir = os.path.relpath(tmp_path / "w", ROOT)  # as people type it
+    flags = [f"--config.{field}={value}" for field, value in images.items()]
+    done = launch(f"--config={given}", f"--workdir={workdir}", *flags)
+    code, out, err = done.returncode, done.stdout, done.stderr
+  else:
+    settings = smoke_settings(config, images)
+    code = run_study(settings, str(tmp_path / "w"))
+    out, err = capsys.readouterr()
+  assert (tmp_path / "w" / "studies").is_dir()
+  assert code == 0, err
+  if config.startswith("scores"):
+    assert "rank correlation of el2n over disjoint networks" in out
+  else:
+    assert "test accuracy (%), mean ± std over" in out
+    landscape = config.startswith("landscape")
+    claim = "claim 3, connected" if landscape else "claim 0, rewinding"
+    assert claim in out
+  assert "results and figures: " in out
+  assert err == ""  # quiet when not a terminal
+
+
+@pytest.mark.parametrize(
+  "flags,message",
+  [
+    (["--config.optim.learnin_rate=1"], "learning_rate"),
+    (["--config.replicates=many"], "many"),
+    (["--config.replicates=0"], "replicates must be at least 1, got 0"),
+    (["--config.data.test_examples=9"], "must be at least 10, got 9"),
+    (["--config.data.test_examples=2.5"], "2.5"),
+    (
+      [
+        "--config.data.test_examples=50",
+        "--config.data.source=npz",
+        "--config.data.path=x.npz",
+      ],
+      "'npz' brings its own test set",
+    ),
+    (["--workdir=/proc/no/such"], "workdir /proc/no/such is not writable"),
+    (["--config=configs/nothing.py"], "nothing.py"),
+    (["--config=configs/mnist1d.py:large"], "unknown config variant 'large'"),
+    (["extra"], "unknown arguments: extra"),
+    (["--workdir=gs://bucket/x"], "workdir gs://bucket/x is not writable"),
+    (["--config=configs/cifar10_resnet20.py:composer,openlth"], "choose one"),
+  ],
+)
+def test_bad_input_exits_2_with_one_line(tmp_path, flags, message):
+  done = launch(
+    "--config=configs/mnist1d.py:smoke", f"--workdir={tmp_path}/w", *flags
+  )
+  assert done.returncode == 2
+  lines = done.stderr.strip().splitlines()
+  assert len(lines) == 1 and lines[0].startswith("error: "), done.stderr
+  assert message in lines[0]
+  assert done.stdout == "" and not (tmp_path / "w").exists()
+
+
+def test_a_failed_replicate_exits_1_and_names_itself(tmp_path):
+  done = launch(
+    "--config=configs/mnist1d.py:smoke",
+    f"--workdir={tmp_path}/w",
+    "--config.optim.learning_rate=1e30",
+    "--config.eval.curve_steps=()",
+  )
+  assert done.returncode == 1, done.stderr
+  assert (
+    "none level 0, replicate 0: loss or weights not finite between steps 0 "
+    "and 3; last good state kept at step 0" in done.stderr
+  )
+  assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+  "given", ["{'seed': 1}", "None", "3", "[]", "ConfigDict({'prune': 3})"]
+)
+def test_config_files_that_return_no_config_exit_2(tmp_path, given):
+  file = tmp_path / "c.py"
+  file.write_text(
+    "from ml_collections import ConfigDict\n"
+    f"def get_config():\n  return {given}\n"
+  )
+  done = launch(f"--config={file}", f"--workdir={tmp_path}/w")
+  assert done.returncode == 2 and done.stdout == ""
+  *_, line = done.stderr.strip().splitlines()  # absl has a word on None
+  assert line.startswith("error: ") and ("onfig" in line), line
+  assert not (tmp_path / "w").exists()

@@ -1,0 +1,126 @@
+"""The whole IMP loop against a NumPy reference written from the paper.
+
+A two-hidden-layer network in float64, with its own forward and backward
+passes, momentum, pruning rule and rewinding. It shares with the product only
+the initial weights, the data and the order of batches.
+"""
+
+import jax
+import numpy as np
+
+from imp_jax.core.keys import key_words, named_key
+from imp_jax.core.masks import flat_leaves
+from imp_jax.data.batches import batch_plan
+from imp_jax.study import execute, prepare
+from tests.tiny import Log, tiny_config
+
+STEPS, REWIND, LEVELS = 12, 3, 3
+LR, MOMENTUM, DECAY, MILESTONE = 0.05, 0.9, 1e-2, 8
+LAYERS = ("hidden1", "hidden2", "head")
+
+
+def softmax(z):
+  e = np.exp(z - z.max(1, keepdims=True))
+  return e / e.sum(1, keepdims=True)
+
+
+def gradients(w, x, y):
+  """Of the mean cross-entropy; w = {"layer/kernel", "layer/bias"}."""
+  activations = [x]
+  for name in LAYERS:
+    z = activations[-1] @ w[f"{name}/kernel"] + w[f"{name}/bias"]
+    activations.append(np.maximum(z, 0) if name != "head" else z)
+  delta = softmax(activations[-1])
+  delta[np.arange(len(y)), y] -= 1
+  delta /= len(y)
+  grads = {}
+  for i, name in reversed(list(enumerate(LAYERS))):
+    grads[f"{name}/kernel"] = activations[i].T @ delta
+    grads[f"{name}/bias"] = delta.sum(0)
+    delta = (delta @ w[f"{name}/kernel"].T) * (activations[i] > 0)
+  return grads
+
+
+def train(w, masks, x, y, plan, start, stop):
+  """SGD with momentum from zero; milestones by absolute step."""
+  w = {k: v * masks.get(k, 1) for k, v in w.items()}
+  velocity = {k: np.zeros_like(v) for k, v in w.items()}
+  for step in range(start, stop):
+    batch = plan[step]
+    rate = LR * (0.1 if step >= MILESTONE else 1)
+    for k, g in gradients(w, x[batch], y[batch]).items():
+      velocity[k] = MOMENTUM * velocity[k] + g + DECAY * w[k]
+      w[k] = (w[k] - rate * velocity[k]) * masks.get(k, 1)
+  return w
+
+
+def prune(w, masks):
+  """q = ceil(n / 5); survivors strictly above the q-th smallest |w| stay."""
+  kernels = [k for k in w if k.endswith("kernel")]
+  survivors = np.sort(
+    np.concatenate([np.abs(w[k][masks[k] > 0]) for k in kernels])
+  )
+  threshold = survivors[-(-len(survivors) // 5)]
+  return {k: masks[k] * (np.abs(w[k]) > threshold) for k in kernels}
+
+
+def test_the_whole_loop_matches(tmp_path):
+  config = tiny_config(
+    name="reference",
+    seed=3,
+    model__name="lenet300100",
+    model__width=0.05,
+    prune__levels=LEVELS,
+    eval__curve_steps=(),
+    experiments=({"name": "imp", "pretrain.steps": f"{REWIND}step"},),
+  )
+  config.optim.update(
+    steps=f"{STEPS}step",
+    learning_rate=LR,
+    momentum=MOMENTUM,
+    weight_decay=DECAY,
+    milestones=(f"{MILESTONE}step",),
+  )
+  config.claims.rewinding.treatments = ()
+  config.execution.chunk_steps = 5  # a run is cut where nothing else happens
+  plan = prepare(config, str(tmp_path))
+  results = execute(plan, Log())
+
+  data = plan.dataset
+  x = (np.asarray(data.train.inputs, np.float64) - data.mean[0]) / data.std[0]
+  y = np.asarray(data.train.labels)
+  from imp_jax.models.settings import model_of
+
+  model = model_of(
+    plan.study.experiments[0].trunk.model, data.input_shape, "plain"
+  )
+  for r in range(2):
+    root = jax.random.key(3)
+    params, _ = jax.jit(model.init)(named_key(root, "init", r))
+    w = {k: np.asarray(v, np.float64) for k, v in flat_leaves(params).items()}
+    words = key_words(named_key(root, "data_order", r))
+    batches = batch_plan(
+      np.arange(len(y)),
+      words,
+      start=0,
+      stop=STEPS,
+      batch_size=16,
+      last_batch="drop",
+    )
+    ones = {k: np.ones_like(v) for k, v in w.items() if k.endswith("kernel")}
+    rewound = train(w, ones, x, y, batches, 0, REWIND)
+    masks = ones
+    for level in range(LEVELS + 1):
+      final = train(rewound, masks, x, y, batches, REWIND, STEPS)
+      ticket = results.ticket("imp", level=level, replicate=r)
+      got_masks = flat_leaves(ticket.masks)
+      for k, mask in masks.items():
+        np.testing.assert_array_equal(got_masks[k], mask > 0)
+      for k, v in flat_leaves(ticket.params).items():
+        np.testing.assert_allclose(
+          v, rewound[k] * masks.get(k, 1), rtol=1e-5, atol=1e-6
+        )
+      # float32 against float64 over 12 steps.
+      for k, v in flat_leaves(ticket.trained_params).items():
+        np.testing.assert_allclose(v, final[k], rtol=1e-4, atol=1e-5)
+      masks = prune(final, masks)
