@@ -29,6 +29,7 @@ from imp_jax.study.diet import (
 from imp_jax.study.experiment import Experiment, Study
 from imp_jax.study.options import flatten, with_delta
 from imp_jax.study.training import resolve_training
+from imp_jax.training.settings import OptimSettings
 
 
 def resolve(config: Any, dataset: Dataset, imports: Imports) -> Study:
@@ -129,11 +130,13 @@ def _trunk(
     steps=training.steps,
     pretrain=pretrain,
     prune=_prune(config.prune, network),
-    ticket=_ticket(config, training),
+    ticket=_ticket(config, training, pretrain.optim),
   )
 
 
-def _ticket(config: Any, training: Training) -> TicketSettings:
+def _ticket(
+  config: Any, training: Training, before: OptimSettings
+) -> TicketSettings:
   ticket = read(
     TicketSettings,
     config.ticket,
@@ -152,6 +155,12 @@ def _ticket(config: Any, training: Training) -> TicketSettings:
     raise ValueError(
       "ticket.optimizer='rewound' means W_r's momentum: it goes with "
       f"ticket.kind='weight_rewind', not {ticket.kind!r}"
+    )
+  if ticket.optimizer == "rewound" and before.name != training.optim.name:
+    raise ValueError(
+      "ticket.optimizer='rewound' goes on with W_r's optimiser: "
+      f"pretrain.optim.name is {before.name!r}, optim.name "
+      f"{training.optim.name!r}"
     )
   return ticket
 

@@ -1,4 +1,4 @@
-"""The optimiser from numbers: SGD with momentum, absolute steps."""
+"""The optimiser from numbers: SGD with momentum or AdamW, absolute steps."""
 
 import dataclasses
 import functools
@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Int
 PyTree = Any
 
 DECAY_ON = ("all", "kernels")
+OPTIMISERS = ("sgd", "adamw")
 
 
 class Recipe(struct.PyTreeNode):
@@ -30,9 +31,11 @@ class Recipe(struct.PyTreeNode):
   warmup: Any  # i32[], steps of linear warm-up, 0 = none
   warmup_offset: Any  # i32[], 0 = from 0, 1 = from 1 / warmup
   cosine_steps: Any  # i32[], 0 = milestones
-  momentum: Any  # f32[]
-  weight_decay: Any  # f32[], added to the gradient before momentum
+  momentum: Any  # f32[]; of AdamW its first decay rate, b1
+  weight_decay: Any  # f32[]; see `make_tx`
   loss_scale: Any  # f32[], 1 unless activations are float16
+  b2: Any = 0.999  # f32[], of AdamW
+  eps: Any = 1e-8  # f32[], of AdamW
 
 
 def learning_rate(recipe: Recipe, step: Int[Array, ""]) -> Float[Array, ""]:
@@ -56,20 +59,25 @@ class UpdateRule:
   Attributes:
     nesterov: Nesterov's momentum.
     decay_on: weight decay on "all" parameters (the paper's) or "kernels".
+    name: one of OPTIMISERS.
   """
 
   nesterov: bool = False
   decay_on: str = "all"
+  name: str = "sgd"
 
 
 SGD = UpdateRule()
 
 
 def make_tx(recipe: Recipe, rule: UpdateRule) -> optax.GradientTransformation:
-  """Returns SGD as PyTorch writes it, up to the learning rate.
+  """Returns an optimiser up to the learning rate.
 
+  The train step multiplies its update by -lr(step). SGD as PyTorch writes it:
   v <- momentum * v + (g + weight_decay * w); the update is v (or, with
-  Nesterov, g + momentum * v), which the train step multiplies by -lr(step).
+  Nesterov, g + momentum * v). AdamW (Loshchilov and Hutter 2019, arXiv
+  1711.05101): Adam's update of g alone, with b1 = momentum, plus
+  weight_decay * w.
 
   Args:
     recipe: the numbers.
@@ -83,20 +91,23 @@ def make_tx(recipe: Recipe, rule: UpdateRule) -> optax.GradientTransformation:
 
   # Not optax.add_decayed_weights with a mask: its state differs from the one
   # without, and one kind of checkpoint should serve every setting.
-  return optax.chain(
-    optax.stateless(functools.partial(jax.tree.map_with_path, decayed)),
-    optax.trace(recipe.momentum, rule.nesterov),
-  )
+  decay = optax.stateless(functools.partial(jax.tree.map_with_path, decayed))
+  if rule.name == "adamw":
+    b1, b2, eps = recipe.momentum, recipe.b2, recipe.eps
+    adam = optax.scale_by_adam(b1, b2, eps, nesterov=rule.nesterov)
+    return optax.chain(adam, decay)
+  return optax.chain(decay, optax.trace(recipe.momentum, rule.nesterov))
 
 
 def init_opt_state(params: PyTree, rule: UpdateRule = SGD) -> PyTree:
-  """Returns the optimiser's state before its first step: no momentum.
+  """Returns the optimiser's state before its first step: nothing gathered.
 
   Args:
     params: whose optimiser it is.
     rule: whose state it is.
   """
-  del rule  # all of them have one kind of state
+  if rule.name == "adamw":
+    return optax.chain(optax.scale_by_adam(), optax.identity()).init(params)
   trace = optax.TraceState(jax.tree.map(jnp.zeros_like, params))
   return (optax.EmptyState(), trace)
 

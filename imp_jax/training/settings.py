@@ -7,8 +7,16 @@ from typing import Any, ClassVar
 import jax.numpy as jnp
 
 from imp_jax.core.options import default_values, option, read
-from imp_jax.core.ranges import between, choice, duration, flag, number, several
-from imp_jax.training.optimiser import DECAY_ON, Recipe, UpdateRule
+from imp_jax.core.ranges import (
+  above,
+  between,
+  choice,
+  duration,
+  flag,
+  number,
+  several,
+)
+from imp_jax.training.optimiser import DECAY_ON, OPTIMISERS, Recipe, UpdateRule
 
 SCHEDULES = ("milestones", "cosine")
 WARMUP_STARTS = ("zero", "first")
@@ -23,6 +31,7 @@ class OptimSettings:
 
   NAME: ClassVar[str] = "optim"
 
+  name: str = option("sgd", choice(OPTIMISERS), "which optimiser")
   steps: Any = option("2000step", duration, "T, the end of every training")
   learning_rate: float = option(0.1, number(0), "at its highest")
   schedule: str = option("milestones", choice(SCHEDULES), "of the rate")
@@ -39,13 +48,17 @@ class OptimSettings:
     "step s has s / warmup of the rate (zero, as both of the paper's code "
     "bases) or (s + 1) / warmup (first)",
   )
-  momentum: float = option(0.9, between("[0", "1)"), "of SGD")
+  momentum: float = option(0.9, between("[0", "1)"), "of SGD; b1 of AdamW")
   nesterov: bool = option(False, flag, "Nesterov's momentum")
   weight_decay: float = option(
-    1e-4, number(0), "added to the gradient before momentum"
+    1e-4,
+    number(0),
+    "of SGD added to the gradient before momentum, of AdamW to the update",
   )
   decay_on: str = option("all", choice(DECAY_ON), "what decays")
   loss_scale: float = option(1.0, number(1), "for float16")
+  b2: float = option(0.999, between("[0", "1)"), "of AdamW")
+  eps: float = option(1e-8, above(0), "of AdamW")
 
   @property
   def cosine_steps(self) -> int:
@@ -101,7 +114,7 @@ def optim_before(optim: OptimSettings, steps: int) -> OptimSettings:
 
 def update_rule(optim: OptimSettings) -> UpdateRule:
   """Returns what a train program is compiled for of an optimiser's settings."""
-  return UpdateRule(nesterov=optim.nesterov, decay_on=optim.decay_on)
+  return UpdateRule(optim.nesterov, optim.decay_on, optim.name)
 
 
 def make_recipe(optim: OptimSettings) -> Recipe:
@@ -121,4 +134,6 @@ def make_recipe(optim: OptimSettings) -> Recipe:
     momentum=jnp.float32(optim.momentum),
     weight_decay=jnp.float32(optim.weight_decay),
     loss_scale=jnp.float32(optim.loss_scale),
+    b2=jnp.float32(optim.b2),
+    eps=jnp.float32(optim.eps),
   )

@@ -115,6 +115,17 @@ BAD = [
   ),
   (dict(ticket__kind="finetune"), "finetune_steps must be at least 1, got 0"),
   (
+    dict(
+      optim__name="adamw",
+      pretrain__optim__name="sgd",
+      pretrain__steps="1step",
+      ticket__optimizer="rewound",
+      experiments=({"name": "a"},),
+      claims__rewinding={"treatments": ()},
+    ),
+    "pretrain.optim.name is 'sgd', optim.name 'adamw'",
+  ),
+  (
     dict(ticket__kind="lr_rewind", ticket__optimizer="rewound"),
     "W_r's momentum",
   ),

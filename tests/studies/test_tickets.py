@@ -89,10 +89,12 @@ def test_pretraining_and_level_0_are_one_uninterrupted_dense_run(tmp_path):
   chex.assert_trees_all_equal(a.trained_batch_stats, b.trained_batch_stats)
 
 
-def test_rewound_momentum_makes_pretraining_seamless(tmp_path):
+@pytest.mark.parametrize("optimiser", ["sgd", "adamw"])
+def test_rewound_momentum_makes_pretraining_seamless(tmp_path, optimiser):
   """The same with momentum 0.9, if the optimiser state is rewound too."""
   results, _ = run_tiny(
     tmp_path,
+    optim__name=optimiser,
     replicates=1,
     prune__levels=0,
     claims__rewinding={"treatments": ()},
