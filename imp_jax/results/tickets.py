@@ -67,7 +67,7 @@ def results_table(study: str, records: Sequence[tuple]) -> pd.DataFrame:
   rows = []
   for entry, trained, evaluated, pretrained in records:
     for split, metrics in evaluated["metrics"].items():
-      for metric in ("accuracy", "loss"):
+      for metric in sorted(metrics.keys() - {"count"}):
         rows.append(
           (
             *_where(study, entry),
@@ -80,7 +80,7 @@ def results_table(study: str, records: Sequence[tuple]) -> pd.DataFrame:
         )
     if entry.level == 0:
       for split, metrics in pretrained["metrics"].items():
-        for metric in ("accuracy", "loss"):
+        for metric in sorted(metrics.keys() - {"count"}):
           rows.append(
             (
               *_where(study, entry),

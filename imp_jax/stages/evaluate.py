@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from imp_jax.core.graph import Item, Outcome, Stage
+from imp_jax.core.graph import Edge, Item, Node, Outcome, Stage
 from imp_jax.core.options import option
 from imp_jax.core.ranges import choice, duration, one_of, several
 from imp_jax.core.store import Artefact, Failure
@@ -114,6 +114,23 @@ class Evaluate(Stage):
       item: _finite(f"{item.node.label}, replicate {item.replicate}", one)
       for item, one in zip(items, metrics, strict=True)
     }
+
+
+def evaluation(
+  network: Node, model: ModelSettings, settings: EvalSettings
+) -> Node:
+  """Returns the node that evaluates a trained network.
+
+  Args:
+    network: its training.
+    model: which network it is.
+    settings: on what it is evaluated.
+  """
+  return Node(
+    Evaluate(model, settings.splits),
+    (Edge("network", network),),
+    f"{network.label}, evaluation",
+  )
 
 
 def _finite(name: str, metrics: dict[str, Any]) -> Outcome:

@@ -12,7 +12,7 @@ from imp_jax.probes.paths import (
 )
 from imp_jax.scores.settings import ALL_EXAMPLES, ImportSettings
 from imp_jax.stages.controls import CONTROLS
-from imp_jax.stages.evaluate import Evaluate
+from imp_jax.stages.evaluate import evaluation
 from imp_jax.stages.labels import NoisyLabels
 from imp_jax.stages.prune import Prune
 from imp_jax.stages.score import (
@@ -166,7 +166,9 @@ def _ticket(
   trained: Node,
   masks: Node | None,
 ) -> Ticket:
-  metrics, before = (_evaluate_node(e, n) for n in (trained, pretrain))
+  metrics, before = (
+    evaluation(node, e.trunk.model, e.eval) for node in (trained, pretrain)
+  )
   return Ticket(e.name, kind, level, pretrain, trained, masks, metrics, before)
 
 
@@ -220,14 +222,6 @@ def _train_node(
     ),
     tuple(edges),
     f"{name} level {level}",
-  )
-
-
-def _evaluate_node(e: Experiment, network: Node) -> Node:
-  return Node(
-    Evaluate(e.trunk.model, e.eval.splits),
-    (Edge("network", network),),
-    f"{network.label}, evaluation",
   )
 
 
