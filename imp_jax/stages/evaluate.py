@@ -1,7 +1,7 @@
 """The stage that evaluates networks on whole splits."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,22 @@ from imp_jax.models.settings import ModelSettings
 from imp_jax.stages.trunk import Training
 
 
+def _worst_class_accuracy(correct: np.ndarray, labels: np.ndarray) -> float:
+  """The accuracy on the class where it is lowest, of those with examples.
+
+  What pruning costs, it costs few classes most (Hooker et al. 2019, arXiv
+  1911.05248).
+  """
+  return min(float(correct[labels == c].mean()) for c in np.unique(labels))
+
+
+# Further metrics of a split: (correct bool[examples], labels int[examples]) ->
+# a number.
+METRICS: Mapping[str, Callable[[np.ndarray, np.ndarray], float]] = {
+  "worst_class_accuracy": _worst_class_accuracy
+}
+
+
 @dataclasses.dataclass(frozen=True)
 class EvalSettings:
   """On what, and when, networks are evaluated.
@@ -33,6 +49,9 @@ class EvalSettings:
   )
   curve_steps: tuple[Any, ...] = option(
     (), several(duration), "absolute: test accuracy on the way"
+  )
+  metrics: tuple[str, ...] = option(
+    (), several(choice(tuple(METRICS))), "beside loss and accuracy"
   )
 
 
@@ -59,6 +78,7 @@ def resolve_eval(
     test_examples=len(dataset.splits["test"]),
     splits=splits,
     curve_steps=tuple(sorted(curve)),
+    metrics=tuple(sorted(set(config.metrics))),
   )
 
 
@@ -82,13 +102,15 @@ class Evaluate(Stage):
   """Loss and accuracy of a network on some splits. Edge: "network".
 
   Apart from its training, which other test data leave as it is. The record has
-  "metrics": {split: {"loss", "accuracy", "count"}}.
+  "metrics": {split: {"loss", "accuracy", "count"}}, and what `METRICS` has of
+  the wanted ones.
   """
 
   NAME = "evaluate"
 
   model: ModelSettings
   splits: tuple[SplitSettings, ...]
+  metrics: tuple[str, ...] = ()
 
   def run(self, context: Context, items: Sequence[Item]) -> dict[Item, Outcome]:
     """Evaluates all items' networks together, split by split.
@@ -101,15 +123,19 @@ class Evaluate(Stage):
     )
     metrics: list[dict[str, Any]] = [{} for _ in items]
     for split in self.splits:
+      part = context.dataset.splits[split.name]
+      labels = np.asarray(part.labels)
       results = evaluate_networks(
         stacked,
-        context.dataset.splits[split.name],
+        part,
         model=context.model(self.model),
         execution=context.execution,
       )
       pairs = zip(results["loss"], results["correct"], strict=True)
       for one, (losses, correct) in zip(metrics, pairs, strict=True):
-        one[split.name] = split_metrics(losses, correct)
+        one[split.name] = split_metrics(losses, correct) | {
+          name: METRICS[name](correct, labels) for name in self.metrics
+        }
     return {
       item: _finite(f"{item.node.label}, replicate {item.replicate}", one)
       for item, one in zip(items, metrics, strict=True)
@@ -127,7 +153,7 @@ def evaluation(
     settings: on what it is evaluated.
   """
   return Node(
-    Evaluate(model, settings.splits),
+    Evaluate(model, settings.splits, settings.metrics),
     (Edge("network", network),),
     f"{network.label}, evaluation",
   )

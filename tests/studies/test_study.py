@@ -170,6 +170,31 @@ def test_more_splits_retrain_nothing(tmp_path):
   assert log.nodes == [] and set(results.table["split"]) == {"test", "train"}
 
 
+def test_another_metric_of_a_finished_study_retrains_nothing(tmp_path):
+  changes = dict(experiments=({"name": "a"},), replicates=1)
+  changes["claims__rewinding"] = {"treatments": ()}
+  run_tiny(tmp_path, **changes)
+  metric = "worst_class_accuracy"
+  results, log = run_tiny(
+    tmp_path, name="more", eval__metrics=(metric,), **changes
+  )
+  assert log.nodes == [] and log.total == 0 and log.evaluated
+  rows = results.table.query("metric == @metric and split == 'test'")
+  assert rows["level"].tolist() == [0, 1, 2]
+  data = prepare(tiny_config(**changes), str(tmp_path)).dataset.splits["test"]
+  labels = np.asarray(data.labels)
+  for level, value in zip(rows["level"], rows["value"], strict=True):
+    ticket = results.ticket("a", level=level)
+    logits = ticket.apply(
+      ticket.trained_params, ticket.trained_batch_stats, data.inputs
+    )
+    right = np.argmax(np.asarray(logits), -1) == labels
+    shares = [right[labels == c].mean() for c in set(labels.tolist())]
+    assert value == pytest.approx(min(shares), abs=1e-9)
+  with pytest.raises(ValueError, match="eval.metrics was "):
+    run_tiny(tmp_path, eval__metrics=(metric,), **changes)
+
+
 def test_a_network_whose_loss_is_not_finite_has_no_metrics(
   tmp_path, monkeypatch
 ):
