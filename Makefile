@@ -1,16 +1,20 @@
-# make demo: find a lottery ticket on MNIST-1D; make test: run every test.
-# Both set up .venv first, and again only when what it is made from changes.
+# make demo: find a lottery ticket on MNIST-1D; make test: run every test;
+# make test-fast: those that run no study and compile little.
+# All set up .venv first, and again only when what it is made from changes.
 PYTHON ?= python3
 BIN := .venv/bin
 WORKDIR ?= runs/demo
 
-.PHONY: demo test lint setup clean
+.PHONY: demo test test-fast lint setup clean
 
 demo: setup
 	$(BIN)/python -m launch.main --config=configs/mnist1d.py --workdir=$(WORKDIR)
 
 test: setup
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+test-fast: setup
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow" tests/pure
 
 lint: setup
 	$(BIN)/ruff check .

@@ -14,7 +14,12 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
   _programs = tempfile.TemporaryDirectory(prefix="imp_jax_programs_")
   os.environ["JAX_COMPILATION_CACHE_DIR"] = _programs.name
   os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.05"
-install_import_hook("imp_jax", "tests.typechecker.check")
+# Not what prints: it is called once for every character that there is.
+ROOMS = "core data engine landscape models probes pruning results scores stages"
+ROOMS += " statistics study training"
+install_import_hook(
+  [f"imp_jax.{room}" for room in ROOMS.split()], "tests.typechecker.check"
+)
 
 import jax
 import numpy as np
@@ -25,6 +30,8 @@ from imp_jax.models import make_model
 from tests.painting import painting
 from tests.tiny import run_tiny, tiny_config
 from tests.tiny_diet import diet
+from tests.tiny_landscape import looked_at
+from tests.zygote import Zygote
 
 
 @pytest.fixture
@@ -58,6 +65,14 @@ def painted():
 
 
 @pytest.fixture(scope="session")
+def zygote():
+  """Launches command lines without importing JAX for each."""
+  process = Zygote()
+  yield process
+  process.close()
+
+
+@pytest.fixture(scope="session")
 def finished(tmp_path_factory):
   workdir = tmp_path_factory.mktemp("finished")
   with painting(True):
@@ -69,6 +84,14 @@ def finished(tmp_path_factory):
 def finished_diet(tmp_path_factory):
   workdir = tmp_path_factory.mktemp("diet")
   results, log = run_tiny(workdir, written=True, **diet())
+  return workdir, results, log
+
+
+@pytest.fixture(scope="session")
+def landscape(tmp_path_factory):
+  """A study with everything there is to look at: (workdir, results, log)."""
+  workdir = tmp_path_factory.mktemp("landscape")
+  results, log = run_tiny(workdir, **looked_at())
   return workdir, results, log
 
 

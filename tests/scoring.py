@@ -106,10 +106,16 @@ def linear_model(classes=4, length=6):
   return Model("linear", Linear(classes), (length,))
 
 
+@functools.cache
+def initialiser(model):
+  """Draws a model's parameters and statistics; compiled once."""
+  return quick_jit(model.init)
+
+
 def network(model, seed=0):
   """A network whose running statistics are not those of initialisation."""
   rng = np.random.default_rng(seed)
-  params, stats = quick_jit(model.init)(jax.random.key(seed))
+  params, stats = initialiser(model)(jax.random.key(seed))
   leaves = flat_leaves(stats)
   for path, leaf in leaves.items():
     # Means around 0: around 1 they shut nearly every ReLU of a deep network.

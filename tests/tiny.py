@@ -64,6 +64,18 @@ def changed_config(config, changes, *, any_type=False):
   return config
 
 
+def put(config, field, value):
+  """The config with one field set by its dotted name, whatever its type."""
+  *groups, last = field.split(".")
+  node = config
+  for group in groups:
+    node = node[group]
+  with node.unlocked():
+    del node[last]  # with its type, of which a value would be made
+    node[last] = value
+  return config
+
+
 def run_tiny(workdir, *, written=False, **changes):
   """Runs a tiny study; returns (results, log).
 

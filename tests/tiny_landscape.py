@@ -3,7 +3,7 @@
 import numpy as np
 
 from imp_jax.study import prepare
-from tests.tiny import run_tiny, tiny_config
+from tests.tiny import tiny_config
 
 # The smoke configs' data and normalisation are MNIST-1D's; what follows holds
 # for any.
@@ -156,15 +156,3 @@ def looked_at(**changes):
     planes__recompute_batches=2,
   )
   return settings | changes
-
-
-_finished = {}  # by the test run's factory of folders: one study for all files
-
-
-def finished_landscape(tmp_path_factory):
-  """(workdir, results, log) of that study, run once in a session."""
-  if id(tmp_path_factory) not in _finished:
-    workdir = tmp_path_factory.mktemp("landscape")
-    results, log = run_tiny(workdir, **looked_at())
-    _finished[id(tmp_path_factory)] = workdir, results, log
-  return _finished[id(tmp_path_factory)]

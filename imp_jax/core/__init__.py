@@ -1,4 +1,4 @@
-"""The graph, its storage and identities, keys, masks and files.
+"""The graph, its identities and storage; options, keys, masks, files.
 
-Imports nothing of the package.
+It may import nothing of the package.
 """

@@ -1,1 +1,4 @@
-"""Data: sources to device arrays, batch plans, augmentation."""
+"""Data: sources read into arrays, batch plans, augmentation, subsets, files.
+
+It may import core.
+"""

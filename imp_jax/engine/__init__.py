@@ -1,4 +1,4 @@
 """What runs a graph: scheduler, executor, trainer, the replicate axis.
 
-Imports core and pure folders.
+It may import core and the pure folders, and knows no stage.
 """

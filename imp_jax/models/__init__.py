@@ -1,4 +1,7 @@
-"""Networks, and the convolution that stays fast inside loops on a CPU."""
+"""Networks, and the convolution that stays fast inside loops on a CPU.
+
+The only folder that imports flax.linen. It may import core and data.
+"""
 
 from imp_jax.models.registry import MODELS as MODELS
 from imp_jax.models.registry import Model as Model

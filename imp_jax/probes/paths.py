@@ -1,10 +1,9 @@
-"""Probe: straight paths between networks, linear mode connectivity."""
+"""The stages of straight paths between networks: linear mode connectivity."""
 
 import dataclasses
 import functools
 import itertools
-import math
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import jax
@@ -13,119 +12,22 @@ import numpy as np
 from imp_jax.core.graph import Edge, Item, Node, Outcome, Stage
 from imp_jax.core.identity import identity
 from imp_jax.core.masks import apply_masks
-from imp_jax.core.options import off, option, read
-from imp_jax.core.ranges import (
-  above,
-  choice,
-  duration,
-  flag,
-  in_range,
-  number,
-  numbers,
-  several,
-  whole,
-)
 from imp_jax.core.store import Artefact, Failure
-from imp_jax.data.settings import SPLITS, SplitSettings, StreamSettings
+from imp_jax.data.settings import SplitSettings
 from imp_jax.engine.context import Context
 from imp_jax.engine.execution import ExecutionSettings
 from imp_jax.engine.replicates import chunks, replicate_slice, stack_trees
 from imp_jax.engine.trainer import compiled, evaluate_networks
-from imp_jax.landscape.barriers import PathFold, check_alphas
+from imp_jax.landscape.barriers import PathFold
 from imp_jax.landscape.geometry import apartness
-from imp_jax.landscape.paths import BATCH_STATS, path_point
+from imp_jax.landscape.paths import path_point
 from imp_jax.models import Model
 from imp_jax.models.settings import ModelSettings
-from imp_jax.probes.facts import Extent, Facts
-from imp_jax.stages.evaluate import evaluated_splits
 from imp_jax.stages.score import BarrierScoreSettings
-from imp_jax.stages.ticket import Ticket, View
-from imp_jax.stages.train import NO_DIFFERENCE, NoiseBetween, trained_by
+from imp_jax.stages.train import trained_by
 from imp_jax.training.evaluation import recomputed_batch_stats
 
 PyTree = Any
-
-GROUP = "connectivity"  # of a config
-DIFFER = ("order", "augment", "both", "perturb")
-
-
-@dataclasses.dataclass(frozen=True)
-class ConnectivitySettings:
-  """Which networks are joined by paths, and how these are evaluated."""
-
-  children: int = option(
-    0,
-    whole(0, 1000),
-    "of a ticket, its own training included; 0 = none",
-    looks=True,
-  )
-  differ: str = option(
-    "both", choice(DIFFER), "in what alone children differ", needs="children"
-  )
-  perturb_step: Any = option(
-    "0step", duration, "absolute: after it weights are moved", needs="children"
-  )
-  perturb_norm: float = option(
-    0.0, number(0), "L2, of all weights in use together", needs="children"
-  )
-  levels: tuple[int, ...] = option(
-    (0,),
-    several(whole(0)),
-    "whose tickets have children; 0 = W_r",
-    where=True,
-    needs="children",
-  )
-  successive: bool = option(
-    False, flag, "join levels k and k + 1, and 0 and k", looks=True
-  )
-  alphas: tuple[float, ...] = option(
-    (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9), numbers, "and 0, 1"
-  )
-  extrapolate: bool = option(
-    False, flag, "allows alphas outside [0, 1]", where=True
-  )
-  splits: tuple[Any, ...] = option(
-    ("train", "test"), several(choice(SPLITS)), "without augmentation"
-  )
-  batch_stats: tuple[str, ...] = option(
-    ("average",),
-    several(choice(BATCH_STATS)),
-    "BatchNorm's statistics between the ends, each way in turn",
-  )
-  recompute_batches: int = option(
-    10, whole(1), "training batches that recompute sees"
-  )
-  thresholds: tuple[float, ...] = option(
-    (0.1,),
-    several(above(0, " nats")),
-    "nats: an example with a barrier below is connected",
-    where=True,
-  )
-
-  @property
-  def noise(self) -> NoiseBetween:
-    """In what the children differ."""
-    if not self.children:
-      return NO_DIFFERENCE
-    if self.differ != "perturb":
-      return NoiseBetween(self.differ)
-    return NoiseBetween(self.differ, self.perturb_step, self.perturb_norm)
-
-  def path(self, stream: StreamSettings) -> "PathSettings":
-    """Returns how one path is evaluated.
-
-    Args:
-      stream: of the training, whose batches "recompute" sees.
-    """
-    return PathSettings(
-      alphas=self.alphas,
-      splits=self.splits,
-      batch_stats=self.batch_stats,
-      recompute_batches=self.recompute_batches
-      if "recompute" in self.batch_stats
-      else 0,
-      batch_size=stream.batch_size,
-    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -408,43 +310,6 @@ def _not_finite(paths: Mapping[str, Mapping[str, Any]]) -> str | None:
   return None
 
 
-def child_nodes(trained: Node, count: int, noise: NoiseBetween) -> list[Node]:
-  """Returns a ticket's training and its repetitions with other noise.
-
-  Args:
-    trained: the ticket's training, which is child 0.
-    count: of children, it included.
-    noise: in what alone they differ.
-  """
-  train = trained_by(trained)
-  return [
-    trained,
-    *(
-      Node(
-        dataclasses.replace(train, child=number, differ=noise),
-        trained.edges,
-        f"{trained.label}, child {number}",
-      )
-      for number in range(1, count)
-    ),
-  ]
-
-
-def pair_nodes(children: Sequence[Node], path: PathSettings) -> dict[str, Node]:
-  """Returns the paths between every two children, by name: "0-1", "0-2", ..."""
-  parent = children[0]
-  return {
-    f"{i}-{j}": path_node(
-      children[i],
-      children[j],
-      path,
-      label=f"{parent.label}, children {i} and {j}",
-      must_differ=True,
-    )
-    for i, j in itertools.combinations(range(len(children)), 2)
-  }
-
-
 def path_node(
   a: Node,
   b: Node,
@@ -490,179 +355,3 @@ def midpoint_only(
     if batch_stats == "recompute"
     else 0,
   )
-
-
-def resolve(options: Any, facts: Facts) -> ConnectivitySettings:
-  """Returns which networks are joined by paths, and how.
-
-  Args:
-    options: the config's group.
-    facts: of the experiment.
-
-  Raises:
-    ValueError: a field is out of its range, a level is not run, or children
-      would be equal.
-  """
-  c = options
-  if not c.children and not c.successive:
-    return off(ConnectivitySettings)
-  if c.children == 1:
-    raise ValueError(
-      "connectivity.children must be 0 or at least 2: one child has nothing to "
-      "be connected to, got 1"
-    )
-  perturbed = {"perturb_step": 0, "perturb_norm": 0.0}
-  if c.children:
-    for level in c.levels:
-      in_range("connectivity.levels", level, 0, facts.levels)
-    perturbed = _perturbed(c, facts)
-    if not c.levels:
-      raise ValueError(
-        "connectivity.levels must name a level whose tickets have children"
-      )
-  if c.successive and not facts.levels:
-    raise ValueError(
-      "connectivity.successive joins levels: prune.levels must be at least 1"
-    )
-  if list(c.alphas) != sorted(set(c.alphas)):  # NaN neither
-    raise ValueError(
-      f"connectivity.alphas must increase, got {tuple(c.alphas)}"
-    )
-  alphas = tuple(sorted({0.0, 1.0, *map(float, c.alphas)}))
-  try:
-    check_alphas(alphas, extrapolate=bool(c.extrapolate))
-  except ValueError as error:
-    raise ValueError(f"connectivity.{error}") from None
-  splits = evaluated_splits("connectivity.splits", c.splits, facts.dataset)
-  modes = tuple(dict.fromkeys(c.batch_stats))
-  if not splits or not modes:
-    raise ValueError("connectivity.splits and .batch_stats must not be empty")
-  recompute = c.recompute_batches
-  if "recompute" in modes:
-    check_recompute(GROUP, recompute, facts)
-  else:
-    recompute = off(ConnectivitySettings).recompute_batches
-  plain = off(ConnectivitySettings)
-  return read(
-    ConnectivitySettings,
-    c,
-    differ=c.differ if c.children else plain.differ,
-    **perturbed,
-    levels=tuple(sorted(set(c.levels))) if c.children else plain.levels,
-    alphas=alphas,
-    splits=splits,
-    batch_stats=modes,
-    recompute_batches=recompute,
-    thresholds=tuple(sorted({float(t) for t in c.thresholds})),
-  )
-
-
-def check_recompute(group: str, batches: int, facts: Facts) -> None:
-  """Refuses more batches than there are.
-
-  Raises:
-    ValueError: names the group's field.
-  """
-  in_range(f"{group}.recompute_batches", batches, 1, facts.most_batches)
-
-
-def _perturbed(c: Any, facts: Facts) -> dict[str, Any]:
-  """When, and how far, children are moved; refuses equal ones."""
-  differ, stream = c.differ, facts.training.stream
-  augmented = stream.crop_pad > 0 or stream.flip
-  whole_batch = stream.batch_size == len(facts.dataset.train)
-  if differ == "augment" and not augmented:
-    raise ValueError(
-      "connectivity.differ='augment' needs augmentation (data.crop_pad or "
-      "data.flip): without it the children would be equal"
-    )
-  if whole_batch and differ in ("order", "both") and not augmented:
-    raise ValueError(
-      f"connectivity.differ={differ!r} needs more than one batch per epoch: "
-      "with all the data in each batch the children would be equal"
-    )
-  if differ != "perturb":
-    return {"perturb_step": 0, "perturb_norm": 0.0}
-  total = facts.training.steps
-  step = facts.training.steps_of(c.perturb_step, "connectivity.perturb_step")
-  for level in c.levels:
-    first, end = facts.rewind_step, total
-    if level and facts.ticket.kind == "finetune":
-      first, end = total, total + facts.ticket.finetune_steps
-    if not first <= step < end:
-      raise ValueError(
-        f"connectivity.perturb_step must be in the training of level {level}, "
-        f"{first} <= step < {end}, got {step}"
-      )
-  if not c.perturb_norm:
-    raise ValueError(
-      "connectivity.perturb_norm must be > 0, or the children would be equal, "
-      f"got {c.perturb_norm}"
-    )
-  return {"perturb_step": step, "perturb_norm": float(c.perturb_norm)}
-
-
-def extent(
-  settings: ConnectivitySettings, facts: Facts, batches: int
-) -> Extent:
-  """Returns what one replicate's children and paths would compute.
-
-  Args:
-    settings: which, and how.
-    facts: of the experiment.
-    batches: of one evaluation of the training examples.
-  """
-  c = settings
-  levels = len(c.levels) if c.children else 0
-  paths = math.comb(c.children, 2) * levels
-  paths += 2 * facts.levels if c.successive else 0
-  points = len(c.alphas) * len(c.batch_stats)
-  return Extent(
-    max(c.children - 1, 0) * levels, paths, paths * points * batches
-  )
-
-
-def views(
-  probes: Mapping[str, Any], tickets: Mapping[int, Ticket]
-) -> Iterator[View]:
-  """Yields the paths of one experiment: between children, between levels.
-
-  Args:
-    probes: the settings of every probe, by group.
-    tickets: IMP's, by level.
-  """
-  settings: ConnectivitySettings = probes[GROUP]
-  for level in settings.levels if settings.children else ():
-    ticket = tickets[level]
-    children = child_nodes(ticket.train, settings.children, settings.noise)
-    path = settings.path(trained_by(ticket.train).stream)
-    for between, node in pair_nodes(children, path).items():
-      yield View(ticket.experiment, "children", level, between, "path", node)
-  if settings.successive:
-    path = settings.path(trained_by(tickets[0].train).stream)
-    yield from _between_levels(path, tickets)
-
-
-def _between_levels(
-  path: PathSettings, tickets: Mapping[int, Ticket]
-) -> Iterator[View]:
-  name = tickets[0].experiment
-
-  def view(
-    kind: str, level: int, lower: int, upper: int, masks: Node | None = None
-  ) -> View:
-    node = path_node(
-      tickets[lower].train,
-      tickets[upper].train,
-      path,
-      label=f"{name} levels {lower} and {upper}",
-      masks=masks,
-    )
-    return View(name, kind, level, f"{lower}-{upper}", "path", node)
-
-  for lower, upper in itertools.pairwise(sorted(tickets)):
-    # Both networks lie under the masks of the lower level, for masks nest.
-    yield view("successive", lower, lower, upper)
-  for level in sorted(tickets)[1:]:
-    yield view("from_dense", level, 0, level)
-    yield view("from_dense_masked", level, 0, level, tickets[level].masks)

@@ -23,13 +23,10 @@ from imp_jax.landscape.planes import (
   plane_through,
 )
 from imp_jax.models.settings import ModelSettings
+from imp_jax.probes.connectivity import GROUP as CONNECTIVITY
+from imp_jax.probes.connectivity import check_recompute, child_nodes
 from imp_jax.probes.facts import Extent, Facts
-from imp_jax.probes.paths import GROUP as CONNECTIVITY
-from imp_jax.probes.paths import (
-  check_recompute,
-  child_nodes,
-  recompute_networks,
-)
+from imp_jax.probes.paths import recompute_networks
 from imp_jax.stages.ticket import Ticket, View
 from imp_jax.stages.train import trained_by
 

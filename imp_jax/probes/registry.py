@@ -8,7 +8,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from imp_jax.probes import curvature, paths, planes
+from imp_jax.probes import connectivity, curvature, planes
 from imp_jax.probes.facts import Extent, Facts
 from imp_jax.stages.ticket import Ticket, View
 
@@ -31,8 +31,11 @@ class Probe:
 
 
 PROBES: Mapping[str, Probe] = {
-  paths.GROUP: Probe(
-    paths.ConnectivitySettings, paths.resolve, paths.extent, paths.views
+  connectivity.GROUP: Probe(
+    connectivity.ConnectivitySettings,
+    connectivity.resolve,
+    connectivity.extent,
+    connectivity.views,
   ),
   curvature.GROUP: Probe(
     curvature.CurvatureSettings,

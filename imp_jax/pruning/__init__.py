@@ -1,4 +1,7 @@
-"""Pruning as three pure steps: score, allocate, select."""
+"""Pruning as three pure steps: score, allocate, select; and what must hold.
+
+It may import core and data.
+"""
 
 from imp_jax.pruning.allocate import ALLOCATIONS as ALLOCATIONS
 from imp_jax.pruning.allocate import excluded_count as excluded_count

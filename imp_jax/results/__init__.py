@@ -1,4 +1,4 @@
-"""Results of a workdir: its index, tables, verdicts, figures and reports.
+"""What a workdir tells: tables, verdicts, figures and reports of its index.
 
-Imports everything below but the study; nothing imports it but study and launch.
+It may import probes and what lies below, and runs nothing.
 """

@@ -139,13 +139,13 @@ def instability_table(
   metric = "error_rise_above_mean_average"
   values = _means(rows, [metric])[metric].dropna()
   names = values.index.get_level_values("experiment")
-  lines = []
+  summaries = []
   for one in variants(experiments).to_dict("records"):
     rises = values[names == one["experiment"]]
     if not len(rises):
       continue
     interval = mean_interval(np.asarray(rises, np.float64))
-    lines.append(
+    summaries.append(
       {
         "study": rows["study"].iloc[0],
         **one,
@@ -156,7 +156,7 @@ def instability_table(
         "stable": interval.mean < threshold,
       }
     )
-  return pd.DataFrame(lines, columns=list(INSTABILITY_COLUMNS))
+  return pd.DataFrame(summaries, columns=list(INSTABILITY_COLUMNS))
 
 
 def variant_paths(instability: pd.DataFrame) -> dict[str, pd.DataFrame]:

@@ -47,12 +47,12 @@ def published_curves(experiments: pd.DataFrame) -> pd.DataFrame | None:
       normalisation: means within 0.001 of CIFAR-10's, or OpenLTH's constants;
       prune as the paper does, and see no label noise.
   """
-  columns = {"stream.mean", *_PUBLISHED}
+  columns = {"model.mean", *_PUBLISHED}
   if not len(experiments) or not columns <= set(experiments.columns):
     return None
   same = all(
     set(experiments[c]) == {value} for c, value in _PUBLISHED.items()
-  ) and all(map(_is_cifar10_mean, experiments["stream.mean"]))
+  ) and all(map(_is_cifar10_mean, experiments["model.mean"]))
   return load_published() if same else None
 
 

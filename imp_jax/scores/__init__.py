@@ -1,4 +1,7 @@
-"""Difficulty scores: one function of one example each, mapped over all."""
+"""Difficulty scores: one function of one example each, mapped over all.
+
+It may import core, data, statistics, models and training.
+"""
 
 from imp_jax.scores.evaluate import gradient_scores as gradient_scores
 from imp_jax.scores.evaluate import input_norms as input_norms

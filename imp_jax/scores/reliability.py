@@ -57,9 +57,12 @@ def _number(value: np.floating) -> float | None:
 
 
 def _disjoint_groups(
-  count: int, size: int, limit: int, rng: np.random.PCG64
+  count: int, size: int, limit: int, rng: Any
 ) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
-  """At most `limit` different pairs of disjoint groups of indices."""
+  """At most `limit` different pairs of disjoint groups of indices.
+
+  Drawn with a NumPy bit generator, of which only `random_raw` is used.
+  """
   pairs = math.comb(count, size) * math.comb(count - size, size) // 2
   limit = min(limit, pairs)
   if count <= 8:  # few enough to list

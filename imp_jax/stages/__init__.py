@@ -1,1 +1,4 @@
-"""What is trained, pruned, scored, evaluated: each stage whole in its file."""
+"""What is trained, pruned, scored and evaluated, each stage whole in its file.
+
+It may import the engine and what lies below.
+"""

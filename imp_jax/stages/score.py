@@ -81,7 +81,7 @@ class BarrierScoreSettings:
     name, formula, fingerprint: as of the other scores.
     rewind_step: t_r of the parents.
     steps: T.
-    children, noise: of each parent; see `probes.paths.ConnectivitySettings`.
+    children, noise: of each parent; see the probe `connectivity`.
     label_noise: that the parents' pre-training sees; barriers are of the data
       set's labels.
     batch_stats: BatchNorm's statistics at the midpoint.

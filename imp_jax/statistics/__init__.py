@@ -1,1 +1,4 @@
-"""Intervals, correlations and power."""
+"""Intervals, correlations and power, of plain arrays.
+
+It may import core.
+"""

@@ -1,4 +1,7 @@
-"""What a study means, from its config to the nodes it is made of."""
+"""What a study means, from its config to the nodes it is made of.
+
+It may import results and what lies below.
+"""
 
 from imp_jax.engine.executor import Progress as Progress
 from imp_jax.study.run import Plan as Plan

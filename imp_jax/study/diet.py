@@ -13,7 +13,7 @@ from imp_jax.data.settings import NO_NOISE, NoiseSettings
 from imp_jax.data.subsets import SCORED, check_fits
 from imp_jax.engine.imports import Imports
 from imp_jax.models.settings import model_of
-from imp_jax.probes import paths
+from imp_jax.probes import connectivity
 from imp_jax.probes.facts import Facts
 from imp_jax.scores import BATCH_MODE, SCORES
 from imp_jax.scores.settings import FROM_FILE, ImportSettings, SubsetSettings
@@ -236,7 +236,7 @@ def _barrier_scoring(
   options = config.connectivity.copy_and_resolve_references()
   options.update(levels=(0,), successive=False)
   facts = Facts(base, start, 0, ticket, dataset, {})
-  children = paths.resolve(options, facts)
+  children = connectivity.resolve(options, facts)
   if not children.children:
     raise ValueError("score 'barrier' needs connectivity.children >= 2, got 0")
   score = BarrierScoreSettings(

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from imp_jax.engine.execution import ExecutionSettings
-from imp_jax.probes.paths import ConnectivitySettings
+from imp_jax.probes.connectivity import ConnectivitySettings
 from imp_jax.results.claims import ClaimSettings
 from imp_jax.stages.controls import ControlSettings
 from imp_jax.stages.evaluate import EvalSettings

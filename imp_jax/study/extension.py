@@ -151,8 +151,9 @@ def _differences(
 def _of_experiment(
   path: str, was: dict[str, Any], now: dict[str, Any]
 ) -> Iterator[tuple[str, Any, Any]]:
-  for group, settings in now["trunk"].items():
-    before = was["trunk"].get(group)
+  # The data first: what is derived from them differs for that alone.
+  for group in sorted(now["trunk"], key=lambda group: group != "stream"):
+    before, settings = was["trunk"].get(group), now["trunk"][group]
     if group == "prune":
       yield from _of_pruning(f"{path}.prune", before, settings)
     else:

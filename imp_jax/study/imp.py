@@ -4,12 +4,8 @@ from collections.abc import Iterator, Sequence
 
 from imp_jax.core.graph import Edge, Node
 from imp_jax.data.settings import NoiseSettings
-from imp_jax.probes.paths import (
-  ExampleBarriers,
-  child_nodes,
-  midpoint_only,
-  pair_nodes,
-)
+from imp_jax.probes.connectivity import child_nodes, pair_nodes
+from imp_jax.probes.paths import ExampleBarriers, midpoint_only
 from imp_jax.scores.settings import ALL_EXAMPLES, ImportSettings
 from imp_jax.stages.controls import CONTROLS
 from imp_jax.stages.evaluate import evaluation

@@ -1,4 +1,7 @@
-"""Training: state, optimiser, one step, many steps."""
+"""Training: state, optimiser, one step, many steps, evaluation.
+
+It may import core, data and models.
+"""
 
 from imp_jax.training.loop import Pipeline as Pipeline
 from imp_jax.training.loop import train_steps as train_steps

@@ -249,7 +249,8 @@ def test_one_program_serves_all_restrictions_and_networks(rng):
       return super().apply(params, batch_stats, inputs)
 
   plain, _, (x, y) = problem(linear)
-  model = Counted(plain.name, plain.module, plain.input_shape)
+  shape = plain.input_shape
+  model = Counted(plain.name, plain.module, shape, MEAN, STD)
   found = []
   for seed in range(3):
     params, stats = network(plain, seed)
@@ -260,8 +261,6 @@ def test_one_program_serves_all_restrictions_and_networks(rng):
       x,
       y,
       model=model,
-      mean=list(MEAN),
-      std=list(STD),
       matrix="hessian",
       restriction=some_masks(params, rng),
       key=jax.random.key(seed),

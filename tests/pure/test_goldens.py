@@ -16,6 +16,8 @@ from tests.goldens import weights
 from tests.kinds import TRAINED
 from tests.places import GOLDENS
 
+pytestmark = pytest.mark.slow
+
 WIDTHS = {"resnet20": 1, "vgg16": 0.125}
 BATCH, CLASSES = (4, 32, 32, 3), 10
 

@@ -66,8 +66,10 @@ def grand_loop(model, net, data):
   "name,width,data",
   [
     ("conv1d", 0.5, signals),
-    ("resnet8", 0.25, images),
-    ("resnet1d8", 0.25, signals),
+    *(
+      pytest.param(*case, marks=pytest.mark.slow)
+      for case in (("resnet8", 0.25, images), ("resnet1d8", 0.25, signals))
+    ),
   ],
 )
 def test_grand_against_a_loop_over_examples(rng, name, width, data):
@@ -124,6 +126,7 @@ def test_grand_of_a_multilayer_perceptron_in_closed_form(rng):
   np.testing.assert_allclose(got, [whole, head], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_norms_of_every_leaf_against_per_example_gradients(rng):
   """More examples than are taken in one turn, and not a multiple of them."""
   x, y = images(rng, 11)
@@ -207,7 +210,11 @@ def in_class(values, labels):
 
 
 @pytest.mark.parametrize(
-  "name,width,data", [("conv1d", 0.5, signals), ("resnet8", 0.25, images)]
+  "name,width,data",
+  [
+    ("conv1d", 0.5, signals),
+    pytest.param("resnet8", 0.25, images, marks=pytest.mark.slow),
+  ],
 )
 def test_vog_against_a_loop_over_examples_and_checkpoints(
   rng, name, width, data

@@ -102,3 +102,65 @@ def test_tfds_and_mnist1d_are_imported_only_where_used():
     for node in ast.parse(file.read_text()).body:
       if isinstance(node, (ast.Import, ast.ImportFrom)):
         assert not any(heavy in ast.unparse(node) for heavy in HEAVY), file
+
+
+def test_only_figures_import_matplotlib():
+  """And nothing imports figures but where it draws: inside a function."""
+  for file in PACKAGE:
+    own = file.is_relative_to(ROOT / "imp_jax/results/figures")
+    for module, _ in imports(file):
+      assert own or not module.startswith("matplotlib"), file
+    if own:
+      continue
+    for node in ast.parse(file.read_text()).body:
+      if isinstance(node, (ast.Import, ast.ImportFrom)):
+        assert "results.figures" not in ast.unparse(node), file
+
+
+def module_of(file):
+  parts = file.relative_to(ROOT).with_suffix("").parts
+  return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def test_no_two_modules_import_each_other():
+  """No circle, whether at the top of a file or inside a function.
+
+  Of a folder's `__init__`, which gathers names, only its own arrows count.
+  """
+  files = {module_of(file): file for file in PACKAGE}
+  arrows = {
+    module: {
+      target
+      for name, names in imports(file)
+      for target in (name, *(f"{name}.{n}" for n in names))
+      if target in files and not module.startswith(f"{target}.")
+    }
+    for module, file in files.items()
+    if module != "imp_jax"
+  }
+  left = dict(arrows)
+  while free := [m for m, targets in left.items() if not targets & left.keys()]:
+    for module in free:
+      del left[module]
+  assert not left, f"these import each other: {sorted(left)}"
+
+
+def test_nobody_outside_asks_what_kind_a_stage_is():
+  """Neither by its class nor by its name: a stage is whole in its own file."""
+  kinds = set()
+  for folder in ("stages", "probes"):
+    for file in (ROOT / "imp_jax" / folder).glob("*.py"):
+      for node in ast.parse(file.read_text()).body:
+        bases = [ast.unparse(b) for b in getattr(node, "bases", ())]
+        if isinstance(node, ast.ClassDef) and "Stage" in bases:
+          kinds.add(node.name)
+  assert {"Train", "Path", "Evaluate"} <= kinds
+  for file in PACKAGE:
+    if room_of(file) in ("stages", "probes"):
+      continue
+    for node in ast.walk(ast.parse(file.read_text())):
+      if isinstance(node, ast.Call) and ast.unparse(node.func) == "isinstance":
+        asked = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
+        assert not asked & kinds, f"{file} asks for {asked & kinds}"
+      if isinstance(node, ast.Compare):
+        assert ".NAME" not in ast.unparse(node), file

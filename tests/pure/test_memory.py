@@ -188,6 +188,7 @@ def test_replicates_in_parts_are_the_same(execution, memory_gib):
   )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("execution", ["threads", "unroll", "vmap"])
 def test_training_under_the_least_budget(execution):
   """One replicate at a time."""

@@ -13,7 +13,7 @@ from imp_jax.models import make_model
 from imp_jax.models.convolution import convolve
 from imp_jax.models.layers import BatchNorm, kernel_init
 from tests.kinds import TRAINED
-from tests.scoring import quick_jit
+from tests.scoring import initialiser, quick_jit
 
 # (model, classes, input shape, prunable weights): the paper's and He's counts.
 COUNTS = [
@@ -59,6 +59,7 @@ def test_bad_models_are_refused(options, message):
     make_model(**(dict(num_classes=10, input_shape=(32, 32, 3)) | options))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize(
   "axes,window,stride,size,channels,features,batch",
@@ -92,7 +93,7 @@ def test_all_kinds_of_convolution_agree(
     weights = jnp.cos(jnp.arange(out.size).reshape(out.shape))
     return out, pull(weights.astype(out.dtype))
 
-  @jax.jit
+  @quick_jit
   def all_ways(x, kernel):
     kinds = ("plain", "packed", "patches", *TRAINED)
     many = {k: jax.vmap(functools.partial(both, k))(x, kernel) for k in kinds}
@@ -149,12 +150,18 @@ def test_batch_norm_variance_survives_a_large_mean(rng):
 
 @pytest.mark.parametrize(
   "name,shape",
-  [("conv1d", (40,)), ("resnet8", (8, 8, 3)), ("resnet1d8", (40,))],
+  [
+    ("conv1d", (40,)),
+    *(
+      pytest.param(*case, marks=pytest.mark.slow)
+      for case in (("resnet8", (8, 8, 3)), ("resnet1d8", (40,)))
+    ),
+  ],
 )
 def test_padding_equals_leaving_it_out(rng, name, shape):
   """Logits, gradient and running statistics of 5 examples padded to 8."""
   model = make_model(name, num_classes=3, input_shape=shape, width=0.25)
-  params, stats = quick_jit(model.init)(jax.random.key(0))
+  params, stats = initialiser(model)(jax.random.key(0))
   x = jnp.asarray(rng.normal(size=(8, *shape)), jnp.float32)
   weights = jnp.array([1.0] * 5 + [0.0] * 3)
 
@@ -175,7 +182,7 @@ def test_kernels_start_kaiming_normal_and_scales_uniform():
   assert abs(float(kernel.std()) / np.sqrt(2 / (9 * 64)) - 1) < 0.01
   assert float(jnp.abs(kernel).max() / kernel.std()) > 3.5  # 2 if truncated
   model = make_model("resnet20", num_classes=10, input_shape=(32, 32, 3))
-  params, _ = quick_jit(model.init)(jax.random.key(0))
+  params, _ = initialiser(model)(jax.random.key(0))
   scales = jnp.concatenate(
     [v for k, v in flat_leaves(params).items() if k.endswith("scale")]
   )
@@ -187,7 +194,7 @@ def test_bfloat16_computes_in_bfloat16_but_keeps_float32_parameters():
   model = make_model(
     "resnet8", num_classes=3, input_shape=(8, 8, 3), dtype="bfloat16"
   )
-  params, stats = quick_jit(model.init)(jax.random.key(0))
+  params, stats = initialiser(model)(jax.random.key(0))
   chex.assert_trees_all_equal_dtypes(
     params, jax.tree.map(lambda x: x.astype(jnp.float32), params)
   )

@@ -27,10 +27,12 @@ from imp_jax.training import (
 )
 from tests.kinds import TRAINED
 from tests.pure.test_training import make_recipe
+from tests.scoring import initialiser
 
 STEPS, BATCH, REPLICATES = 10, 8, 2
 
 
+@functools.cache
 def make_case(name, conv="fast"):
   """A train function, stacked own arguments and shared ones."""
   rng = np.random.default_rng(0)
@@ -51,7 +53,7 @@ def make_case(name, conv="fast"):
     rule=SGD,
     padded=False,
   )
-  init = jax.jit(model.init)
+  init = initialiser(model)
   states = []
   for r in range(REPLICATES):
     params, stats = init(jax.random.key(r))
@@ -81,7 +83,9 @@ def make_case(name, conv="fast"):
   "name,conv",
   [
     ("conv1d", "fast"),
-    *(("resnet8", kind) for kind in TRAINED),
+    *(
+      pytest.param("resnet8", kind, marks=pytest.mark.slow) for kind in TRAINED
+    ),
   ],
 )
 def test_bit_identical_alone_and_in_company(name, conv):
@@ -102,7 +106,9 @@ def test_bit_identical_alone_and_in_company(name, conv):
     chex.assert_trees_all_equal(got[1], wanted[1])
 
 
-@pytest.mark.parametrize("name", ["conv1d", "resnet8"])
+@pytest.mark.parametrize(
+  "name", ["conv1d", pytest.param("resnet8", marks=pytest.mark.slow)]
+)
 def test_batched_execution_agrees_over_ten_steps(name):
   """1e-5 relative to each leaf's scale; later, rounding grows by chaos."""
   fn, own, shared = make_case(name)

@@ -98,6 +98,7 @@ def test_forward_against_numpy(rng, length):
   np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_signals_are_images_of_height_one(rng):
   """Of a 3 x 3 window only the middle row meets anything but padding."""
   signals = make_small("resnet1d8", input_shape=(14,))

@@ -8,7 +8,7 @@ import pytest
 from configs.defaults import get_defaults
 from imp_jax.core.files import NAME_BYTES
 from imp_jax.study.options import FIELDS, check_fields, flatten
-from tests.tiny import changed_config, tiny_config
+from tests.tiny import put, tiny_config
 
 # What no field may hold, whatever it is.
 HOSTILE = (
@@ -27,20 +27,6 @@ HOSTILE = (
 @pytest.fixture
 def config():
   return tiny_config()
-
-
-def put(config, field, value):
-  """The config with one field set, whatever its type."""
-  changed = changed_config(
-    config, {field.replace(".", "__"): ()}, any_type=True
-  )
-  *groups, last = field.split(".")
-  node = changed
-  for group in groups:
-    node = node[group]
-  with node.unlocked(), node.ignore_type():
-    node[last] = value
-  return changed
 
 
 def test_every_default_has_a_check_and_passes_it():
@@ -62,31 +48,14 @@ def test_hostile_values_of_any_field_are_refused_by_its_name(field):
 @pytest.mark.parametrize(
   "field,value,message",
   [
-    ("scores.optim.learning_rate", math.nan, "must be at least 0, got nan"),
-    ("scores.optim.learning_rate", -1.0, "must be at least 0, got -1.0"),
-    ("scores.model.width", 0.0, "must be > 0, got 0.0"),
-    ("pretrain.optim.momentum", 1.0, r"must be in \[0, 1\), got 1.0"),
-    ("connectivity.perturb_step", "-1step", "must be a duration"),
-    ("connectivity.perturb_norm", -1.0, "must be at least 0, got -1.0"),
-    ("curvature.probes", 1, "must be a whole number in 2..10000, got 1"),
-    ("planes.points", 1, "must be a whole number in 2..1000, got 1"),
-    ("planes.margin", math.inf, "must be at least 0, got inf"),
-    ("claims.connected.threshold", 0.0, "must be > 0, got 0.0"),
-    ("prune.exclude", (0,), "must be text, got 0"),
-    ("prune.densities", ({},), r"must be in \(0, 1\], got {}"),
-    ("eval.curve_steps", (3,), "must be a duration.*got 3"),
-    ("data.mean", ("a",), r"must hold numbers, got \('a',\)"),
-    ("pretrain.noise.matrix", (1.0,), "must hold numbers, got 1.0"),
     ("model.width", 1e300, "must be at most"),
-    ("optim.learning_rate", 10**400, "must be at least 0, got a number of"),
+    ("scores.model.width", 1e300, "must be at most"),
     ("prune.levels", 10**400, r"must be .* 0\.\.2147483647, got a number of"),
-    ("optim.steps", "9" * 5000 + "step", "must be a duration"),
-    ("seed", True, "must be a whole number, got True"),
-    ("replicates", True, "must be a whole number, got True"),
-    ("data.flip", 1, "must be True or False, got 1"),
   ],
 )
-def test_fields_of_groups_that_are_not_used_are_checked(field, value, message):
+def test_what_is_too_much_is_refused_where_no_range_tells_it(
+  field, value, message
+):
   with pytest.raises(ValueError, match=f"^{field} {message}"):
     check_fields(put(tiny_config(), field, value))
 
@@ -96,8 +65,6 @@ def test_fields_of_groups_that_are_not_used_are_checked(field, value, message):
   [
     ("scores.model.dtype", "flaot16", "'flaot16'.*did you mean 'float16'"),
     ("scores.model.name", "resnat18", "'resnat18'.*did you mean 'resnet18'"),
-    ("scores.model.bn_scale_init", "x", "'x'; known: uniform, ones"),
-    ("connectivity.splits", ("all",), "'all'; known: train, valid, test"),
     ("model.name", "conv2d", "unknown model 'conv2d'.*did you mean 'conv1d'"),
   ],
 )

@@ -30,31 +30,16 @@ def refused(tmp_path, settings, message):
 
 CONNECTIVITY = [
   (dict(children=1), "connectivity.children must be 0 or at least 2.* got 1"),
-  (dict(children=-1), r"connectivity.children must be .* 0..1000, got -1"),
-  (dict(children=2.5), "connectivity.children must be a whole number.*2.5"),
-  (
-    dict(differ="noise"),
-    "unknown connectivity.differ 'noise'; known: order, augment, both, perturb",
-  ),
-  (dict(differ=""), "unknown connectivity.differ ''"),
   (
     dict(levels=(1,)),
     r"connectivity.levels must be a whole number in 0..0, got 1",
   ),
-  (dict(levels=(-1,)), "connectivity.levels must be .*, got -1"),
-  (dict(levels=(0.5,)), "connectivity.levels must be .*, got 0.5"),
   (dict(levels=()), "connectivity.levels must name a level"),
   (
     dict(alphas=(-0.1, 0.5)),
     r"connectivity.alphas must be in \[0, 1\] unless extrapolation .* \[-0.1\]",
   ),
   (dict(alphas=(0.5, 1.5)), r"connectivity.alphas must be in .*\[1.5\]"),
-  (dict(alphas=(0.5, NAN)), "connectivity.alphas must hold numbers.*nan"),
-  (
-    dict(alphas=(INF,), extrapolate=True),
-    "connectivity.alphas must hold numbers.*inf",
-  ),
-  (dict(alphas=("0.5",)), "connectivity.alphas must hold numbers, got"),
   (
     dict(alphas=(0.5, 0.2)),
     r"connectivity.alphas must increase, got \(0.5, 0.2",
@@ -65,20 +50,7 @@ CONNECTIVITY = [
     "unknown connectivity.splits 'valid'; known: test, train",
   ),
   (dict(splits=()), "connectivity.splits .* must not be empty"),
-  (
-    dict(batch_stats=("mean",)),
-    "unknown connectivity.batch_stats 'mean'; known: average, recompute, end",
-  ),
   (dict(batch_stats=()), "connectivity.*batch_stats must not be empty"),
-  (dict(thresholds=(0.1, 0.0)), "connectivity.thresholds must be > 0.* 0.0"),
-  (dict(thresholds=(-1.0,)), "connectivity.thresholds must be > 0 .* -1.0"),
-  (dict(thresholds=(NAN,)), "connectivity.thresholds must be > 0 .* nan"),
-  (dict(thresholds=(INF,)), "connectivity.thresholds must be > 0 .* inf"),
-  (dict(thresholds=("0.1",)), "connectivity.thresholds must be > 0 nats"),
-  (
-    dict(batch_stats=("recompute",), recompute_batches=0),
-    r"connectivity.recompute_batches must be at least 1, got 0",
-  ),
   (
     dict(batch_stats=("recompute",), recompute_batches=6),
     "connectivity.recompute_batches must be .* in 1..5, got 6",
@@ -111,9 +83,6 @@ EQUAL = [
     "connectivity.differ='both' needs more than one batch per epoch",
   ),
   (AT_2 | dict(connectivity__perturb_norm=0.0), "perturb_norm must be > 0"),
-  (AT_2 | dict(connectivity__perturb_norm=-1.0), "perturb_norm must be at"),
-  (AT_2 | dict(connectivity__perturb_norm=NAN), "perturb_norm must be at"),
-  (AT_2 | dict(connectivity__perturb_norm=INF), "perturb_norm must be at"),
   # Its default is step 0, before W_r is there; step 5 is the end.
   (
     PERTURB,
@@ -122,10 +91,6 @@ EQUAL = [
   (
     PERTURB | dict(connectivity__perturb_step="5step"),
     "connectivity.perturb_step must be .*1 <= step < 5, got 5",
-  ),
-  (
-    PERTURB | dict(connectivity__perturb_step="late"),
-    "connectivity.perturb_step must be a duration",
   ),
   # Fine-tuning of a sparse level goes on after the end: it is never moved.
   (
@@ -150,23 +115,11 @@ def test_children_that_would_be_equal_are_refused(tmp_path, changes, message):
 
 LOOKS = [
   (dict(curvature__levels=(3,)), r"curvature.levels must be .* 0..2, got 3"),
-  (dict(curvature__levels=(-1,)), "curvature.levels must be .*, got -1"),
-  (
-    dict(curvature__matrices=("fisher",)),
-    "unknown curvature.matrices 'fisher'; known: hessian, gauss_newton",
-  ),
   (dict(curvature__matrices=()), "curvature.matrices must name some of hessia"),
   (dict(curvature__examples=81), r"curvature.examples must be .* 1..80, got"),
-  (dict(curvature__examples=0), "curvature.examples must be"),
   (
     dict(curvature__eigenvalues=31),
     r"curvature.eigenvalues must be .* 1..30, got 31",
-  ),
-  (dict(curvature__lanczos_steps=1), "curvature.lanczos_steps must be"),
-  (dict(curvature__probes=1), "curvature.probes must be"),
-  (
-    dict(planes__through=("replicates",)),
-    "unknown planes.through 'replicates'; known: children, levels",
   ),
   (
     dict(connectivity__children=0),
@@ -175,13 +128,9 @@ LOOKS = [
   (dict(planes__levels=(0, 1, 3)), r"planes.levels must be .* 0..2, got 3"),
   (dict(planes__levels=(0, 1)), "planes.levels must be three different levels"),
   (dict(planes__levels=(0, 1, 1)), r"three different levels, got \(0, 1, 1\)"),
-  (dict(planes__points=1), "planes.points must be"),
-  (dict(planes__margin=-0.1), "planes.margin must be at least 0, got -0.1"),
-  (dict(planes__margin=NAN), "planes.margin must be at least 0, got nan"),
   (dict(planes__examples=81), r"planes.examples must be .* 1..80, got 81"),
   (dict(planes__snapshots=1), "planes.snapshots must be"),
   (dict(planes__recompute_batches=6), r"planes.recompute_batches .* 1..5, got"),
-  (dict(planes__recompute_batches=0), "planes.recompute_batches must be"),
 ]
 
 
@@ -207,8 +156,6 @@ CLAIMS = [
   ),
   (dict(connectivity__levels=(1,)), dict(), "claims.connected needs .* with 0"),
   (dict(), dict(experiments=("all",)), "claims.connected needs at least two"),
-  (dict(), dict(threshold=0.0), r"claims.connected.threshold must be > 0, got"),
-  (dict(), dict(threshold=NAN), r"claims.connected.threshold must be > 0, got"),
   (dict(), dict(level=2), r"claims.connected.level must be .* 0..1, got 2"),
   (
     dict(),

@@ -27,18 +27,6 @@ BAD = [
     dict(model__name="resnet20"),
     "resnet20 takes images .*inputs are \\(40,\\)",
   ),
-  (
-    dict(prune__criterion="magnitud"),
-    "unknown prune.criterion 'magnitud'; known: magnitude, random; did you "
-    "mean 'magnitude'",
-  ),
-  (
-    dict(prune__rule="soft"),
-    "unknown prune.rule 'soft'; known: threshold, exact",
-  ),
-  (dict(prune__fraction=0.0), r"prune.fraction must be in \(0, 1\), got 0.0"),
-  (dict(prune__fraction=1.2), r"prune.fraction must be in \(0, 1\), got 1.2"),
-  (dict(prune__densities=(0.5, 1.2)), r"prune.densities must be in \(0, 1\]"),
   (dict(prune__densities=(0.2, 0.5)), "must not rise"),
   (
     dict(prune__densities=(0.5,), prune__rule="exact"),
@@ -49,12 +37,9 @@ BAD = [
     dict(prune__exclude=("tail",)),
     "'tail', which is no prunable layer; known: conv1/kernel",
   ),
-  (dict(prune__levels=-1), "prune.levels must be at least 0, got -1"),
   (dict(data__mean=(0.1,)), "both data.mean and data.std or neither"),
-  (dict(data__mean=("a",), data__std=("b",)), "data.mean must hold numbers"),
   (dict(data__train_examples=50), "multiple of 8"),
   (dict(eval__splits=("train",)), "eval.splits must name 'test'"),
-  (dict(execution__chunk_steps=10**9), "execution.chunk_steps must be a whole"),
   (dict(optim__steps="8000000000step"), "below 2\\^31 steps"),
   (
     dict(
@@ -64,16 +49,6 @@ BAD = [
     ),
     "which is 0",
   ),
-  (
-    dict(controls__levels=(1.5,)),
-    "controls.levels must be a whole number, got 1.5",
-  ),
-  (
-    dict(controls__levels=("1",)),
-    "controls.levels must be a whole number, got '1'",
-  ),
-  (dict(name=".."), "name must be letters"),
-  (dict(seed=10**23), "seed must be a whole number in 0"),
   (dict(experiments=("a", "b")), "each of experiments is a dict"),
   (
     dict(experiments=({"name": "a", "data.train_examples": 40},)),
@@ -84,34 +59,18 @@ BAD = [
     "must have a value",
   ),
   (dict(claims__rewinding={"baseline": "all-1"}), "'all-1' is both"),
-  (dict(replicates=0), "replicates must be at least 1, got 0"),
-  (dict(seed=-1), "seed must be a whole number in 0"),
-  (dict(name="a/b"), "name must be letters"),
   (dict(data__batch_size=81), "at most the 80 training examples, got 81"),
-  (dict(data__batch_size=0), "batch_size must be at least 1"),
   (dict(data__crop_pad=2), "are for images"),
-  (dict(data__order="random"), "unknown data.order 'random'; known: fixed"),
   (
     dict(data__valid_examples=80),
     r"data.valid_examples must be in 1\.\.79, got 80",
   ),
   (dict(data__mean=(0.1, 0.2), data__std=(1.0,)), "need 1 numbers"),
   (dict(optim__steps="0step"), "optim.steps must be at least 1"),
-  (dict(optim__steps="many"), "optim.steps must be a duration"),
   (dict(optim__milestones=("2step", "1step")), "must increase"),
-  (dict(optim__momentum=1.0), r"optim.momentum must be in \[0, 1\), got 1.0"),
-  (dict(optim__learning_rate=float("nan")), "learning_rate must be at least 0"),
   (
     dict(experiments=({"name": "a", "pretrain.steps": "3step"},)),
     "pretrain.steps of a is 3, but the run has 3 steps",
-  ),
-  (
-    dict(pretrain__subset__kind="eazy"),
-    "unknown pretrain.subset.kind 'eazy'; known: none, all, .*'easy'",
-  ),
-  (
-    dict(ticket__kind="weights"),
-    "unknown ticket.kind 'weights'; known: weight_rewind",
   ),
   (dict(ticket__kind="finetune"), "finetune_steps must be at least 1, got 0"),
   (
@@ -130,10 +89,6 @@ BAD = [
     "W_r's momentum",
   ),
   (
-    dict(controls__kinds=("shuffle",), controls__levels=(1,)),
-    "unknown controls.kinds 'shuffle'",
-  ),
-  (
     dict(controls__levels=(9,)),
     r"controls.levels must be a whole number in 1\.\.2, got 9",
   ),
@@ -150,8 +105,6 @@ BAD = [
     dict(claims__rewinding={"baseline": "nil"}),
     "unknown claims.rewinding 'nil'",
   ),
-  (dict(claims__margin=2.0), r"claims.margin must be in \(0, 1\), got 2.0"),
-  (dict(claims__resamples=100), "claims.resamples must be at least 10000"),
   (
     dict(experiments=({"name": "a"}, {"name": "a"})),
     "two experiments are named 'a'",

@@ -40,7 +40,7 @@ def make_experiments(rows, **settings):
         "experiment": name,
         "seed": 0,
         "model.name": "conv1d",
-        "stream.mean": [0.0],
+        "model.mean": [0.0],
         "pretrain.steps": steps,
         "pretrain.subset.kind": kind,
         "pretrain.subset.size": size,

@@ -1,10 +1,18 @@
 """The paper's published curves: its tables, out of the packaged file."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
+from configs import cifar10_resnet20
+from imp_jax.engine.imports import Imports
 from imp_jax.results.published import load_published, published_curves
+from imp_jax.results.tickets import experiments_table
+from imp_jax.study.extension import meaning_of
+from imp_jax.study.resolve import resolve
 from tests.results.tables import make_experiments
+from tests.tiny import random_dataset
 
 # Test accuracy in %, population std where the paper's reading has one; t_r =
 # 200. (size, level): {kind: (mean, std)}.
@@ -68,7 +76,7 @@ CIFAR10 = {
   "model__name": "resnet20",
   "model__width": 1.0,
   "model__num_classes": 10,
-  "stream__mean": [0.4914, 0.4822, 0.4465],
+  "model__mean": [0.4914, 0.4822, 0.4465],
   "prune__fraction": 0.2,
   "prune__allocation": "global",
   "prune__criterion": "magnitude",
@@ -81,11 +89,11 @@ CIFAR10 = {
   "changes,published",
   [
     ({}, True),
-    ({"stream__mean": "[0.4914, 0.4822, 0.4465]"}, True),  # out of a csv
-    ({"stream__mean": [0.49125, 0.48209, 0.446521]}, True),  # measured
-    ({"stream__mean": [0.485, 0.456, 0.406]}, True),  # OpenLTH's
-    ({"stream__mean": [0.4789, 0.4723, 0.4305]}, False),  # CINIC-10's
-    ({"stream__mean": [0.4914]}, False),
+    ({"model__mean": "[0.4914, 0.4822, 0.4465]"}, True),  # out of a csv
+    ({"model__mean": [0.49125, 0.48209, 0.446521]}, True),  # measured
+    ({"model__mean": [0.485, 0.456, 0.406]}, True),  # OpenLTH's
+    ({"model__mean": [0.4789, 0.4723, 0.4305]}, False),  # CINIC-10's
+    ({"model__mean": [0.4914]}, False),
     ({"model__width": 0.5}, False),
     ({"model__name": "resnet56"}, False),
     ({"model__num_classes": 100}, False),
@@ -103,3 +111,14 @@ def test_they_are_drawn_only_beside_what_they_are_of(changes, published):
   )
   assert published_curves(mixed) is None
   assert published_curves(mixed.drop(columns="model.width")) is None
+
+
+def test_the_papers_own_config_is_what_they_are_drawn_beside(rng):
+  """As its settings are written down, and not as a test writes them."""
+  config = cifar10_resnet20.get_config()
+  images = random_dataset(rng, train=200, shape=(32, 32, 3), classes=10)
+  images = dataclasses.replace(
+    images, mean=tuple(config.data.mean), std=tuple(config.data.std)
+  )
+  table = experiments_table(meaning_of(resolve(config, images, Imports())))
+  assert published_curves(table) is not None

@@ -16,7 +16,7 @@ from imp_jax.results.tickets import RESULT_COLUMNS
 from tests.results.tables import make_claims
 from tests.tiny import random_dataset, run_tiny
 
-pytestmark = pytest.mark.usefixtures("painted")
+painted = pytest.mark.usefixtures("painted")
 
 WITHOUT_CLAIM = dict(claims__rewinding={"treatments": ()})
 TABLES = {
@@ -89,6 +89,7 @@ def figures(*names):
   return {f"{name}.{kind}" for name in names for kind in ("png", "svg")}
 
 
+@painted
 def test_a_study_of_subsets_has_figures_of_them(tmp_path):
   easy = EasyDataClaim((("easy-500", "random-500", "none"),), 1, 0.01)
   claims = make_claims(easy_data=easy)
@@ -108,12 +109,14 @@ def test_a_study_of_subsets_has_figures_of_them(tmp_path):
   assert matching["steps_tried"].tolist() == ["0 20"] * 3
 
 
+@painted
 def test_a_study_without_subsets_has_none(tmp_path):
   plain = {"none": (0, "all"), "all-20": (20, "all")}
   _, files = report_of(tmp_path, plain)
   assert files == TABLES | figures("accuracy")
 
 
+@painted
 def test_experiments_of_before_and_after_there_were_subsets(tmp_path):
   """One name, extended: the old rows lack the new columns."""
   mixed = {"all-20": (20, "all")} | SUBSETS
@@ -122,6 +125,7 @@ def test_experiments_of_before_and_after_there_were_subsets(tmp_path):
   assert "all" in set(results.read_table("matching")["variant"])
 
 
+@painted
 def test_a_study_with_nothing_finished_has_empty_tables(tmp_path):
   results, files = report_of(tmp_path, SUBSETS, finished=False)
   assert files == TABLES
@@ -130,6 +134,7 @@ def test_a_study_with_nothing_finished_has_empty_tables(tmp_path):
     assert isinstance(table, pd.DataFrame) and table.empty
 
 
+@painted
 def test_a_figure_or_table_that_fails_costs_no_other(tmp_path, monkeypatch):
   """It is named with the reason, and the rest is written."""
 
@@ -175,6 +180,7 @@ def test_a_run_goes_on_when_its_report_cannot_be_made(tmp_path, monkeypatch):
   assert len(again.table)
 
 
+@painted
 @pytest.mark.parametrize("landscape", [False, True])
 def test_an_emptied_level_is_reported_as_empty(tmp_path, landscape):
   """A legal result: its overlaps are undefined, and no figure fails of it."""
@@ -217,6 +223,7 @@ def test_an_emptied_level_is_reported_as_empty(tmp_path, landscape):
   )
 
 
+@painted
 def test_images_that_cannot_be_drawn_are_left_out(tmp_path, monkeypatch, rng):
   """Two channels: every score and table is there, no picture of examples."""
   images = random_dataset(rng, train=80, shape=(16, 16, 2))

@@ -17,15 +17,9 @@ from tests.tiny_landscape import (
   T_R,
   children_of,
   connected,
-  finished_landscape,
   looked_at,
   plan_of,
 )
-
-
-@pytest.fixture(scope="module")
-def landscape(tmp_path_factory):
-  return finished_landscape(tmp_path_factory)
 
 
 def test_child_0_is_the_tickets_own_training(landscape):

@@ -11,10 +11,9 @@ import pytest
 
 from imp_jax.command.studies import run_study
 from imp_jax.study import prepare
+from tests.painting import painting
 from tests.places import ROOT
 from tests.tiny import TEST_EXAMPLES, random_arrays
-
-pytestmark = pytest.mark.usefixtures("painted")
 
 CONFIGS = sorted(
   f.stem
@@ -53,6 +52,8 @@ def small_images(config, folder):
 
 # In a process of their own; the others in this one, with what it compiled.
 LAUNCHED = ("mnist1d", "cifar10_resnet20")
+# Every kind of figure is painted by one of these, and by what is launched.
+PAINTED = ("data_diet_mnist1d", "landscape_mnist1d", "scores_cifar10")
 # Smoke runs of these differ from another's in numbers: they are only resolved.
 SAME = {
   "data_diet_cifar100": "data_diet_cifar10",
@@ -102,7 +103,8 @@ def test_smoke_of_every_config(tmp_path, config, capsys):
     code, out, err = done.returncode, done.stdout, done.stderr
   else:
     settings = smoke_settings(config, images)
-    code = run_study(settings, str(tmp_path / "w"))
+    with painting(config in PAINTED):
+      code = run_study(settings, str(tmp_path / "w"))
     out, err = capsys.readouterr()
   assert (tmp_path / "w" / "studies").is_dir()
   assert code == 0, err
@@ -141,9 +143,12 @@ def test_smoke_of_every_config(tmp_path, config, capsys):
     (["--config=configs/cifar10_resnet20.py:composer,openlth"], "choose one"),
   ],
 )
-def test_bad_input_exits_2_with_one_line(tmp_path, flags, message):
-  done = launch(
-    "--config=configs/mnist1d.py:smoke", f"--workdir={tmp_path}/w", *flags
+def test_bad_input_exits_2_with_one_line(tmp_path, zygote, flags, message):
+  done = zygote.launch(
+    "launch.main",
+    "--config=configs/mnist1d.py:smoke",
+    f"--workdir={tmp_path}/w",
+    *flags,
   )
   assert done.returncode == 2
   lines = done.stderr.strip().splitlines()
@@ -152,8 +157,9 @@ def test_bad_input_exits_2_with_one_line(tmp_path, flags, message):
   assert done.stdout == "" and not (tmp_path / "w").exists()
 
 
-def test_a_failed_replicate_exits_1_and_names_itself(tmp_path):
-  done = launch(
+def test_a_failed_replicate_exits_1_and_names_itself(tmp_path, zygote):
+  done = zygote.launch(
+    "launch.main",
     "--config=configs/mnist1d.py:smoke",
     f"--workdir={tmp_path}/w",
     "--config.optim.learning_rate=1e30",
@@ -170,13 +176,15 @@ def test_a_failed_replicate_exits_1_and_names_itself(tmp_path):
 @pytest.mark.parametrize(
   "given", ["{'seed': 1}", "None", "3", "[]", "ConfigDict({'prune': 3})"]
 )
-def test_config_files_that_return_no_config_exit_2(tmp_path, given):
+def test_config_files_that_return_no_config_exit_2(tmp_path, zygote, given):
   file = tmp_path / "c.py"
   file.write_text(
     "from ml_collections import ConfigDict\n"
     f"def get_config():\n  return {given}\n"
   )
-  done = launch(f"--config={file}", f"--workdir={tmp_path}/w")
+  done = zygote.launch(
+    "launch.main", f"--config={file}", f"--workdir={tmp_path}/w"
+  )
   assert done.returncode == 2 and done.stdout == ""
   *_, line = done.stderr.strip().splitlines()  # absl has a word on None
   assert line.startswith("error: ") and ("onfig" in line), line

@@ -17,7 +17,6 @@ from tests.tiny_landscape import (
   STEPS,
   T_R,
   connected,
-  finished_landscape,
   looked_at,
   losses_and_hits,
   plan_of,
@@ -25,11 +24,6 @@ from tests.tiny_landscape import (
 )
 
 PLANES = ("W_r, child 0, child 1", "level 0, level 1, level 2")
-
-
-@pytest.fixture(scope="module")
-def landscape(tmp_path_factory):
-  return finished_landscape(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,6 @@ from tests.tiny import copy_of, run_tiny
 from tests.tiny_landscape import (
   ALPHAS,
   children_of,
-  finished_landscape,
   looked_at,
   plan_of,
 )
@@ -25,11 +24,6 @@ from tests.tiny_landscape import (
 ENDS = (0.0, *ALPHAS, 1.0)
 MODES = ("average", "recompute", "endpoint")
 SPLITS = ("train", "test")
-
-
-@pytest.fixture(scope="module")
-def landscape(tmp_path_factory):
-  return finished_landscape(tmp_path_factory)
 
 
 def network(ticket):

@@ -1,9 +1,6 @@
 """The smallest stable t_r: bisection by hand, and of a tiny study."""
 
-import os
 import re
-import subprocess
-import sys
 import types
 
 import numpy as np
@@ -12,7 +9,6 @@ import pytest
 from imp_jax.command.cli import BadInput
 from imp_jax.landscape.stability import StableStep, smallest_stable_step
 from launch import stability
-from tests.places import ROOT
 from tests.tiny import run_tiny, tiny_config
 from tests.tiny_landscape import connected
 
@@ -212,22 +208,13 @@ def test_failed_runs_are_told_as_such(tmp_path, monkeypatch, capsys):
   assert line == "error: t_r = 0 has no instability: its runs failed"
 
 
-def test_the_command_line_exits_2_with_one_line(tmp_path):
-  done = subprocess.run(
-    [
-      sys.executable,
-      "-m",
-      "launch.stability",
-      "--config=configs/landscape_mnist1d.py:smoke",
-      f"--workdir={tmp_path}/w",
-      "--experiment=everything",
-      "--high=2",
-    ],
-    cwd=ROOT,
-    env=os.environ | {"JAX_PLATFORMS": "cpu"},
-    capture_output=True,
-    text=True,
-    timeout=300,
+def test_the_command_line_exits_2_with_one_line(tmp_path, zygote):
+  done = zygote.launch(
+    "launch.stability",
+    "--config=configs/landscape_mnist1d.py:smoke",
+    f"--workdir={tmp_path}/w",
+    "--experiment=everything",
+    "--high=2",
   )
   assert done.returncode == 2
   (line,) = done.stderr.strip().splitlines()
