@@ -10,6 +10,7 @@ from benchmarks.harness import Measured, Options, compared, in_turn
 from benchmarks.problems import Problem
 from benchmarks.steps import problem_of, replicating
 from imp_jax.core.store import Store
+from imp_jax.data.settings import SplitSettings
 from imp_jax.engine.context import Context
 from imp_jax.engine.execution import ExecutionSettings
 from imp_jax.engine.imports import Imports
@@ -151,6 +152,7 @@ def _paths_of(problem: Problem, dtype: str):
     progress=lambda _: None,
     imports=Imports(),
   )
+  splits = (SplitSettings("train", problem.dataset.fingerprint),)
   settings = Path(
     model=ModelSettings(
       problem.dataset.num_classes,
@@ -159,7 +161,7 @@ def _paths_of(problem: Problem, dtype: str):
       problem.model.name,
       dtype=dtype,
     ),
-    path=PathSettings(ALPHAS, ("train",), ("average",), 0, problem.batch),
+    path=PathSettings(ALPHAS, splits, ("average",), 0, problem.batch),
     must_differ=True,
   )
   return context, settings

@@ -1,5 +1,6 @@
 """A study as a program runs it: checked, executed, reported, printed."""
 
+import contextlib
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -33,7 +34,8 @@ def run_study(config: Any, workdir: str) -> int:
     with Bar() as bar:
       results = execute(plan, bar)
   except BaseException:
-    write_report(Results(plan.store, plan.study.name), plan.dataset)
+    with contextlib.suppress(OSError, ValueError):  # nothing has begun
+      write_report(Results(plan.store, plan.study.name), plan.dataset)
     raise
   write_report(results, plan.dataset)
   print_findings(results)

@@ -1,5 +1,6 @@
 """The graph of a study: stages, nodes, and edges that know their replicate."""
 
+import abc
 import dataclasses
 import functools
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
@@ -11,7 +12,7 @@ from imp_jax.core.store import Artefact, Failure
 Outcome = Artefact | Failure
 
 
-class Stage:
+class Stage(abc.ABC):
   """What is computed once per node and replicate: a frozen dataclass.
 
   Its fields are the settings that change numbers; fields made by `unhashed` do
@@ -26,6 +27,7 @@ class Stage:
   NAME: ClassVar[str]
   VERSION: ClassVar[int] = 1
 
+  @abc.abstractmethod
   def run(
     self, context: Any, items: Sequence["Item"]
   ) -> dict["Item", "Outcome"]:
@@ -36,9 +38,10 @@ class Stage:
       items: of nodes with one `batch_key`, all replicates of the first node,
         then of the second, ... Each has the settings of its own node's stage.
     """
-    raise NotImplementedError
 
-  def check(self, node: "Node", context: Any, replicates: int) -> None:
+  def check(  # noqa: B027  (most stages have nothing to refuse)
+    self, node: "Node", context: Any, replicates: int
+  ) -> None:
     """Refuses what cannot be computed, before anything is.
 
     Args:

@@ -12,6 +12,7 @@ from imp_jax.engine.provenance import made_with
 from imp_jax.engine.scheduler import (
   Job,
   Wanted,
+  after,
   jobs_ahead,
   next_job,
   remaining,
@@ -69,10 +70,12 @@ def run_missing(
     while job := next_job(left, done, failed, at_once=at_once):
       progress.node(job.label)
       _run_job(context, job, done, failed, progress)
-      for item in unreachable(left, failed):
-        failed[item] = ""
-        progress.steps(item.node.stage.cost([item.node]))
-      left = remaining(left, done | failed.keys())
+      left = after(left, job)
+      if any(item in failed for item in job.items):
+        for item in unreachable(left, failed):
+          failed[item] = ""
+          progress.steps(item.node.stage.cost([item.node]))
+        left = remaining(left, failed)
 
 
 def run_items(context: Context, items: Sequence[Item]) -> dict[Item, Outcome]:
@@ -86,8 +89,8 @@ def run_items(context: Context, items: Sequence[Item]) -> dict[Item, Outcome]:
   outcomes = items[0].node.stage.run(context, items)
   seconds = time.monotonic() - started
   return {
-    item: _recorded(context, item, outcome, len(items), seconds)
-    for item, outcome in outcomes.items()
+    item: _recorded(context, item, outcomes[item], len(items), seconds)
+    for item in items  # a stage that forgets one would be asked for ever
   }
 
 

@@ -93,7 +93,17 @@ def jobs_ahead(
   while job := next_job(left, reached, at_once=at_once):
     yield job
     reached |= set(job.items)
-    left = remaining(left, reached)
+    left = after(left, job)
+
+
+def after(left: Wanted, job: Job) -> dict[Node, Sequence[int]]:
+  """Returns what is left of a graph when a job is over, however it ended."""
+  rest = dict(left)
+  for node in job.nodes:
+    rest[node] = [r for r in left[node] if r not in job.replicates]
+    if not rest[node]:
+      del rest[node]
+  return rest
 
 
 def remaining(

@@ -127,3 +127,19 @@ def test_a_plan_may_depend_on_results(context):
   told = Told()
   run_missing(context, plan, told, {})
   assert told.labels == []
+
+
+@dataclasses.dataclass(frozen=True)
+class Forgetful(Sum):
+  """It forgets its last item."""
+
+  NAME = "test_forgetful"
+
+  def run(self, context, items):
+    return super().run(context, items[:-1])
+
+
+def test_a_stage_that_forgets_an_item_is_told_and_not_asked_for_ever(context):
+  node = Node(Forgetful(), (), "forgetful")
+  with pytest.raises(KeyError):
+    run_missing(context, lambda _: {node: range(2)}, Told(), {})
