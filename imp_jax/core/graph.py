@@ -187,15 +187,18 @@ def nodes_in_order(
     The replicates that are needed of each node, ascending.
   """
   order: dict[Node, None] = {}
-
-  def visit(node: Node) -> None:
-    if node not in order:
-      for edge in node.edges:
-        visit(edge.node)
-      order[node] = None
-
-  for node in wanted:
-    visit(node)
+  # Without recursion: a chain of levels may be longer than Python's stack.
+  ahead = [iter(wanted)]
+  above: list[Node] = []  # whose inputs `ahead` goes through
+  while ahead:
+    node = next(ahead[-1], None)
+    if node is None:
+      ahead.pop()
+      if above:
+        order[above.pop()] = None
+    elif node not in order:
+      above.append(node)
+      ahead.append(edge.node for edge in node.edges)
   needed = {node: set(wanted.get(node, ())) for node in order}
   for node in reversed(order):
     for edge in node.edges:

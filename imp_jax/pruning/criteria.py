@@ -1,23 +1,62 @@
 """Pruning criteria: one score per weight; the smallest scores are removed."""
 
-from typing import Any
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Int
+
+from imp_jax.models import Model
 
 PyTree = Any
 
 
-def magnitude_scores(params: PyTree, key: jax.Array) -> PyTree:
+class Network(NamedTuple):
+  """What a criterion scores the weights of, and may look at.
+
+  Attributes:
+    params: exactly 0 where the present masks are False.
+    batch_stats: BatchNorm's running statistics.
+    key: of what a criterion draws.
+    inputs, labels: training examples as in the data set; None unless the
+      criterion needs them.
+  """
+
+  params: PyTree
+  batch_stats: PyTree
+  key: jax.Array
+  inputs: jax.Array | None = None
+  labels: Int[Array, " examples"] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Criterion:
+  """How weights are scored.
+
+  Attributes:
+    scores: (network, its model) -> one score per weight; those of removed
+      weights are not looked at.
+    needs_examples: it is given training examples.
+  """
+
+  scores: Callable[[Network, Model], PyTree]
+  needs_examples: bool = False
+
+
+def magnitude_scores(network: Network, model: Model) -> PyTree:
   """Returns |w| of each weight (Han et al. 2015; the paper's criterion)."""
-  del key
-  return jax.tree.map(jnp.abs, params)
+  del model
+  return jax.tree.map(jnp.abs, network.params)
 
 
-def random_scores(params: PyTree, key: jax.Array) -> PyTree:
+def random_scores(network: Network, model: Model) -> PyTree:
   """Returns an independent uniform score in [0, 1) for each weight."""
-  leaves, treedef = jax.tree.flatten(params)
-  keys = jax.random.split(key, len(leaves))
+  del model
+  leaves, treedef = jax.tree.flatten(network.params)
+  keys = jax.random.split(network.key, len(leaves))
   return treedef.unflatten(
     [
       jax.random.uniform(k, leaf.shape)
@@ -26,5 +65,40 @@ def random_scores(params: PyTree, key: jax.Array) -> PyTree:
   )
 
 
-# name -> (params, key) -> scores; a new criterion is one more line.
-CRITERIA = {"magnitude": magnitude_scores, "random": random_scores}
+def snip_scores(network: Network, model: Model) -> PyTree:
+  """Returns |w dL/dw|, the connection sensitivity (Lee et al. 2019, eq. 6).
+
+  arXiv 1810.02340. L is the mean cross-entropy over the examples. Theirs is
+  divided by its sum, which no ranking sees. Of a trained network it is the
+  first-order estimate of what a weight's removal does to the loss.
+  """
+  gradients = jax.grad(mean_loss)(network.params, network, model)
+  return jax.tree.map(lambda w, g: jnp.abs(w * g), network.params, gradients)
+
+
+def mean_loss(params: PyTree, network: Network, model: Model) -> jax.Array:
+  """Returns the mean cross-entropy over a network's examples, in nats.
+
+  BatchNorm normalises by these examples, as in training: a network that was
+  never trained has no running statistics.
+
+  Args:
+    params: in place of the network's.
+    network: with examples.
+    model: its model.
+  """
+  assert network.inputs is not None and network.labels is not None
+  logits, _ = model.apply_train(
+    params, network.batch_stats, network.inputs, None
+  )
+  return optax.softmax_cross_entropy_with_integer_labels(
+    logits, network.labels
+  ).mean()
+
+
+# A new criterion is a function of its own, and one more line.
+CRITERIA: Mapping[str, Criterion] = {
+  "magnitude": Criterion(magnitude_scores),
+  "random": Criterion(random_scores),
+  "snip": Criterion(snip_scores, needs_examples=True),
+}

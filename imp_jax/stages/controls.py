@@ -12,6 +12,7 @@ from imp_jax.core.options import option, read
 from imp_jax.core.ranges import choice, in_range, several, whole
 from imp_jax.engine.context import Context
 from imp_jax.models.settings import ModelSettings
+from imp_jax.pruning import Network
 from imp_jax.stages.prune import checked_masks, selected_masks
 from imp_jax.stages.train import Train
 from imp_jax.stages.trunk import Trunk
@@ -43,10 +44,11 @@ class RandomMask(Stage):
       drops = [totals[p] - kept[p] for p in prunable]
       key = context.key("random_mask", item.replicate, self.level)
       (masks,) = selected_masks(
-        [dense],
+        context,
+        [Network(dense, {}, key)],
         [dense],
         [drops],
-        [key],
+        model=model,
         criterion="random",
         groups=groups,
         rule="exact",

@@ -10,8 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from imp_jax.core.graph import Item, Outcome, Stage
+from imp_jax.core.keys import key_words
 from imp_jax.core.masks import (
+  apply_masks,
   density,
+  flat_leaves,
   kept_counts,
   pack_masks,
   total_counts,
@@ -19,13 +22,18 @@ from imp_jax.core.masks import (
 from imp_jax.core.options import option
 from imp_jax.core.ranges import between, choice, several, text, whole
 from imp_jax.core.store import Artefact, Failure
+from imp_jax.data.subsets import keep_indices
 from imp_jax.engine.context import Context
+from imp_jax.engine.execution import ExecutionSettings
 from imp_jax.engine.replicates import replicate_slice, stack_trees
+from imp_jax.engine.trainer import compiled
+from imp_jax.models import Model
 from imp_jax.models.settings import ModelSettings
 from imp_jax.pruning import (
   ALLOCATIONS,
   CRITERIA,
   RULES,
+  Network,
   drop_counts,
   excluded_count,
   leaf_groups,
@@ -36,6 +44,8 @@ from imp_jax.pruning.invariants import wrong_masks
 PyTree = Any
 Groups = tuple[tuple[str, ...], ...]
 
+SOURCES = ("trained", "rewound")
+
 
 @dataclasses.dataclass(frozen=True)
 class PruneSettings:
@@ -44,6 +54,15 @@ class PruneSettings:
   levels: int = option(12, whole(0), "level 0 is dense", where=True)
   criterion: str = option(
     "magnitude", choice(tuple(CRITERIA)), "whose smallest scores go"
+  )
+  source: str = option(
+    "trained",
+    choice(SOURCES),
+    "whose weights it scores: this level's after its training, or rewound: "
+    "W_r's under this level's mask (pruning at initialisation where t_r = 0)",
+  )
+  examples_per_class: int = option(
+    10, whole(1), "training examples for a criterion that needs any (snip)"
   )
   fraction: float = option(
     0.2, between("(0", "1)"), "of the survivors, removed at each level"
@@ -71,11 +90,14 @@ class PruneSettings:
 class Prune(Stage):
   """The next level's masks.
 
-  Edges: "trained" (whose weights the criterion scores), and "masks" (the level
-  before; without them it is dense).
+  Edges: "weights" (a training whose network the criterion scores), and "masks"
+  (the level before; without them it is dense).
 
   Attributes: see `PruneSettings`; `density` is that of this level, in
   place of the fraction, where densities are given.
+    examples_per_class: drawn anew for each replicate and level; 0 where the
+      criterion needs none.
+    fingerprint: of the training examples; "" likewise.
   """
 
   NAME = "prune"
@@ -88,18 +110,21 @@ class Prune(Stage):
   allocation: str
   rule: str
   exclude: tuple[str, ...]
+  examples_per_class: int = 0
+  fingerprint: str = ""
 
   def run(self, context: Context, items: Sequence[Item]) -> dict[Item, Outcome]:
-    params = [context.load_tree(item, "trained")["params"] for item in items]
+    networks = [self._network(context, item) for item in items]
     parents = [
-      context.load_masks(item, tree)
-      for item, tree in zip(items, params, strict=True)
+      context.load_masks(item, network.params)
+      for item, network in zip(items, networks, strict=True)
     ]
-    prunable = context.model(self.model).prunable(params[0])
+    shapes, model = networks[0].params, context.model(self.model)
+    prunable = model.prunable(shapes)
     groups = leaf_groups(
       prunable, allocation=self.allocation, exclude=self.exclude
     )
-    totals = total_counts(params[0], prunable)
+    totals = total_counts(shapes, prunable)
     excluded = excluded_count(
       totals, groups, allocation=self.allocation, rule=self.rule
     )
@@ -114,10 +139,11 @@ class Prune(Stage):
       for parent in parents
     ]
     masks = selected_masks(
-      params,
+      context,
+      networks,
       parents,
       drops,
-      [context.key("prune", item.replicate, self.level) for item in items],
+      model=model,
       criterion=self.criterion,
       groups=groups,
       rule=self.rule,
@@ -137,40 +163,72 @@ class Prune(Stage):
       )
     }
 
+  def _network(self, context: Context, item: Item) -> Network:
+    """What the criterion is given of one replicate."""
+    network = Network(
+      **context.load_network(item, "weights"),
+      key=context.key("prune", item.replicate, self.level),
+    )
+    if not self.examples_per_class:
+      return network
+    train, classes = context.dataset.train, context.dataset.num_classes
+    key = context.key("prune_examples", item.replicate, self.level)
+    indices = keep_indices(
+      "random",
+      np.asarray(train.labels),
+      size=self.examples_per_class * classes,
+      num_classes=classes,
+      balanced=True,
+      tie_words=(),
+      draw_words=key_words(key),
+    )
+    return network._replace(
+      inputs=train.inputs[indices], labels=train.labels[indices]
+    )
+
 
 def selected_masks(
-  params: Sequence[PyTree],
+  context: Context,
+  networks: Sequence[Network],
   parents: Sequence[PyTree],
   drops: Sequence[Sequence[int]],
-  keys: Sequence[jax.Array],
   *,
+  model: Model,
   criterion: str,
   groups: Groups,
   rule: str,
-) -> list[PyTree]:
+) -> list[PyTree | None]:
   """Returns new masks for several networks, chosen together.
 
+  None for a network to whose kept weights the criterion gives scores that are
+  no numbers.
+
   Args:
-    params, parents: the networks' weights and masks.
+    context: what stages run with.
+    networks, parents: the networks, and the masks that the new ones are nested
+      in; a weight that these remove is scored as 0.
     drops: how many weights each group of each network gives up.
-    keys: of what a criterion draws.
+    model: the networks'.
     criterion: one of `CRITERIA`.
     groups: leaves whose weights compete with each other.
     rule: one of `RULES`.
   """
-  program = _prune_program(criterion, groups, rule)
-  masks = program(
-    stack_trees(params),
+  program = _prune_program(model, criterion, groups, rule, context.execution)
+  found = program(
+    stack_trees(networks),
     stack_trees(parents),
-    jnp.asarray(np.asarray(drops), jnp.int32),
-    jnp.stack(keys),
+    np.asarray(drops, np.int32),
   )
-  return [jax.device_get(replicate_slice(masks, i)) for i in range(len(params))]
+  masks, numbers = jax.device_get(found)
+  return [
+    replicate_slice(masks, i) if numbers[i] else None
+    for i in range(len(networks))
+  ]
 
 
 def checked_masks(
   name: str,
-  masks: PyTree,
+  masks: PyTree | None,
   parent: PyTree,
   prunable: Sequence[str],
   *,
@@ -182,10 +240,13 @@ def checked_masks(
 
   Args:
     name: for messages.
-    masks, parent: new masks, and those that they must be nested in.
+    masks, parent: new masks of `selected_masks`, and those that they must be
+      nested in.
     prunable: paths of the prunable leaves.
     groups, drops, rule: as of `selected_masks`, of one network.
   """
+  if masks is None:
+    return Failure(f"{name}: the criterion gives scores that are no numbers")
   wrong = wrong_masks(masks, parent, groups=groups, drops=drops, rule=rule)
   if wrong:
     return Failure(f"{name}: {wrong}")
@@ -196,15 +257,23 @@ def checked_masks(
 
 @functools.lru_cache(maxsize=64)
 def _prune_program(
-  criterion: str, groups: Groups, rule: str
+  model: Model,
+  criterion: str,
+  groups: Groups,
+  rule: str,
+  execution: ExecutionSettings,
 ) -> Callable[..., PyTree]:
   def prune(
-    params: PyTree, masks: PyTree, drops: jax.Array, key: jax.Array
-  ) -> PyTree:
-    scores = CRITERIA[criterion](params, key)
-    return select_masks(scores, masks, drops, groups=groups, rule=rule)
+    network: Network, masks: PyTree, drops: jax.Array
+  ) -> tuple[PyTree, jax.Array]:
+    params = apply_masks(network.params, masks)
+    scores = CRITERIA[criterion].scores(network._replace(params=params), model)
+    new = select_masks(scores, masks, drops, groups=groups, rule=rule)
+    kept = flat_leaves(apply_masks(scores, masks))
+    numbers = [jnp.isfinite(kept[path]).all() for g in groups for path in g]
+    return new, jnp.stack(numbers).all()
 
-  return jax.jit(jax.vmap(prune))
+  return compiled(prune, execution, shared=0)
 
 
 def _group_counts(counts: Mapping[str, int], groups: Groups) -> tuple[int, ...]:

@@ -6,6 +6,7 @@ from imp_jax.core.graph import Edge, Node
 from imp_jax.data.settings import NoiseSettings
 from imp_jax.probes.connectivity import child_nodes, pair_nodes
 from imp_jax.probes.paths import ExampleBarriers, midpoint_only
+from imp_jax.pruning import CRITERIA
 from imp_jax.scores.settings import ALL_EXAMPLES, ImportSettings
 from imp_jax.stages.controls import CONTROLS
 from imp_jax.stages.evaluate import evaluation
@@ -38,7 +39,8 @@ def experiment_tickets(experiment: Experiment) -> Iterator[Ticket]:
   yield _ticket(e, "imp", 0, pretrain, trained, None)
   masks = None
   for level in range(1, trunk.prune.levels + 1):
-    masks = _prune_node(e.name, trunk, trained, masks, level)
+    scored = trained if trunk.prune.source == "trained" else pretrain
+    masks = _prune_node(e.name, trunk, scored, masks, level)
     weights = pretrain if trunk.ticket.kind == "weight_rewind" else trained
     kind = trunk.ticket.kind
     trained = _train_node(
@@ -222,10 +224,11 @@ def _train_node(
 
 
 def _prune_node(
-  name: str, trunk: Trunk, trained: Node, masks: Node | None, level: int
+  name: str, trunk: Trunk, scored: Node, masks: Node | None, level: int
 ) -> Node:
   p = trunk.prune
-  edges = [Edge("trained", trained)]
+  needs_examples = CRITERIA[p.criterion].needs_examples
+  edges = [Edge("weights", scored)]
   if masks:
     edges.append(Edge("masks", masks))
   return Node(
@@ -238,6 +241,8 @@ def _prune_node(
       allocation=p.allocation,
       rule=p.rule,
       exclude=p.exclude,
+      examples_per_class=p.examples_per_class if needs_examples else 0,
+      fingerprint=trunk.stream.fingerprint if needs_examples else "",
     ),
     tuple(edges),
     f"{name} masks of level {level}",

@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax
+import numpy as np
 
 from imp_jax.core.options import read
 from imp_jax.core.ranges import at_least
@@ -13,7 +14,7 @@ from imp_jax.models import Model
 from imp_jax.models.settings import model_of
 from imp_jax.probes.facts import Facts
 from imp_jax.probes.registry import PROBES
-from imp_jax.pruning import leaf_groups
+from imp_jax.pruning import CRITERIA, leaf_groups
 from imp_jax.scores.settings import ImportSettings
 from imp_jax.stages.controls import resolve_controls
 from imp_jax.stages.evaluate import resolve_eval
@@ -129,7 +130,7 @@ def _trunk(
     optim=training.optim,
     steps=training.steps,
     pretrain=pretrain,
-    prune=_prune(config.prune, network),
+    prune=_prune(config.prune, network, dataset),
     ticket=_ticket(config, training, pretrain.optim),
   )
 
@@ -174,7 +175,7 @@ def _wanted_score(
   return resolve_scoring(name, config, base, noise, dataset)
 
 
-def _prune(prune: Any, network: Model) -> PruneSettings:
+def _prune(prune: Any, network: Model, dataset: Dataset) -> PruneSettings:
   densities = tuple(float(d) for d in prune.densities)
   if list(densities) != sorted(densities, reverse=True):
     raise ValueError(f"prune.densities must not rise, got {densities}")
@@ -186,6 +187,13 @@ def _prune(prune: Any, network: Model) -> PruneSettings:
   if densities and len(densities) < prune.levels:
     raise ValueError(
       f"prune.densities has {len(densities)} entries for {prune.levels} levels"
+    )
+  rarest = int(np.bincount(dataset.train.labels).min())
+  needs_examples = CRITERIA[prune.criterion].needs_examples
+  if needs_examples and prune.examples_per_class > rarest:
+    raise ValueError(
+      f"prune.examples_per_class is {prune.examples_per_class}, but the rarest "
+      f"class has {rarest} training examples"
     )
   shapes, _ = jax.eval_shape(network.init, jax.random.key(0))
   leaf_groups(

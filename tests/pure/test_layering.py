@@ -12,7 +12,8 @@ PACKAGE = sorted((ROOT / "imp_jax").rglob("*.py"))
 ORDER = [
   {"core"},
   {"data", "statistics"},
-  {"models", "pruning"},
+  {"models"},
+  {"pruning"},
   {"training"},
   {"scores", "landscape"},
   {"engine"},

@@ -207,3 +207,16 @@ def test_a_job_lists_its_items_node_by_node():
     ("1", 3),
   ]
   assert job.cost == 40 and job.label == "0, 1"
+
+
+def test_a_chain_may_be_longer_than_pythons_stack():
+  """Thousands of levels are thousands of nodes, one after the other."""
+  last = node(0)
+  for number in range(1, 5000):
+    last = node(number, last)
+  wanted = nodes_in_order({last: range(2)})
+  assert [n.label for n in wanted] == [str(n) for n in range(5000)]
+  done = {Item(n, r) for n in list(wanted)[:4997] for r in range(2)}
+  assert [shown(job) for job in jobs_ahead(wanted, done)] == [
+    (str(number), [0, 1]) for number in (4997, 4998, 4999)
+  ]

@@ -41,6 +41,7 @@ RANGES = {
   "whole, at least 1": (
     "replicates",
     "data.batch_size",
+    "prune.examples_per_class",
     "connectivity.recompute_batches",
     "curvature.examples",
     "curvature.eigenvalues",
@@ -107,7 +108,8 @@ RANGES = {
   "eval | batch": ("scores.bn_mode",),
   "evaluation | presentation": ("scores.observe",),
   "inf | max | zero": ("scores.never_learned",),
-  "magnitude | random": ("prune.criterion",),
+  "magnitude | random | snip": ("prune.criterion",),
+  "trained | rewound": ("prune.source",),
   "global | per_layer": ("prune.allocation",),
   "threshold | exact": ("prune.rule",),
   "weight_rewind | lr_rewind | finetune": ("ticket.kind",),

@@ -7,10 +7,13 @@ the initial weights, the data and the order of batches.
 
 import jax
 import numpy as np
+import pytest
 
 from imp_jax.core.keys import key_words, named_key
 from imp_jax.core.masks import flat_leaves
 from imp_jax.data.batches import batch_plan
+from imp_jax.data.subsets import keep_indices
+from imp_jax.models.settings import model_of
 from imp_jax.study import execute, prepare
 from tests.tiny import Log, tiny_config
 
@@ -54,14 +57,26 @@ def train(w, masks, x, y, plan, start, stop):
   return w
 
 
-def prune(w, masks):
-  """q = ceil(n / 5); survivors strictly above the q-th smallest |w| stay."""
-  kernels = [k for k in w if k.endswith("kernel")]
+def prune(scores, masks):
+  """q = ceil(n / 5); survivors strictly above the q-th smallest stay."""
+  kernels = [k for k in scores if k.endswith("kernel")]
   survivors = np.sort(
-    np.concatenate([np.abs(w[k][masks[k] > 0]) for k in kernels])
+    np.concatenate([np.abs(scores[k][masks[k] > 0]) for k in kernels])
   )
   threshold = survivors[-(-len(survivors) // 5)]
-  return {k: masks[k] * (np.abs(w[k]) > threshold) for k in kernels}
+  return {k: masks[k] * (np.abs(scores[k]) > threshold) for k in kernels}
+
+
+def drawn_weights(root, study, data, replicate):
+  """The product's initial weights, in float64."""
+  model = model_of(study.experiments[0].trunk.model, data.input_shape, "plain")
+  params, _ = jax.jit(model.init)(named_key(root, "init", replicate))
+  return {k: np.asarray(v, np.float64) for k, v in flat_leaves(params).items()}
+
+
+def normalised_examples(data):
+  x = (np.asarray(data.train.inputs, np.float64) - data.mean[0]) / data.std[0]
+  return x, np.asarray(data.train.labels)
 
 
 def test_the_whole_loop_matches(tmp_path):
@@ -87,17 +102,10 @@ def test_the_whole_loop_matches(tmp_path):
   results = execute(plan, Log())
 
   data = plan.dataset
-  x = (np.asarray(data.train.inputs, np.float64) - data.mean[0]) / data.std[0]
-  y = np.asarray(data.train.labels)
-  from imp_jax.models.settings import model_of
-
-  model = model_of(
-    plan.study.experiments[0].trunk.model, data.input_shape, "plain"
-  )
+  x, y = normalised_examples(data)
+  root = jax.random.key(3)
   for r in range(2):
-    root = jax.random.key(3)
-    params, _ = jax.jit(model.init)(named_key(root, "init", r))
-    w = {k: np.asarray(v, np.float64) for k, v in flat_leaves(params).items()}
+    w = drawn_weights(root, plan.study, data, r)
     words = key_words(named_key(root, "data_order", r))
     batches = batch_plan(
       np.arange(len(y)),
@@ -124,3 +132,52 @@ def test_the_whole_loop_matches(tmp_path):
       for k, v in flat_leaves(ticket.trained_params).items():
         np.testing.assert_allclose(v, final[k], rtol=1e-4, atol=1e-5)
       masks = prune(final, masks)
+
+
+@pytest.mark.parametrize("rewind,source", [(0, "rewound"), (REWIND, "trained")])
+def test_masks_from_gradients_match(tmp_path, rewind, source):
+  """SNIP in rounds, at initialisation or on trained weights: |w dL/dw|."""
+  config = tiny_config(
+    name="snip",
+    seed=3,
+    model__name="lenet300100",
+    model__width=0.05,
+    prune__levels=LEVELS,
+    prune__criterion="snip",
+    prune__source=source,
+    optim__steps=f"{STEPS}step",
+    prune__examples_per_class=3,
+    claims__rewinding={"treatments": ()},
+    experiments=({"name": "snip", "pretrain.steps": f"{rewind}step"},),
+  )
+  plan = prepare(config, str(tmp_path))
+  results = execute(plan, Log())
+  data, root = plan.dataset, jax.random.key(3)
+  x, y = normalised_examples(data)
+  for r in range(2):
+    drawn = drawn_weights(root, plan.study, data, r)
+    masks = {k: np.ones_like(v) for k, v in drawn.items() if "kernel" in k}
+    for level in range(1, LEVELS + 1):
+      w = drawn
+      if source == "trained":
+        before = results.ticket("snip", level=level - 1, replicate=r)
+        w = {
+          k: np.asarray(v, np.float64)
+          for k, v in flat_leaves(before.trained_params).items()
+        }
+      w = {k: v * masks.get(k, 1) for k, v in w.items()}
+      seen = keep_indices(
+        "random",
+        y,
+        size=30,
+        num_classes=10,
+        balanced=True,
+        tie_words=(),
+        draw_words=key_words(named_key(root, "prune_examples", r, level)),
+      )
+      assert np.bincount(y[seen]).tolist() == [3] * 10
+      grads = gradients(w, x[seen], y[seen])
+      masks = prune({k: w[k] * g for k, g in grads.items()}, masks)
+      ticket = results.ticket("snip", level=level, replicate=r)
+      for k, mask in masks.items():
+        np.testing.assert_array_equal(flat_leaves(ticket.masks)[k], mask > 0)

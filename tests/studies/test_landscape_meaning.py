@@ -222,4 +222,4 @@ def test_tickets_are_the_same_objects_as_before_there_were_landscapes(tmp_path):
     [n.object_id(0, 1) for n in (t.pretrain, t.train, t.masks) if n]
     for t in plan.tickets
   ]
-  assert content_id(ids) == "cfbc55474b91b77bf09d5347f8f01a73"
+  assert content_id(ids) == "ab2f5947dd3b01402aaedbef6dc9da3c"
