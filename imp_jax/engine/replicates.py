@@ -38,11 +38,7 @@ def stack_trees(trees: Sequence[PyTree]) -> PyTree:
   Leaves on the host stay there; a program that takes them sends them itself.
   """
 
-  def stack(*leaves: ArrayLike) -> ArrayLike:
-    on_host = isinstance(leaves[0], np.ndarray)
-    return np.stack(leaves) if on_host else jnp.stack(leaves)
-
-  return jax.tree.map(stack, *trees)
+  return jax.tree.map(_stacked, *trees)
 
 
 def replicate_slice(tree: PyTree, index: int) -> PyTree:
@@ -191,6 +187,11 @@ def replicated(
     return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
 
   return run
+
+
+def _stacked(*leaves: ArrayLike) -> ArrayLike:
+  on_host = isinstance(leaves[0], np.ndarray)
+  return np.stack(leaves) if on_host else jnp.stack(leaves)
 
 
 def _together(

@@ -104,14 +104,14 @@ def _draw(
     parts.figure("reliability", lambda: reliability_figure(table))
   train = dataset.train
   for name, artefact in scores.items():
-    sign = 1 if artefact.record["larger_is_harder"] else -1
     parts.figure(
       f"scores/{name}_examples",
       functools.partial(
         example_grid_figure,
         np.asarray(train.inputs),
         np.asarray(train.labels),
-        sign * values[name],
+        values[name],
         dataset.class_names,
+        larger_is_harder=artefact.record["larger_is_harder"],
       ),
     )

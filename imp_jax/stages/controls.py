@@ -110,7 +110,7 @@ class ControlSettings:
   """Which controls are trained, and at which levels."""
 
   kinds: tuple[str, ...] = option(
-    (), several(choice(tuple(CONTROLS))), "random_mask, reinit", where=True
+    (), several(choice(tuple(CONTROLS))), "which", where=True
   )
   levels: tuple[int, ...] = option(
     (), several(whole(1)), "at which", where=True
@@ -125,8 +125,13 @@ def resolve_controls(controls: Any, levels: int) -> ControlSettings:
     levels: of IMP.
 
   Raises:
-    ValueError: a level is not run.
+    ValueError: a level is not run, or none is given.
   """
+  if controls.kinds and not controls.levels:
+    raise ValueError(
+      f"controls.kinds is {tuple(controls.kinds)}, but controls.levels is "
+      "empty: say of which levels"
+    )
   for level in controls.levels:
     in_range("controls.levels", level, 1, levels)
   chosen = tuple(sorted(set(controls.levels)))

@@ -29,6 +29,10 @@ BAD = [
   ),
   (dict(prune__densities=(0.2, 0.5)), "must not rise"),
   (
+    dict(controls__kinds=("reinit",), experiments=({"name": "a"},)),
+    r"controls.kinds is \('reinit',\), but controls.levels is empty",
+  ),
+  (
     dict(prune__criterion="snip", prune__examples_per_class=100),
     r"examples_per_class is 100, but the rarest class has \d+ training",
   ),

@@ -4,6 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from imp_jax.results.figures.accuracy import (
+  CONTROL_MARKERS,
+  accuracy_figure,
+  control_marker,
+)
 from imp_jax.results.figures.diet import (
   KIND_COLOURS,
   diet_figure,
@@ -17,6 +22,7 @@ from imp_jax.results.figures.scores import (
 )
 from imp_jax.results.published import load_published
 from imp_jax.results.variants import KINDS
+from imp_jax.stages.controls import CONTROLS
 from tests.results.tables import make_experiments, make_results
 
 EXPERIMENTS = [
@@ -53,6 +59,15 @@ def titles(figure):
 def test_every_kind_has_a_colour_of_its_own():
   assert set(KIND_COLOURS) == set(KINDS)
   assert len(set(KIND_COLOURS.values())) == len(KINDS)
+
+
+def test_every_control_has_a_marker_of_its_own():
+  controls = {f"all-20:{name}": BASE for name in CONTROLS}
+  figure = accuracy_figure(make_results({"all-20": BASE} | controls))
+  drawn = [bars.lines[0].get_marker() for bars in figure.axes[0].containers]
+  assert drawn == [control_marker(name) for name in CONTROLS]
+  assert len(set(drawn)) == len(CONTROLS) <= len(CONTROL_MARKERS)
+  assert drawn[:2] == ["v", "s"]  # as in published figures
 
 
 def test_the_diet_figure_has_a_panel_per_step_and_size():
@@ -275,17 +290,24 @@ def test_the_ends_of_a_class_by_hand():
   assert [len(e) for e in end_examples(labels, difficulty, 1, 8)] == [1, 0]
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-def test_example_grids_show_each_classs_easiest_and_hardest(rng, channels):
+@pytest.mark.parametrize("channels,harder", [(1, True), (3, True), (3, False)])
+def test_example_grids_show_each_classs_easiest_and_hardest(
+  rng, channels, harder
+):
   images = rng.integers(0, 256, (40, 4, 4, channels), dtype="uint8")
   labels = np.arange(40) % 2
-  difficulty = rng.random(40)
+  scores = rng.random(40)
   figure = example_grid_figure(
-    images, labels, difficulty, ("cat", "dog", "none of it"), count=3
+    images,
+    labels,
+    scores,
+    ("cat", "dog", "none of it"),
+    larger_is_harder=harder,
+    count=3,
   )
   (axes,) = figure.axes
   assert len(axes.images) == 2 * 6
-  order = np.argsort(difficulty)
+  order = np.argsort(scores)[:: 1 if harder else -1]
   wanted = []
   for row, name in enumerate(("cat", "dog")):
     own = order[labels[order] == row]
@@ -300,7 +322,7 @@ def test_example_grids_show_each_classs_easiest_and_hardest(rng, channels):
         shown.reshape(4, 4, channels), images[example]
       )
       assert image.get_interpolation() == "nearest"
-    wanted += [name, *(f"{difficulty[example]:.3g}" for example in ends)]
+    wanted += [name, *(f"{scores[example]:.3g}" for example in ends)]
   said = [t.get_text() for t in axes.texts]
   assert said == [*wanted, "none of it", "easiest", "hardest"]
 
@@ -343,7 +365,7 @@ def test_example_grids_refuse_what_they_cannot_show(changes, message):
   given = {
     "inputs": np.zeros((4, 5)),
     "labels": np.zeros(4, int),
-    "difficulty": np.zeros(4),
+    "scores": np.zeros(4),
     "class_names": ("a", "b"),
   }
   with pytest.raises(ValueError, match=message):

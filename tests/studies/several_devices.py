@@ -19,11 +19,16 @@ from tests.tiny import run_tiny
 DEVICES = 3
 
 
-def four():
+@functools.cache
+def four(name="lenet300100"):
   """A train function and the arguments of four replicates."""
-  fn, own, shared = make_case("conv1d")
-  own = jax.tree.map(lambda leaf: leaf[jnp.array([0, 1, 1, 0])], own)
-  return fn, own, shared
+  fn, own, shared = make_case(name)
+
+  @jax.jit  # one program, not one for each leaf
+  def repeated(own):
+    return jax.tree.map(lambda leaf: leaf[jnp.array([0, 1, 1, 0])], own)
+
+  return fn, repeated(own), shared
 
 
 def test_there_are_three():
@@ -71,7 +76,7 @@ def test_batched_and_looped_convolutions_can_be_sharded(rng, kind, mode):
 
 def test_every_device_works_and_none_talks_to_another():
   """Once the arguments are there: replicates share no sums."""
-  fn, own, shared = four()
+  fn, own, shared = four("conv1d")
   own = replicates._placed(own, DEVICES)
   program = replicates._sharded(
     lambda own, common: jax.vmap(lambda a: fn(*a, *common))(own), DEVICES
@@ -98,6 +103,8 @@ def test_the_least_memory_runs_one_on_each_device():
 def test_a_study_is_the_same(tmp_path):
   """Training, evaluation, and programs that look at one network."""
   settings = dict(
+    model__name="lenet300100",
+    model__width=0.1,
     experiments=({"name": "all", "pretrain.steps": "1step"},),
     claims__rewinding={"treatments": ()},
     prune__levels=0,

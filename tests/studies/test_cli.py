@@ -54,6 +54,8 @@ def small_images(config, folder):
 LAUNCHED = ("mnist1d", "cifar10_resnet20")
 # Every kind of figure is painted by one of these, and by what is launched.
 PAINTED = ("data_diet_mnist1d", "landscape_mnist1d", "scores_cifar10")
+# Of networks that compile in no time; the others' are ResNets.
+DENSE = ("data_diet_cifar10", "forgetting_cifar10", "random_labels_cifar10")
 # Smoke runs of these differ from another's in numbers: they are only resolved.
 SAME = {
   "data_diet_cifar100": "data_diet_cifar10",
@@ -68,6 +70,9 @@ def smoke_settings(config, images):
   # Such programs serve other processes too (imp_jax.command.cli.start).
   fast = {"execution.convolution": "fast"} if images else {}
   settings.update_from_flattened_dict(images | fast)
+  if SAME.get(config, config) in DENSE:
+    for network in (settings.model, settings.scores.model):
+      network.update(name="lenet300100", width=0.1)
   if not images:  # the launched one has them all
     settings.data.test_examples = TEST_EXAMPLES
   return settings

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from imp_jax.core.store import Store
 from imp_jax.results.accuracy import sampling_note, test_accuracy
+from imp_jax.stages.controls import CONTROLS
 
 # Okabe and Ito's colours, which stay apart for colour-blind readers.
 COLOURS = (
@@ -21,6 +22,14 @@ COLOURS = (
   "#56B4E9",
   "#000000",
 )
+
+# Open ones, in the order in which controls are registered.
+CONTROL_MARKERS = "vsD^P*X<>hdp8H"
+
+
+def control_marker(control: str) -> str:
+  """Returns the marker of a control, by its name."""
+  return CONTROL_MARKERS[list(CONTROLS).index(control) % len(CONTROL_MARKERS)]
 
 
 def accuracy_figure(
@@ -62,7 +71,7 @@ def accuracy_figure(
         color=colour,
         capsize=3,
         linestyle=":",
-        marker="s" if control == "reinit" else "v",
+        marker=control_marker(control),
         markerfacecolor="white",
         label=name,
       )

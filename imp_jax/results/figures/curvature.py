@@ -10,7 +10,11 @@ from matplotlib.figure import Figure
 
 from imp_jax.landscape.spectrum import density_on_grid
 from imp_jax.probes.curvature import Curved
-from imp_jax.results.figures.accuracy import COLOURS, set_density_axis
+from imp_jax.results.figures.accuracy import (
+  COLOURS,
+  control_marker,
+  set_density_axis,
+)
 
 # One of 10^7 weights has this share of the mass: what lies below the highest
 # peak by more is the tail of a smoothing kernel, not an eigenvalue.
@@ -151,11 +155,11 @@ def _eigenvalues(axes: Axes, rows: pd.DataFrame, name: str, place: int) -> None:
   )
   spread = levels["std"].fillna(0)  # of a single replicate
   colour = COLOURS[place % len(COLOURS)]
-  control = ":" in name
+  control = name.partition(":")[2]
   axes.plot(
     levels["density"],
     levels["mean"],
-    marker="s" if control else "o",
+    marker=control_marker(control) if control else "o",
     markersize=4,
     markerfacecolor="white" if control else colour,
     linestyle=":" if control else ("-", "--", "-.")[place // len(COLOURS) % 3],

@@ -15,24 +15,26 @@ DEFAULT_CLASSES = 10  # rows, where a data set has more
 def example_grid_figure(
   inputs: np.ndarray,
   labels: Integer[np.ndarray, " examples"],
-  difficulty: Float[np.ndarray, " examples"],
+  scores: Float[np.ndarray, " examples"],
   class_names: Sequence[str],
   *,
+  larger_is_harder: bool = True,
   count: int = 8,
   classes: Sequence[int] | None = None,
 ) -> Figure:
   """Returns each class's easiest and hardest examples, a row per class.
 
   From left to right the difficulty rises; the number below an example is its
-  own. Equally difficult examples stand in the order of their positions. A
+  score. Equally difficult examples stand in the order of their positions. A
   class of fewer than 2 * count examples shows each once.
 
   Args:
     inputs: images uint8[examples, height, width, 1 or 3] or signals
       float[examples, length].
     labels: int[examples].
-    difficulty: larger is harder, infinite ones hardest.
+    scores: one per example.
     class_names: one per class.
+    larger_is_harder: of the scores; otherwise smaller is.
     count: examples at either end.
     classes: which; the first 10 if None.
 
@@ -40,17 +42,17 @@ def example_grid_figure(
     ValueError: inputs are neither images nor signals, lengths differ, or a
       class or the count is out of range.
   """
-  inputs, difficulty = np.asarray(inputs), np.asarray(difficulty)
+  inputs, scores = np.asarray(inputs), np.asarray(scores)
   is_image = inputs.ndim == 4 and inputs.shape[3] in (1, 3)
   if not is_image and inputs.ndim != 2:
     raise ValueError(
       "inputs must be images [n, height, width, 1 or 3] or signals "
       f"[n, length], got shape {inputs.shape}"
     )
-  if not len(inputs) == len(labels) == len(difficulty):
+  if not len(inputs) == len(labels) == len(scores):
     raise ValueError(
-      "inputs, labels and difficulty must be of one length, got "
-      f"{len(inputs)}, {len(labels)} and {len(difficulty)}"
+      "inputs, labels and scores must be of one length, got "
+      f"{len(inputs)}, {len(labels)} and {len(scores)}"
     )
   if count < 1:
     raise ValueError(f"count must be at least 1, got {count}")
@@ -59,6 +61,7 @@ def example_grid_figure(
   for c in classes:
     if not 0 <= c < len(class_names):
       raise ValueError(f"classes must be in 0..{len(class_names) - 1}, got {c}")
+  difficulty = scores if larger_is_harder else -scores
   # One axes in inches, for 160 of them would take seconds to draw.
   left, gap, top, wide, high = 1.1, 0.3, 0.35, 0.62, 0.78
   size = (left + 2 * count * wide + gap + 0.1, top + len(classes) * high + 0.1)
@@ -92,7 +95,7 @@ def example_grid_figure(
       axes.text(
         x + wide / 2,
         y + 0.15,
-        _short(float(difficulty[example])),
+        _short(float(scores[example])),
         ha="center",
         va="top",
         fontsize=6,
@@ -113,8 +116,8 @@ def end_examples(
 ) -> tuple[np.ndarray, np.ndarray]:
   """Returns the positions of a class's easiest and hardest examples.
 
-  Both in rising difficulty, ties by position; up to `count` each, none in
-  both.
+  Larger is harder, infinite ones are hardest. Both in rising difficulty, ties
+  by position; up to `count` each, none in both.
   """
   members = np.flatnonzero(np.asarray(labels) == label)
   order = members[np.argsort(difficulty[members], kind="stable")]
