@@ -22,6 +22,12 @@ from tests.scoring import (
 )
 
 
+def test_every_score_of_outputs_is_in_the_tables_below():
+  assert {n for n, s in SCORES.items() if s.made_from == "outputs"} == set(
+    OUTPUTS
+  )
+
+
 @pytest.mark.parametrize(
   "p,label,values",
   [

@@ -146,8 +146,8 @@ def test_the_bounds_are_those_that_were_chosen():
       own = f"{group.split('.')[-2]}.{field.removeprefix(group)}"
       assert told == f"{FIELDS[own].range.told}, or unset"
     elif field not in OTHERS and not re.search(UNBOUNDED, told):
-      assert told == chosen.pop(field, None), field
-  assert not chosen
+      assert told == chosen.pop(field, None), f"{field}: edit RANGES above"
+  assert not chosen, "no such options: edit RANGES above"
 
 
 @pytest.mark.parametrize("field", CASES)
