@@ -165,7 +165,7 @@ def make_model(
     num_classes: units of the head.
     input_shape: of one example: (length,) or (height, width, channels).
     width: multiplies the channels of every hidden layer.
-    conv: "auto", "fast", "onednn", "plain" or "patches".
+    conv: "auto", "fast", "onednn", "plain", "packed" or "patches".
     bn_scale_init: "uniform" or "ones".
     dtype: of activations: "float32", "bfloat16" or "float16".
     mean, std: normalisation constants per channel; () = inputs are taken as
