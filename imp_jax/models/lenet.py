@@ -14,9 +14,6 @@ class LeNet300100(nn.Module):
 
   num_classes: int
   width: float = 1
-  conv: str = "fast"
-  bn_scale_init: str = "uniform"
-  bn_momentum: float = 0.9
   dtype: Any = jnp.float32
 
   @nn.compact

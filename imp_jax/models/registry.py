@@ -135,6 +135,8 @@ class Model:
 
     Its running averages forget the old ones, which is all that differs.
     """
+    if not hasattr(self.module, "bn_momentum"):
+      return self  # it has no running statistics
     return dataclasses.replace(self, module=self.module.clone(bn_momentum=0.0))
 
   def prunable(self, params: PyTree) -> tuple[str, ...]:
@@ -196,6 +198,9 @@ def make_model(
   resnet = RESNET_NAME.fullmatch(name)
   if name in MODELS:
     constructor, rank = MODELS[name]
+    if isinstance(constructor, type):  # it is given what it declares
+      fields = {field.name for field in dataclasses.fields(constructor)}
+      options = {k: v for k, v in options.items() if k in fields}
     module = constructor(**options)
   elif resnet:
     module = make_cifar_resnet(int(resnet[2]), **options)
