@@ -1,5 +1,7 @@
 """Fixtures; shape types are checked at run time here, and only here."""
 
+import fcntl
+import json
 import os
 import tempfile
 
@@ -27,8 +29,9 @@ import pytest
 
 from imp_jax.data.sources import load_dataset
 from imp_jax.models import make_model
+from imp_jax.results.load import load
 from tests.painting import painting
-from tests.tiny import run_tiny, tiny_config
+from tests.tiny import Log, run_tiny, tiny_config
 from tests.tiny_diet import diet
 from tests.tiny_landscape import looked_at
 from tests.zygote import Zygote
@@ -73,26 +76,44 @@ def zygote():
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory):
-  workdir = tmp_path_factory.mktemp("finished")
+def study_once(tmp_path_factory):
+  """Runs a study once for all workers; gives (workdir, results, log).
+
+  Tests only read it; to go on in it they copy it.
+  """
+  folder = tmp_path_factory.getbasetemp()
+  if "PYTEST_XDIST_WORKER" in os.environ:
+    folder = folder.parent
+
+  def run(name, /, **settings):
+    workdir, told = folder / name, folder / f"{name}.json"
+    with open(folder / f"{name}.lock", "w") as lock:
+      fcntl.flock(lock, fcntl.LOCK_EX)
+      if not told.exists():
+        _, log = run_tiny(workdir, **settings)
+        told.write_text(json.dumps(vars(log)))
+    log = Log()
+    vars(log).update(json.loads(told.read_text()))
+    return workdir, load(str(workdir)), log
+
+  return run
+
+
+@pytest.fixture(scope="session")
+def finished(study_once):
   with painting(True):
-    results, log = run_tiny(workdir, written=True)
-  return workdir, results, log
+    return study_once("finished", written=True)
 
 
 @pytest.fixture(scope="session")
-def finished_diet(tmp_path_factory):
-  workdir = tmp_path_factory.mktemp("diet")
-  results, log = run_tiny(workdir, written=True, **diet())
-  return workdir, results, log
+def finished_diet(study_once):
+  return study_once("diet", written=True, **diet())
 
 
 @pytest.fixture(scope="session")
-def landscape(tmp_path_factory):
-  """A study with everything there is to look at: (workdir, results, log)."""
-  workdir = tmp_path_factory.mktemp("landscape")
-  results, log = run_tiny(workdir, **looked_at())
-  return workdir, results, log
+def landscape(study_once):
+  """A study with everything there is to look at."""
+  return study_once("landscape", **looked_at())
 
 
 @pytest.fixture(scope="session")

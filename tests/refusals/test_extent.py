@@ -108,7 +108,11 @@ def test_the_estimate_counts_what_the_plan_has(tmp_path):
     node: len(replicates)
     for node, replicates in plan.nodes.items()
     if node.stage.NAME == "network_score"
-    or (node.edge("weights") and not is_trajectory(node))
+    or (
+      node.stage.NAME == "train"
+      and node.edge("weights")
+      and not is_trajectory(node)
+    )
   }
   planned = sum(trained.values())
   # The parents of a barrier score are an experiment's own, or its children.

@@ -243,6 +243,45 @@ def test_experiments_that_differ_in_pruning_share_what_precedes_it(tmp_path):
 
 
 @pytest.mark.parametrize(
+  "forgotten,changes,message",
+  [
+    (
+      ("trunk", "prune", "source"),
+      dict(prune__source="rewound"),
+      "was trained",
+    ),
+    (("trunk", "optim", "nesterov"), dict(optim__nesterov=True), "was False"),
+    (
+      ("trunk", "pretrain", "optim", "nesterov"),
+      dict(pretrain__optim__nesterov=True),
+      "was False",
+    ),
+    (
+      ("eval", "metrics"),
+      dict(eval__metrics=("worst_class_accuracy",)),
+      r"was \[\]",
+    ),
+  ],
+)
+def test_a_name_older_than_an_option_still_means_its_default(
+  finished, tmp_path, forgotten, changes, message
+):
+  """config.json of before there was the option."""
+  workdir = copy_of(finished, tmp_path)
+  (file,) = (workdir / "studies").glob("*/config.json")
+  meaning = json.loads(file.read_text())
+  for experiment in meaning["experiments"].values():
+    group = experiment
+    for name in forgotten[:-1]:
+      group = group[name]
+    del group[forgotten[-1]]
+  file.write_text(json.dumps(meaning))
+  prepare(tiny_config(), str(workdir))
+  with pytest.raises(ValueError, match=f"{forgotten[-1]} {message}"):
+    prepare(tiny_config(**changes), str(workdir))
+
+
+@pytest.mark.parametrize(
   "changes,message",
   [
     (dict(optim__learning_rate=0.2), r"optim.learning_rate was 0.1, now 0.2"),
