@@ -20,6 +20,7 @@ _PUBLISHED = {
   "prune.fraction": 0.2,
   "prune.allocation": "global",
   "prune.criterion": "magnitude",
+  "prune.source": "trained",
   "ticket.kind": "weight_rewind",
   "pretrain.noise.kind": "",  # none
 }

@@ -61,3 +61,9 @@ class Study:
   scores: tuple[ScoringSettings, ...]
   claims: ClaimSettings
   execution: ExecutionSettings
+
+  @property
+  def scorings(self) -> tuple[ScoringSettings, ...]:
+    """Every score that is needed: what subsets ask for, then `scores`."""
+    wanted = [e.trunk.pretrain.scoring for e in self.experiments]
+    return (*filter(None, wanted), *self.scores)

@@ -164,8 +164,7 @@ def study_extent(
     _experiment_extent(e, study, dataset, counts[e.trunk.model][1])
     for e in study.experiments
   ]
-  wanted = [e.trunk.pretrain.scoring for e in study.experiments]
-  for scoring in {*filter(None, wanted), *study.scores}:
+  for scoring in set(study.scorings):
     score, networks = scoring.score, scoring.networks
     if isinstance(score, BarrierScoreSettings):
       networks *= score.children
@@ -251,8 +250,7 @@ def _check_levels(e: Experiment, counts: Mapping[str, int]) -> None:
 def _weights(study: Study, dataset: Dataset) -> dict[ModelSettings, tuple]:
   """By model: the weights of each prunable leaf, and of all parameters."""
   models = [e.trunk.model for e in study.experiments]
-  wanted = [e.trunk.pretrain.scoring for e in study.experiments]
-  for scoring in (*filter(None, wanted), *study.scores):
+  for scoring in study.scorings:
     if scoring.training:
       models.append(scoring.training.model)
     elif scoring.parents:

@@ -111,9 +111,8 @@ def score_nodes(study: Study) -> dict[str, Node]:
   A name says what is noteworthy of a score: "el2n", "el2n-noise10",
   "el2n-file"; a second score of one name has its key's head beside it.
   """
-  wanted = [e.trunk.pretrain.scoring for e in study.experiments]
   found: dict[str, Node] = {}
-  for scoring in (*filter(None, wanted), *study.scores):
+  for scoring in study.scorings:
     node, name = scoring_node(scoring), _score_name(scoring)
     if node not in found.values():
       found[name if name not in found else f"{name}-{node.key[:6]}"] = node
@@ -130,8 +129,7 @@ def label_nodes(study: Study) -> dict[str, Node]:
 
   for e in study.experiments:
     add(e.trunk.pretrain.noise, e.trunk.stream.fingerprint)
-  wanted = [e.trunk.pretrain.scoring for e in study.experiments]
-  for scoring in (*filter(None, wanted), *study.scores):
+  for scoring in study.scorings:
     add(scoring.noise, scoring.score.fingerprint)
   return found
 

@@ -56,16 +56,7 @@ def resolve(config: Any, dataset: Dataset, imports: Imports) -> Study:
     experiments.append(
       _experiment(name, with_delta(config, name, flat), dataset, imports)
     )
-  if config.scores.file and not any(
-    (scoring := e.trunk.pretrain.scoring)
-    and isinstance(scoring.score, ImportSettings)
-    for e in experiments
-  ):
-    raise ValueError(
-      "scores.file is given, but no subset asks for it by "
-      "pretrain.subset.score='file'"
-    )
-  return Study(
+  study = Study(
     name=config.name,
     seed=config.seed,
     replicates=config.replicates,
@@ -78,6 +69,14 @@ def resolve(config: Any, dataset: Dataset, imports: Imports) -> Study:
       config.execution, len(dataset.input_shape)
     ),
   )
+  if config.scores.file and not any(
+    isinstance(scoring.score, ImportSettings) for scoring in study.scorings
+  ):
+    raise ValueError(
+      "scores.file is given, but no subset asks for it by "
+      "pretrain.subset.score='file'"
+    )
+  return study
 
 
 def _experiment(

@@ -80,6 +80,7 @@ CIFAR10 = {
   "prune__fraction": 0.2,
   "prune__allocation": "global",
   "prune__criterion": "magnitude",
+  "prune__source": "trained",
   "ticket__kind": "weight_rewind",
   "pretrain__noise__kind": "",
 }
@@ -98,6 +99,7 @@ CIFAR10 = {
     ({"model__name": "resnet56"}, False),
     ({"model__num_classes": 100}, False),
     ({"prune__fraction": 0.36}, False),
+    ({"prune__source": "rewound"}, False),
     ({"pretrain__noise__kind": "redrawn"}, False),
     ({"pretrain__noise__kind": "file"}, False),
   ],
