@@ -61,6 +61,19 @@ def test_every_kind_has_a_colour_of_its_own():
   assert len(set(KIND_COLOURS.values())) == len(KINDS)
 
 
+@pytest.mark.parametrize("count", [3, 18])
+def test_a_long_legend_covers_no_line(count):
+  names = [f"all-{20 * i}" for i in range(count)]
+  figure = accuracy_figure(make_results(dict.fromkeys(names, BASE)))
+  beside, within = figure.legends, figure.axes[0].get_legend()
+  assert (len(beside), within is None) == (
+    (1, True) if count > 9 else (0, False)
+  )
+  (legend,) = beside or (within,)
+  said = [text.get_text() for text in legend.get_texts()]
+  assert said == [*names, "dense"]
+
+
 def test_every_control_has_a_marker_of_its_own():
   controls = {f"all-20:{name}": BASE for name in CONTROLS}
   figure = accuracy_figure(make_results({"all-20": BASE} | controls))

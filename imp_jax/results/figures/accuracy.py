@@ -23,6 +23,7 @@ COLOURS = (
   "#000000",
 )
 
+WITHIN = 10  # so many names leave room for the lines
 # Open ones, in the order in which controls are registered.
 CONTROL_MARKERS = "vsD^P*X<>hdp8H"
 
@@ -105,7 +106,10 @@ def accuracy_figure(
     fontsize=10,
   )
   axes.grid(alpha=0.3)
-  axes.legend(fontsize=8)
+  if len(names) > WITHIN:
+    figure.legend(fontsize=8, loc="outside right upper")
+  else:
+    axes.legend(fontsize=8)
   return figure
 
 
