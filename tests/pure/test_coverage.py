@@ -61,6 +61,7 @@ def test_verdicts_on_noise_are_seldom_false():
   assert (few.query("verdict == 'undecided'")["share"] == 1).all()
 
 
+@pytest.mark.slow
 def test_claim_3_finds_what_is_there_and_seldom_what_is_not():
   table = coverage.correlation_verdicts(80, 30, 100, ((6, 4), (4, 4)))
   holds = table[table["verdict"] == "holds"]
@@ -99,6 +100,7 @@ def test_distributions_have_mean_0_and_the_skewness_they_are_said_to(shape):
   assert scipy.stats.skew(values) == pytest.approx(skewness, abs=0.05)
 
 
+@pytest.mark.slow
 def test_the_tables_are_what_the_command_makes(tmp_path, monkeypatch):
   """One file of it whole, if small, twice; a part of the one that is kept."""
   for name, value in (

@@ -145,7 +145,10 @@ def some_masks(params, rng):
 
 
 @pytest.mark.parametrize("matrix", MATRICES)
-@pytest.mark.parametrize("make", [perceptron, convolutional])
+@pytest.mark.parametrize(
+  "make",
+  [perceptron, pytest.param(convolutional, marks=pytest.mark.slow)],
+)
 def test_products_against_the_dense_matrix(make, matrix):
   want = dense(make, matrix)
   got = columns(make, matrix)
@@ -213,6 +216,7 @@ def test_traces_of_disjoint_layers_add_up_to_the_whole():
   assert min(np.abs(parts)) > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("matrix", MATRICES)
 def test_curvature_against_the_restricted_dense_matrix(rng, matrix):
   _, (params, _), _ = problem(perceptron)

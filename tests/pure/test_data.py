@@ -268,6 +268,7 @@ def test_valid_split_is_disjoint_and_independent_of_source_order(rng, key):
     with_valid_split(other, 24, key)
 
 
+@pytest.mark.slow
 def test_mnist1d_leaves_the_global_generators_alone(tmp_path, monkeypatch):
   np.random.seed(7)
   expected = np.random.RandomState(7).rand(3)

@@ -62,14 +62,13 @@ def grand_loop(model, net, data):
   return np.asarray(found).T
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   "name,width,data",
   [
     ("conv1d", 0.5, signals),
-    *(
-      pytest.param(*case, marks=pytest.mark.slow)
-      for case in (("resnet8", 0.25, images), ("resnet1d8", 0.25, signals))
-    ),
+    ("resnet8", 0.25, images),
+    ("resnet1d8", 0.25, signals),
   ],
 )
 def test_grand_against_a_loop_over_examples(rng, name, width, data):

@@ -176,6 +176,7 @@ def test_padding_equals_leaving_it_out(rng, name, shape):
   chex.assert_trees_all_close(padded, unpadded, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_kernels_start_kaiming_normal_and_scales_uniform():
   """Fan-in, gain sqrt(2), not truncated; U(0, 1); U(-1, 1) / sqrt(fan_in)."""
   kernel = kernel_init(jax.random.key(0), (3, 3, 64, 256))

@@ -79,14 +79,10 @@ def make_case(name, conv="fast"):
   return fn, own, shared
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   "name,conv",
-  [
-    ("conv1d", "fast"),
-    *(
-      pytest.param("resnet8", kind, marks=pytest.mark.slow) for kind in TRAINED
-    ),
-  ],
+  [("conv1d", "fast"), *(("resnet8", kind) for kind in TRAINED)],
 )
 def test_bit_identical_alone_and_in_company(name, conv):
   """And in threads or unrolled, so that a study may change between them."""

@@ -299,6 +299,7 @@ def test_loss_scale_changes_no_float32_gradient(model, signals):
   )
 
 
+@pytest.mark.slow
 def test_an_overflowing_float16_gradient_skips_the_update(model, signals):
   """With a loss scale only: else it is an error that shows."""
   masks = init_masks(start(model).params)
