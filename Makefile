@@ -4,6 +4,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 WORKDIR ?= runs/demo
+# Of tests: one more than two cores, for some wait for command lines.
+WORKERS ?= 3
 
 .PHONY: demo test test-fast lint setup clean
 
@@ -11,7 +13,7 @@ demo: setup
 	$(BIN)/python -m launch.main --config=configs/mnist1d.py --workdir=$(WORKDIR)
 
 test: setup
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 test-fast: setup
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow" tests/pure
