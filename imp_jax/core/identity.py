@@ -104,3 +104,25 @@ def restored(kind: Any, value: Any) -> Any:
     return tuple(restored(None, entry) for entry in value)
   inner = [k for k in typing.get_args(kind) if dataclasses.is_dataclass(k)]
   return restored(inner[0], value) if inner else value
+
+
+def filled(kind: Any, value: Any) -> Any:
+  """Returns settings with the defaults of fields that are younger than they.
+
+  Args:
+    kind: a dataclass, maybe optional; of one of several nothing is filled in.
+    value: their `dataclasses.asdict` as JSON gives it back.
+  """
+  kinds = [k for k in (kind, *typing.get_args(kind)) if isinstance(k, type)]
+  settings = [k for k in kinds if dataclasses.is_dataclass(k)]
+  if len(settings) != 1 or not isinstance(value, dict):
+    return value
+  hints, found = typing.get_type_hints(settings[0]), {}
+  for field in dataclasses.fields(settings[0]):
+    default = default_of(field)
+    if field.name in value:
+      found[field.name] = filled(hints[field.name], value[field.name])
+    elif default is not dataclasses.MISSING:
+      text = json.dumps(default, default=dataclasses.asdict)
+      found[field.name] = json.loads(text)
+  return value | found

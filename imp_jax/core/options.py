@@ -8,7 +8,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from imp_jax.core.identity import identity
+from imp_jax.core.identity import filled
 from imp_jax.core.ranges import Range, unset_or
 
 T = TypeVar("T")
@@ -129,7 +129,7 @@ def extends(settings: type, was: Any, now: Any) -> bool:
   if not looks(settings, was) or not looks(settings, now):
     return True
   declared = options_of(settings)
-  was, now = _filled(settings, was), _filled(settings, now)
+  was, now = filled(settings, was), filled(settings, now)
   for name in was.keys() | now.keys():
     known = declared.get(name)
     if known and known.where:
@@ -152,21 +152,11 @@ def merged(settings: type, was: Any, now: Any) -> Any:
     return was
   if not looks(settings, was):
     return now
-  kept, was = {}, _filled(settings, was)
+  kept, was = {}, filled(settings, was)
   for name, declared in options_of(settings).items():
     if declared.needs and was[declared.needs] and not now[declared.needs]:
       kept |= {declared.needs: was[declared.needs], name: was[name]}
   return {**now, **kept}
-
-
-def _filled(settings: type, values: Any) -> dict[str, Any]:
-  """Values of before there was some option, which did what is its default."""
-  defaults = {
-    field.name: identity(field.metadata["default"])
-    for field in dataclasses.fields(settings)
-    if "option" in field.metadata
-  }
-  return defaults | values
 
 
 def _value(values: Any, name: str) -> Any:

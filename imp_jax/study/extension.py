@@ -3,11 +3,10 @@
 import contextlib
 import dataclasses
 import json
-import typing
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from imp_jax.core.identity import default_of
+from imp_jax.core.identity import filled
 from imp_jax.core.index import Entry
 from imp_jax.core.options import extends, merged
 from imp_jax.core.store import Store, StoreError
@@ -155,7 +154,7 @@ def _differences(
 def _of_experiment(
   path: str, was: dict[str, Any], now: dict[str, Any]
 ) -> Iterator[tuple[str, Any, Any]]:
-  trunk = _filled(Trunk, was["trunk"])
+  trunk = filled(Trunk, was["trunk"])
   # The data first: what is derived from them differs for that alone.
   for group in sorted(now["trunk"], key=lambda group: group != "stream"):
     before, settings = trunk.get(group), now["trunk"][group]
@@ -163,7 +162,7 @@ def _of_experiment(
       yield from _of_pruning(f"{path}.prune", before, settings)
     else:
       yield from _unequal(f"{path}.{group}", before, settings)
-  evaluated = _filled(EvalSettings, was["eval"])
+  evaluated = filled(EvalSettings, was["eval"])
   yield from _unequal(f"{path}.eval", evaluated, now["eval"])
   for group, settings in now["probes"].items():
     before = was["probes"].get(group)
@@ -183,28 +182,6 @@ def _of_pruning(
     was = {**was, "densities": densities[1]}
   if not extends(PruneSettings, was, now):
     yield from _unequal(path, was, {**now, "levels": was["levels"]})
-
-
-def _filled(kind: Any, value: Any) -> Any:
-  """Settings of before there was some field: what they did is its default.
-
-  Args:
-    kind: their class, maybe optional; of several nothing is filled in.
-    value: them, as JSON gives them back.
-  """
-  kinds = [k for k in (kind, *typing.get_args(kind)) if isinstance(k, type)]
-  settings = [k for k in kinds if dataclasses.is_dataclass(k)]
-  if len(settings) != 1 or not isinstance(value, dict):
-    return value
-  hints, found = typing.get_type_hints(settings[0]), {}
-  for field in dataclasses.fields(settings[0]):
-    default = default_of(field)
-    if field.name in value:
-      found[field.name] = _filled(hints[field.name], value[field.name])
-    elif default is not dataclasses.MISSING:
-      text = json.dumps(default, default=dataclasses.asdict)
-      found[field.name] = json.loads(text)
-  return value | found
 
 
 def _unequal(path: str, was: Any, now: Any) -> Iterator[tuple[str, Any, Any]]:

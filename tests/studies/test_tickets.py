@@ -3,10 +3,14 @@
 import itertools
 
 import chex
+import jax
 import numpy as np
 import pytest
 
-from imp_jax.core.masks import flat_leaves, kept_counts
+from imp_jax.core.masks import flat_leaves, init_masks, kept_counts
+from imp_jax.core.store import Failure
+from imp_jax.pruning import Network
+from imp_jax.stages.prune import checked_masks, selected_masks
 from imp_jax.study import prepare
 from tests.tiny import run_tiny, tiny_config
 
@@ -163,3 +167,34 @@ def test_layers_left_out_count_among_the_survivors(tmp_path):
   kept = layers.sum(axis=1).tolist()
   for before, after in itertools.pairwise(kept):
     assert after == before - (-(-before // 5) + 1)
+
+
+def test_scores_that_are_no_numbers_choose_no_masks(tmp_path, key):
+  """Of that replicate alone; of a weight that is gone they may be anything."""
+  plan = prepare(tiny_config(), str(tmp_path))
+  context = plan.context(lambda steps: None)
+  model = context.model(plan.study.experiments[0].trunk.model)
+  params, _ = jax.device_get(model.init(key))
+  broken = jax.tree.map(np.copy, params)
+  broken["head"]["kernel"][0, 0] = np.nan
+  dense = jax.device_get(init_masks(params))
+  without = jax.tree.map(np.copy, dense)
+  without["head"]["kernel"][0, 0] = False
+  prunable = model.prunable(params)
+  options = dict(groups=(prunable,), rule="exact")
+  found = selected_masks(
+    context,
+    [Network(p, {}, key) for p in (params, broken, broken)],
+    [dense, dense, without],
+    [[5], [5], [4]],
+    model=model,
+    criterion="magnitude",
+    **options,
+  )
+  kept = [m and sum(kept_counts(m, prunable).values()) for m in found]
+  total = sum(kept_counts(dense, prunable).values())
+  assert kept == [total - 5, None, total - 5]
+  outcome = checked_masks("r1", None, dense, prunable, drops=[5], **options)
+  assert outcome == Failure(
+    "r1: the criterion gives scores that are no numbers"
+  )
