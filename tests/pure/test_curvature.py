@@ -243,6 +243,7 @@ def test_curvature_against_the_restricted_dense_matrix(rng, matrix):
   np.testing.assert_allclose(found["weights"].sum(axis=1), 1, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_one_program_serves_all_restrictions_and_networks(rng):
   traced = []
 

@@ -304,6 +304,7 @@ def test_mnist1d_training_signals_are_the_packages_own(tmp_path):
   np.testing.assert_array_equal((raw - raw.mean()) / raw.std(), whole)
 
 
+@pytest.mark.slow
 def test_mnist1d_test_signals_have_a_seed_and_a_scale_of_their_own(tmp_path):
   # sha256("mnist1d test signals 42"), its first four bytes, little-endian.
   assert signals.test_seed(42) == 1498327304
@@ -334,6 +335,7 @@ def test_test_signals_are_asked_of_the_generator_only():
     load_dataset("npz", path="nowhere.npz", test_examples=500)
 
 
+@pytest.mark.slow
 def test_mnist1d_is_generated_once(tmp_path, monkeypatch):
   import mnist1d.data
 

@@ -85,6 +85,7 @@ def test_grand_against_a_loop_over_examples(rng, name, width, data):
     np.testing.assert_allclose(got, wanted, rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [1, 9, 100])
 def test_the_batch_size_and_order_of_names_change_no_gradient_score(
   rng, conv1d, batch_size

@@ -148,15 +148,10 @@ def test_batch_norm_variance_survives_a_large_mean(rng):
   np.testing.assert_allclose(got, x.astype(float).var(ddof=1), rtol=2e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   "name,shape",
-  [
-    ("conv1d", (40,)),
-    *(
-      pytest.param(*case, marks=pytest.mark.slow)
-      for case in (("resnet8", (8, 8, 3)), ("resnet1d8", (40,)))
-    ),
-  ],
+  [("conv1d", (40,)), ("resnet8", (8, 8, 3)), ("resnet1d8", (40,))],
 )
 def test_padding_equals_leaving_it_out(rng, name, shape):
   """Logits, gradient and running statistics of 5 examples padded to 8."""
@@ -191,6 +186,7 @@ def test_kernels_start_kaiming_normal_and_scales_uniform():
   assert float(jnp.abs(params["head"]["bias"]).max()) <= 1 / 8
 
 
+@pytest.mark.slow
 def test_bfloat16_computes_in_bfloat16_but_keeps_float32_parameters():
   model = make_model(
     "resnet8", num_classes=3, input_shape=(8, 8, 3), dtype="bfloat16"

@@ -151,6 +151,7 @@ def compiled(model, pipeline=PIPELINE):
   return jax.jit(functools.partial(train_steps, model=model, pipeline=pipeline))
 
 
+@pytest.mark.slow
 def test_dead_weights_stay_exactly_zero_even_with_rewound_momentum(
   model, signals
 ):
@@ -172,6 +173,7 @@ def test_dead_weights_stay_exactly_zero_even_with_rewound_momentum(
   assert float(sums["finite"]) == 1 and int(state.step) == 5
 
 
+@pytest.mark.slow
 def test_a_masked_network_trains_as_one_whose_weights_are_zero(model, signals):
   """The mask's gradient: kept weights see what a hand-zeroed network gives."""
   state = start(model)
@@ -255,6 +257,7 @@ def test_one_program_serves_every_count_mask_and_number(model, signals):
   assert run._cache_size() == 1
 
 
+@pytest.mark.slow
 def test_a_padded_batch_equals_the_batch_without_padding(model, signals):
   """Parameters, statistics and sums after steps on 5 of 8 examples."""
   padded = PIPELINE.__class__(**(vars(PIPELINE) | {"padded": True}))
