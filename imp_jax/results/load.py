@@ -209,7 +209,7 @@ class Results:
       experiment: its name.
       level: of IMP, 0 = dense.
       replicate: from 0.
-      kind: "imp", or a control: "random_mask", "reinit".
+      kind: "imp", or a control, a name of `CONTROLS`.
 
     Raises:
       KeyError: the study has no such ticket; the message says what it has.
