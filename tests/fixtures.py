@@ -8,9 +8,8 @@ from jaxtyping import install_import_hook
 
 import tests.typechecker  # noqa: F401  (the hook looks it up by name)
 
-# Not what prints: it is called once for every character that there is.
-ROOMS = "core data engine landscape models probes pruning results scores stages"
-ROOMS += " statistics study training"
+# Where arrays are handed on; what handles no array is checked by its types.
+ROOMS = "data landscape models pruning results scores statistics training"
 install_import_hook(
   [f"imp_jax.{room}" for room in ROOMS.split()], "tests.typechecker.check"
 )
@@ -27,6 +26,26 @@ from tests.tiny import Log, run_tiny, tiny_config
 from tests.tiny_diet import diet
 from tests.tiny_landscape import looked_at
 from tests.zygote import Zygote
+
+jax.config.update("jax_disable_most_optimizations", True)
+
+
+@pytest.fixture(autouse=True)
+def compilation(request):
+  """Programs are compiled as the test wants them, not as an earlier one did."""
+  compile_quickly(request.node.get_closest_marker("optimised") is None)
+
+
+@pytest.fixture(scope="module")
+def as_users_compile():
+  """For fixtures of tests that are marked "optimised"."""
+  compile_quickly(False)
+
+
+def compile_quickly(quickly):
+  if jax.config.values["jax_disable_most_optimizations"] != quickly:
+    jax.config.update("jax_disable_most_optimizations", quickly)
+    jax.clear_caches()
 
 
 @pytest.fixture

@@ -19,12 +19,6 @@ from imp_jax.scores import (
 OUTPUTS = ("el2n", "loss", "margin", "confidence", "entropy")
 
 
-# These programs run once: unoptimised they compile faster.
-quick_jit = functools.partial(
-  jax.jit, compiler_options={"xla_backend_optimization_level": 0}
-)
-
-
 def score(name, logits, label):
   value = SCORES[name].fn(jnp.asarray(logits, jnp.float32), jnp.int32(label))
   assert value.shape == () and value.dtype == jnp.float32
@@ -76,7 +70,7 @@ def dual_loop(logits, label, window):
 
 @functools.lru_cache
 def compiled_update(rule):
-  return quick_jit(rule.update)
+  return jax.jit(rule.update)
 
 
 def streamed(rule, logits, label):
@@ -109,7 +103,8 @@ def linear_model(classes=4, length=6):
 @functools.cache
 def initialiser(model):
   """Draws a model's parameters and statistics; compiled once."""
-  return quick_jit(model.init)
+  options = {"xla_backend_optimization_level": 0}  # it runs once
+  return jax.jit(model.init, compiler_options=options)
 
 
 def network(model, seed=0):
@@ -153,4 +148,4 @@ def by_outputs(model, net, data, batch_size, batch_mode=False):
     batch_mode=batch_mode,
     batch_size=batch_size,
   )
-  return np.stack(quick_jit(fn)(*net, *data))
+  return np.stack(jax.jit(fn)(*net, *data))

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
+from jax.typing import ArrayLike
 
 PyTree = Any
 
@@ -27,16 +28,23 @@ def nested_leaves(flat: Mapping[str, Any]) -> PyTree:
 
 
 def init_masks(params: PyTree) -> PyTree:
-  """Returns the dense network's masks: True everywhere."""
-  return jax.tree.map(lambda p: jnp.ones(p.shape, bool), params)
+  """Returns the dense network's masks: True everywhere, on the host."""
+  return jax.tree.map(lambda p: np.ones(p.shape, bool), params)
 
 
 def apply_masks(tree: PyTree, masks: PyTree) -> PyTree:
-  """Returns `tree` with exactly +0.0 wherever the mask is False."""
-  # where, not multiplication: NaN * 0 is NaN and -1 * 0 is -0.
-  return jax.tree.map(
-    lambda x, m: jnp.where(m, x, jnp.zeros_like(x)), tree, masks
-  )
+  """Returns `tree` with exactly +0.0 wherever the mask is False.
+
+  Of host arrays it is one of host arrays.
+  """
+
+  def masked(x: ArrayLike, mask: ArrayLike) -> ArrayLike:
+    on_host = isinstance(x, np.ndarray) and isinstance(mask, np.ndarray)
+    xp = np if on_host else jnp
+    # where, not multiplication: NaN * 0 is NaN and -1 * 0 is -0.
+    return xp.where(mask, x, xp.zeros_like(x))
+
+  return jax.tree.map(masked, tree, masks)
 
 
 def kept_counts(masks: PyTree, prunable: Sequence[str]) -> dict[str, int]:

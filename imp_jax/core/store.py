@@ -1,8 +1,9 @@
 """The store: artefacts and checkpoints in a directory or bucket, no pickle.
 
-objects/<id>/        record.json, and what the artefact has of tree/ (Orbax:
-                     nested arrays) and arrays.npz
-checkpoints/<id>/<step>/   the same, of an item in progress
+objects/<id>/        record.json, and what the artefact has of arrays.npz and
+                     nested arrays: tree.msgpack, or tree/ (Orbax) of a large
+                     or sharded tree
+checkpoints/<id>/<step>/   the same of an item in progress, always Orbax
 damaged/             what failed its checksums, set aside
 studies/<name>/      what describes one study
 
@@ -19,10 +20,15 @@ import uuid
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import jax
 import numpy as np
 from etils import epath
+from flax import serialization
 
 PyTree = Any
+
+# Bytes of a tree above which it is written by Orbax: many files, in parallel.
+LARGE = 2**26
 
 
 class StoreError(Exception):
@@ -90,7 +96,8 @@ class Store:
 
   def save(self, object_id: str, artefact: Artefact) -> None:
     """Writes an artefact, unless another writer has finished it already."""
-    self._write(self.root / "objects" / object_id, artefact)
+    in_one = _is_small(artefact.tree)
+    self._write(self.root / "objects" / object_id, artefact, in_one)
 
   def load(self, object_id: str) -> Artefact:
     """Returns a finished artefact, its checksums verified.
@@ -155,14 +162,19 @@ class Store:
       )
     return intact
 
-  def _write(self, target: epath.Path, artefact: Artefact) -> None:
+  def _write(
+    self, target: epath.Path, artefact: Artefact, in_one: bool
+  ) -> None:
     # A local directory appears by one rename. A bucket has no rename: there
     # the record, which is written last, is what makes it appear.
     is_local = not _is_remote(target)
     partial = self.root / "partial" / uuid.uuid4().hex
     folder = partial if is_local else target
     folder.mkdir(parents=True, exist_ok=True)
-    if artefact.tree is not None:
+    if artefact.tree is not None and in_one:
+      data = serialization.msgpack_serialize(artefact.tree)
+      (folder / "tree.msgpack").write_bytes(data)
+    elif artefact.tree is not None:
       _save_tree(folder / "tree", artefact.tree)
     if artefact.arrays is not None:
       buffer = io.BytesIO()
@@ -193,7 +205,7 @@ class Checkpoint:
     """Keeps this state in place of earlier ones."""
     target = self._folder / f"{step:09d}"
     if not target.exists():
-      self._store._write(target, artefact)
+      self._store._write(target, artefact, in_one=False)
     for older in self._folder.iterdir():
       if older.name < target.name:
         _remove(older)
@@ -232,7 +244,10 @@ def replace_file(path: epath.Path, data: bytes) -> None:
 def _read(folder: epath.Path) -> Artefact:
   record = json.loads((folder / "record.json").read_text())
   tree = arrays = None
-  if (folder / "tree").exists():
+  if "tree.msgpack" in record["checksums"]:
+    data = (folder / "tree.msgpack").read_bytes()
+    tree = serialization.msgpack_restore(data)
+  elif (folder / "tree").exists():
     tree = _load_tree(folder / "tree")
   if (folder / "arrays.npz").exists():
     data = io.BytesIO((folder / "arrays.npz").read_bytes())
@@ -253,6 +268,14 @@ def _checksums(
       data = (folder / name).read_bytes()
     sums[name] = hashlib.sha256(data).hexdigest()
   return sums
+
+
+def _is_small(tree: PyTree | None) -> bool:
+  """Whether the tree is of this process alone, and not large."""
+  leaves = jax.tree.leaves(tree)
+  return sum(leaf.nbytes for leaf in leaves) <= LARGE and all(
+    leaf.is_fully_addressable for leaf in leaves if isinstance(leaf, jax.Array)
+  )
 
 
 def _is_remote(path: epath.Path) -> bool:

@@ -134,7 +134,7 @@ class Trainer:
       self.execution,
       self.watch.presented if self.watch else None,
     )
-    masks = stack_trees([run.masks for run in runs])
+    masks = jax.device_put(stack_trees([run.masks for run in runs]))
     state = stack_trees([run.state for run in runs])
     train, recipe = self.dataset.train, make_recipe(self.optim)
     labels = train.labels if self.labels is None else jnp.asarray(self.labels)

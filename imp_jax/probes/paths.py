@@ -149,7 +149,7 @@ def _ends(context: Context, item: Item) -> tuple[PyTree, PyTree]:
   a, b = (context.load_network(item, end) for end in "ab")
   if item.node.edge("masks"):
     masks = context.load_masks(item, a["params"])
-    a = a | {"params": jax.device_get(apply_masks(a["params"], masks))}
+    a = a | {"params": apply_masks(a["params"], masks)}
   return a, b
 
 

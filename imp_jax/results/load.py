@@ -238,7 +238,7 @@ class Results:
       params, batch_stats = jax.tree.map(jnp.asarray, (params, batch_stats))
       return network.apply(params, batch_stats, jnp.asarray(inputs))
 
-    masks = jax.device_get(init_masks(tree["params"]))
+    masks = init_masks(tree["params"])
     if "masks" in entry.ids:
       packed = self._store.load(entry.ids["masks"]).arrays
       assert packed is not None

@@ -24,7 +24,7 @@ from imp_jax.models.settings import ModelSettings
 from imp_jax.pruning.invariants import nonzero_pruned_weight, unfaithful_rewind
 from imp_jax.scores.settings import ALL_EXAMPLES, SubsetSettings
 from imp_jax.stages.train_watch import TrainWatch
-from imp_jax.training import TrainState, init_opt_state
+from imp_jax.training import TrainState, UpdateRule, init_opt_state
 from imp_jax.training.optimiser import masked_opt_state, restore_opt_state
 from imp_jax.training.settings import OptimSettings, update_rule
 
@@ -174,10 +174,11 @@ def start_run(
     ValueError: the subset cannot be chosen, or the stored optimiser state is
       another optimiser's.
   """
-  state = _start(context, train, item)
-  masks = context.load_masks(item, state.params)
-  params = apply_masks(state.params, masks)
-  rule = update_rule(train.optim)
+  tree = _start(context, train, item)
+  masks = context.load_masks(item, tree["params"])
+  params, opt_state = _masked_start(
+    tree["params"], tree.get("opt_state"), masks, update_rule(train.optim)
+  )
   stream, r = train.stream, item.replicate
 
   def key(purpose: str, noise: str, varied: str) -> jax.Array:
@@ -190,13 +191,15 @@ def start_run(
   checkpoint = item.node.checkpoint_id(context.seed, r)
   return Run(
     name=name,
-    state=state.replace(
+    state=TrainState(
+      step=jnp.int32(train.start),
       params=params,
-      opt_state=masked_opt_state(state.opt_state, masks, rule),
+      batch_stats=tree["batch_stats"],
+      opt_state=opt_state,
       key=key("augment", stream.augment_noise, "augment"),
       watched=presented or {},
     ),
-    masks=jax.tree.map(jnp.asarray, masks),
+    masks=masks,
     keep_index=_kept_examples(context, train.subset, item),
     order_words=key_words(key("data_order", stream.order, "order")),
     checkpoint=context.store.checkpoint(checkpoint),
@@ -231,29 +234,35 @@ def make_trainer(
   )
 
 
-def _start(context: Context, train: Train, item: Item) -> TrainState:
-  """The state that a run starts from, before its masks; drawn, or stored."""
-  rule = update_rule(train.optim)
+def _start(context: Context, train: Train, item: Item) -> dict[str, PyTree]:
+  """The network that a run starts from, before its masks; drawn, or stored.
+
+  With the optimiser's state if that is stored and wanted.
+  """
   if item.node.edge("weights") is None:
     numbers = (item.replicate, train.draw) if train.draw else (item.replicate,)
     purpose = "reinit" if train.draw else "init"
     program = _init_program(context.model(train.model))
     key = context.key(f"{train.family}{purpose}", *numbers)
     params, batch_stats = program(key)
+    return {"params": params, "batch_stats": batch_stats}
+  tree = context.load_tree(item, "weights")
+  network = {part: tree[part] for part in ("params", "batch_stats")}
+  if train.optimizer != "rewound":
+    return network
+  rule = update_rule(train.optim)
+  opt_state = restore_opt_state(tree["params"], tree["opt_state"], rule)
+  return network | {"opt_state": opt_state}
+
+
+@functools.partial(jax.jit, static_argnames="rule")
+def _masked_start(
+  params: PyTree, opt_state: PyTree | None, masks: PyTree, rule: UpdateRule
+) -> tuple[PyTree, PyTree]:
+  """Weights and the optimiser's state (None: fresh) with 0 where masked."""
+  if opt_state is None:
     opt_state = init_opt_state(params, rule)
-  else:
-    tree = jax.tree.map(jnp.asarray, context.load_tree(item, "weights"))
-    params, batch_stats = tree["params"], tree["batch_stats"]
-    opt_state = init_opt_state(params, rule)
-    if train.optimizer == "rewound":
-      opt_state = restore_opt_state(params, tree["opt_state"], rule)
-  return TrainState(
-    step=jnp.int32(train.start),
-    params=params,
-    batch_stats=batch_stats,
-    opt_state=opt_state,
-    key=None,
-  )
+  return apply_masks(params, masks), masked_opt_state(opt_state, masks, rule)
 
 
 def _kept_examples(
@@ -290,7 +299,7 @@ def _unfaithful_start(context: Context, item: Item, run: Run) -> str | None:
   if item.node.edge("weights") is None:
     return None
   stored, handed = context.load_tree(item, "weights"), network_tree(run.state)
-  ones = jax.device_get(init_masks(stored["batch_stats"]))
+  ones = init_masks(stored["batch_stats"])
   return unfaithful_rewind(
     handed["params"], stored["params"], run.masks
   ) or unfaithful_rewind(handed["batch_stats"], stored["batch_stats"], ones)

@@ -131,7 +131,8 @@ def restore_opt_state(
   Raises:
     ValueError: it is another optimiser's, or of other parameters.
   """
-  empty = serialization.to_state_dict(init_opt_state(params, rule))
+  like = jax.eval_shape(functools.partial(init_opt_state, rule=rule), params)
+  empty = serialization.to_state_dict(like)
   flat = traverse_util.flatten_dict(empty, keep_empty_nodes=True)
   stored = traverse_util.flatten_dict(tree)
   wanted = traverse_util.flatten_dict(empty)
@@ -142,7 +143,7 @@ def restore_opt_state(
       f"{'/'.join(odd)}"
     )
   whole = traverse_util.unflatten_dict(flat | stored)
-  return serialization.from_state_dict(init_opt_state(params, rule), whole)
+  return serialization.from_state_dict(like, whole)
 
 
 def masked_opt_state(

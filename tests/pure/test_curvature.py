@@ -29,7 +29,6 @@ from tests.scoring import (
   linear_model,
   network,
   normalised,
-  quick_jit,
   signals,
 )
 
@@ -77,9 +76,9 @@ def dense(make, matrix):
     return -jnp.mean(z[jnp.arange(EXAMPLES), y] - jax.nn.logsumexp(z, axis=1))
 
   if matrix == "hessian":
-    found = quick_jit(jax.hessian(loss))(flat)
+    found = jax.jit(jax.hessian(loss))(flat)
     return np.asarray(found, np.float64)
-  jacobians = np.asarray(quick_jit(jax.jacrev(logits))(flat), np.float64)
+  jacobians = np.asarray(jax.jit(jax.jacrev(logits))(flat), np.float64)
   total = 0
   for z, jacobian in zip(np.asarray(logits(flat)), jacobians, strict=True):
     p = np.exp(z.astype(np.float64))
@@ -93,7 +92,7 @@ def columns_program(make, matrix, batch_size):
   model, (params, _), _ = problem(make)
   size = ravel_pytree(params)[0].size
 
-  @quick_jit
+  @jax.jit
   def program(params, stats, x, y, mask):
     matvec = matrix_vector_product(
       params,

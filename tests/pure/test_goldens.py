@@ -92,10 +92,7 @@ def _compute(name: str, conv: str, padding: int = 0) -> dict:
   params=[
     (name, conv, padding)
     for name in WIDTHS
-    for conv, padding in (
-      ("plain", 0),
-      *((kind, padding) for kind in TRAINED for padding in (0, 2)),
-    )
+    for conv, padding in (("plain", 2), *((kind, 0) for kind in TRAINED))
   ],
   ids=lambda p: f"{p[0]}-{p[1]}" + ("-padded" if p[2] else ""),
 )

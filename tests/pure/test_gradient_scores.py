@@ -24,7 +24,6 @@ from tests.scoring import (
   linear_model,
   network,
   normalised,
-  quick_jit,
   signals,
   softmax,
 )
@@ -37,14 +36,14 @@ def by_gradients(model, net, data, names, batch_size=4):
     names=names,
     batch_size=batch_size,
   )
-  return [np.asarray(v) for v in quick_jit(fn)(*net, *data)]
+  return [np.asarray(v) for v in jax.jit(fn)(*net, *data)]
 
 
 def grand_loop(model, net, data):
   """Norms in float64 of each example's gradient: (all, of the head)."""
   params, stats = net
 
-  @quick_jit
+  @jax.jit
   def gradient(x, y):
     def nll(params):
       return -jax.nn.log_softmax(model.apply(params, stats, x[None])[0])[y]
@@ -64,23 +63,23 @@ def grand_loop(model, net, data):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-  "name,width,data",
+  "name,width,data,kinds",
   [
-    ("conv1d", 0.5, signals),
-    ("resnet8", 0.25, images),
-    ("resnet1d8", 0.25, signals),
+    ("conv1d", 0.5, signals, TRAINED),
+    ("resnet8", 0.25, images, TRAINED),
+    ("resnet1d8", 0.25, signals, TRAINED[-1:]),
   ],
 )
-def test_grand_against_a_loop_over_examples(rng, name, width, data):
+def test_grand_against_a_loop_over_examples(rng, name, width, data, kinds):
   data = data(rng, 9)
   shape = data[0].shape[1:]
-  plain, *trained = (
+  trained = [
     make_model(name, num_classes=10, input_shape=shape, width=width, conv=conv)
-    for conv in ("plain", *TRAINED)
-  )
-  net = network(plain)
-  wanted = grand_loop(plain, net, data)
-  for model in (plain, *trained):
+    for conv in kinds
+  ]
+  net = network(trained[0])
+  wanted = grand_loop(trained[0], net, data)
+  for model in trained:
     got = by_gradients(model, net, data, ("grand", "grand_last_layer"))
     np.testing.assert_allclose(got, wanted, rtol=1e-5)
 
@@ -135,7 +134,7 @@ def test_norms_of_every_leaf_against_per_example_gradients(rng):
   )
   net, x = network(model), jnp.asarray(normalised(x))
 
-  @quick_jit
+  @jax.jit
   def loops(params, x, y):
     def nll(params, x, y):
       return -jax.nn.log_softmax(model.apply(params, net[1], x[None])[0])[y]
@@ -143,7 +142,7 @@ def test_norms_of_every_leaf_against_per_example_gradients(rng):
     return jax.lax.map(lambda a: jax.grad(nll)(params, *a), (x, y))
 
   fn = functools.partial(squared_gradient_norms, model=model)
-  got, gradients = quick_jit(fn)(*net, x, y), flat_leaves(loops(net[0], x, y))
+  got, gradients = jax.jit(fn)(*net, x, y), flat_leaves(loops(net[0], x, y))
   assert set(got) == set(gradients)
   for leaf, gradient in gradients.items():
     want = (np.asarray(gradient, np.float64).reshape(11, -1) ** 2).sum(axis=1)
@@ -185,7 +184,7 @@ def stacked(networks):
 def input_gradients(model, net, data):
   """float64[examples, ...]: of the label's logit by the normalised input."""
 
-  @quick_jit
+  @jax.jit
   def gradient(x, y):
     return jax.grad(lambda x: model.apply(*net, x[None])[0][y])(x)
 

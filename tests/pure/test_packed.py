@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from imp_jax.models.convolution import convolve
-from tests.scoring import quick_jit
 
 conv = functools.partial(convolve, stride=2, padding=1)
 
@@ -26,7 +25,7 @@ def vjp(kind, inputs_axis=0):
     out, pull = jax.vjp(functools.partial(conv, kind=kind), x, kernel)
     return out, *pull(jnp.sin(out))
 
-  return quick_jit(jax.vmap(both, in_axes=(inputs_axis, 0)))
+  return jax.jit(jax.vmap(both, in_axes=(inputs_axis, 0)))
 
 
 @pytest.mark.parametrize(

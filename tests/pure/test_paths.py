@@ -78,6 +78,7 @@ def program(conv1d, mnist):
   )
 
 
+@pytest.mark.optimised
 @pytest.mark.parametrize("mode", BATCH_STATS)
 def test_the_ends_are_plain_evaluation_bit_for_bit(
   networks, path_of, program, mnist, mode

@@ -13,7 +13,6 @@ from imp_jax.core.masks import flat_leaves, nested_leaves, total_counts
 from imp_jax.models import make_model
 from imp_jax.study import prepare
 from tests.goldens.weights import golden_leaf
-from tests.scoring import quick_jit
 from tests.tiny import random_dataset, tiny_config
 
 make_small = functools.partial(make_model, num_classes=3, width=0.25)
@@ -91,7 +90,7 @@ def test_forward_against_numpy(rng, length):
   model = make_small("resnet1d14", input_shape=(length,))
   params, stats = golden_network(model)
   x = rng.normal(size=(3, length))
-  got = quick_jit(model.apply)(params, stats, jnp.asarray(x, jnp.float32))
+  got = jax.jit(model.apply)(params, stats, jnp.asarray(x, jnp.float32))
   wanted = numpy_logits(params, stats, x)
   assert np.ptp(wanted, axis=0).min() > 0.1  # not the same of every signal
   # Logits of order 1, of 14 layers in float32.
@@ -119,7 +118,7 @@ def test_signals_are_images_of_height_one(rng):
 
   def training(model):
     fn = functools.partial(loss, model)
-    return quick_jit(jax.grad(fn, has_aux=True))
+    return jax.jit(jax.grad(fn, has_aux=True))
 
   x = jnp.asarray(rng.normal(size=(8, 14)), jnp.float32)
   gradient, (logits, new) = training(signals)(params, x)

@@ -13,7 +13,6 @@ from imp_jax.landscape.spectrum import (
   spectral_density,
   trace,
 )
-from tests.scoring import quick_jit
 
 pytest.importorskip("matfree")
 
@@ -32,7 +31,7 @@ def products_of(matrix):
 
 @functools.cache
 def spectrum_program(estimate, sizes):
-  @quick_jit
+  @jax.jit
   def program(matrix, mask, key):
     return estimate(products_of(matrix), mask, key=key, **dict(sizes))
 

@@ -253,6 +253,7 @@ def test_one_program_serves_every_count_mask_and_number(model, signals):
     (3, random_masks(state.params), make_recipe(learning_rate=0.01)),
     (0, init_masks(state.params), make_recipe(momentum=0.0)),
   ):
+    masks = jax.device_put(masks)
     run(state, masks, some_plan(4), *signals, recipe, jnp.int32(count))
   assert run._cache_size() == 1
 

@@ -55,7 +55,13 @@ LAUNCHED = ("mnist1d", "cifar10_resnet20")
 # Every kind of figure is painted by one of these, and by what is launched.
 PAINTED = ("data_diet_mnist1d", "landscape_mnist1d", "scores_cifar10")
 # Of networks that compile in no time; the others' are ResNets.
-DENSE = ("data_diet_cifar10", "forgetting_cifar10", "random_labels_cifar10")
+DENSE = (
+  "data_diet_cifar10",
+  "forgetting_cifar10",
+  "landscape_cifar10",
+  "random_labels_cifar10",
+  "scores_cifar10",
+)
 # Smoke runs of these differ from another's in numbers: they are only resolved.
 SAME = {
   "data_diet_cifar100": "data_diet_cifar10",

@@ -17,6 +17,9 @@ from imp_jax.study import execute, prepare
 from tests.places import ROOT
 from tests.tiny import Log, copy_of, run_tiny, tiny_config
 
+# Flags of compilation are among those that are recorded.
+pytestmark = pytest.mark.optimised
+
 # Of each pinned flag, a value that it must not have.
 OTHER = {
   "jax_default_prng_impl": "rbg",
@@ -213,6 +216,11 @@ def test_variables_are_recorded_less_what_is_harmless(
 ):
   monkeypatch.setenv(name, value)
   assert flags.recorded() == ({name: kept} if kept else {})
+
+
+@pytest.fixture(scope="module")
+def finished(study_once, as_users_compile):
+  return study_once("finished_optimised", written=True)
 
 
 def test_the_environment_changes_no_number_and_no_identity(finished, tmp_path):

@@ -11,7 +11,6 @@ from imp_jax.core.masks import flat_leaves, nested_leaves
 from imp_jax.data.augment import normalise
 from imp_jax.landscape.structure import host_vector
 from imp_jax.training.step import metric_sums
-from tests.scoring import quick_jit
 from tests.tiny import copy_of, run_tiny
 from tests.tiny_landscape import (
   STEPS,
@@ -181,7 +180,7 @@ def test_curvature_is_of_the_surviving_weights(landscape, plan, conv1d, mnist):
     logits = conv1d.apply(unravel(vector), stats, x)
     return metric_sums(logits, labels)["loss"] / 20
 
-  whole = np.asarray(quick_jit(jax.hessian(loss))(vector), np.float64)
+  whole = np.asarray(jax.jit(jax.hessian(loss))(vector), np.float64)
   (view,) = [v for v in plan.views if v.kind == "curvature"]
   assert (view.level, view.experiment) == (2, "all")
   artefact = plan.store.load(view.node.object_id(0, 1))

@@ -165,11 +165,9 @@ def test_a_damaged_artefact_is_named_set_aside_and_recomputed(
   workdir = copy_of(finished, tmp_path)
   plan = prepare(tiny_config(), str(workdir))
   damaged = plan.tickets[1].train.object_id(0, 1)
-  tree = workdir / "objects" / damaged / "tree"
-  file = max(
-    (f for f in tree.rglob("*") if f.is_file()), key=lambda f: f.stat().st_size
-  )
-  file.write_bytes(file.read_bytes()[:-1] + b"?")
+  file = workdir / "objects" / damaged / "tree.msgpack"
+  *data, last = file.read_bytes()
+  file.write_bytes(bytes([*data, last ^ 1]))
   results, log = run_tiny(workdir)
   assert log.nodes == ["none level 1"]
   assert (

@@ -26,7 +26,6 @@ from tests.scoring import (
   forgetting_loop,
   network,
   normalised,
-  quick_jit,
   score,
   signals,
 )
@@ -82,7 +81,7 @@ def test_an_evaluation_is_one_observation_of_each_example(
 ):
   """The overlap of the last two batches is not observed twice."""
   data, nets = signals(rng, 23), [network(conv1d, s) for s in (0, 1, 0)]
-  observe = quick_jit(
+  observe = jax.jit(
     functools.partial(
       observed_streams,
       model=conv1d.normalising(MEAN, STD),
@@ -145,7 +144,7 @@ def test_presented_examples_are_watched_and_training_is_not_touched(
   )
   # A replay, step by step: the logits of each batch before its update.
   seen = {i: [] for i in range(20)}
-  forward = quick_jit(conv1d.apply_train)
+  forward = jax.jit(conv1d.apply_train)
   state = fresh()
   for step in range(12):
     index = plan[step]
