@@ -110,7 +110,7 @@ def test_a_study_is_the_same(tmp_path):
     model__width=0.1,
     experiments=({"name": "all", "pretrain.steps": "1step"},),
     claims__rewinding={"treatments": ()},
-    prune__levels=0,
+    prune__levels=1,
     replicates=2,
     execution__mode="map",
     connectivity__children=2,

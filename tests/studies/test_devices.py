@@ -22,7 +22,11 @@ def test_replicates_sharded_over_devices():
       "tests/studies/several_devices.py",
     ],
     cwd=ROOT,
-    env=os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=3"},
+    env=os.environ
+    | {
+      "XLA_FLAGS": "--xla_force_host_platform_device_count=3",
+      "CHECK_EVERY_ROOM": "1",
+    },
     capture_output=True,
     text=True,
     timeout=400,
