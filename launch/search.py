@@ -129,10 +129,12 @@ def points(search: Any) -> list[Point]:
     config.update_from_flattened_dict(flat)
     told = [f"{k.split('.')[-1]}={_told(v)}" for k, v in flat.items()]
     batch = config.data.batch_size
-    # The last partial batch is dropped by default; a kept one moves an epoch
-    # by one step, and no point here counts in epochs.
-    per_epoch = config.data.train_examples // batch
-    total = steps_of(config.optim.steps, "optim.steps", per_epoch, batch)
+    if config.optim.steps.endswith("ep"):
+      raise ValueError(
+        "a search counts T in steps or examples, got optim.steps="
+        f"{config.optim.steps!r}"
+      )
+    total = steps_of(config.optim.steps, "optim.steps", 0, batch)
     # Milestones follow T, which a point may set.
     config.optim.milestones = tuple(
       f"{round(total * share)}step" for share in search.milestones

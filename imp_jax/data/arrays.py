@@ -65,6 +65,40 @@ def checked_arrays(
   return inputs, labels.astype(np.int32)
 
 
+def averaged(what: str, images: np.ndarray, side: int) -> np.ndarray:
+  """Returns images averaged over whole square blocks of pixels, as uint8.
+
+  Halves are rounded up.
+
+  Args:
+    what: the data set and split, for messages.
+    images: uint8[n, height, width, channels].
+    side: pixels that the shorter side is to have.
+
+  Raises:
+    ValueError: they are signals, or whole blocks give no such side.
+  """
+  if images.ndim != 4:
+    raise ValueError(
+      f"{what}: data.resize={side} is for images, these are signals of length "
+      f"{images.shape[1]}"
+    )
+  count, height, width, channels = images.shape
+  shorter, common = min(height, width), math.gcd(height, width)
+  blocks = [b for b in range(1, common + 1) if not common % b]
+  if side not in [shorter // b for b in blocks]:
+    sides = ", ".join(str(shorter // b) for b in reversed(blocks))
+    raise ValueError(
+      f"{what}: data.resize={side} does not divide images of {height} x "
+      f"{width} pixels; sides that do: {sides}"
+    )
+  block = shorter // side
+  sums = images.reshape(
+    count, height // block, block, width // block, block, channels
+  ).sum(axis=(2, 4), dtype=np.uint32)
+  return ((sums + block**2 // 2) // block**2).astype(np.uint8)
+
+
 def channels_of(input_shape: tuple[int, ...]) -> int:
   """Returns how many channels inputs of a shape have; signals have one."""
   return input_shape[-1] if len(input_shape) == 3 else 1

@@ -11,11 +11,13 @@ import numpy as np
 
 from imp_jax.core.keys import key_words, named_key
 from imp_jax.data.arrays import (
+  averaged,
   channel_moments,
   channels_of,
   check_unit,
   checked_arrays,
 )
+from imp_jax.data.subsets import keep_indices
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,8 +86,8 @@ class Dataset:
       they are uint8.
     one_order: whether the source knows one order of its examples only, since it
       generates them.
-    undivided: the training examples before a validation split was taken from
-      them; None if none was.
+    undivided: the training examples before some were taken from them, as a
+      validation split or by drawing a subsample; the latest first.
   """
 
   name: str
@@ -94,7 +96,7 @@ class Dataset:
   mean: tuple[float, ...]
   std: tuple[float, ...]
   one_order: bool = False
-  undivided: Listing | None = None
+  undivided: tuple[Listing, ...] = ()
 
   @property
   def train(self) -> Split:
@@ -109,7 +111,7 @@ class Dataset:
   def listings(self) -> tuple[Listing, ...]:
     """What a file in source order may list: the training split, or all of it.
 
-    The second is there where a validation split was taken away.
+    The largest is the last.
     """
     train = self.train
     training = Listing(
@@ -118,7 +120,7 @@ class Dataset:
       np.asarray(train.labels),
       np.arange(len(train)),
     )
-    return (training,) if self.undivided is None else (training, self.undivided)
+    return (training, *self.undivided)
 
   @property
   def num_classes(self) -> int:
@@ -137,6 +139,7 @@ def make_dataset(
   mean: Sequence[float] = (),
   std: Sequence[float] = (),
   one_order: bool = False,
+  side: int = 0,
 ) -> Dataset:
   """Returns the validated data set in canonical order, as host arrays.
 
@@ -153,15 +156,19 @@ def make_dataset(
     mean, std: normalisation constants per channel; measured on the training
       split if empty.
     one_order: whether the source knows one order only.
+    side: pixels of the shorter side that images are averaged to; 0 = as they
+      are. Measured constants are of the averaged ones.
 
   Raises:
-    ValueError: a split is empty or mis-shaped, inputs are not finite, a label
-      lies outside the classes, a class that nobody named has no training
-      example, or training has one class only.
+    ValueError: a split is empty or mis-shaped, images have no such side, inputs
+      are not finite, a label lies outside the classes, a class that nobody
+      named has no training example, or training has one class only.
   """
   splits, inputs_seen = {}, {}
   for split, (inputs, labels) in sorted(arrays.items()):
     inputs, labels = checked_arrays(f"{name} {split}", inputs, labels)
+    if side:
+      inputs = averaged(f"{name} {split}", inputs, side)
     splits[split], inputs_seen[split] = canonical_split(inputs, labels)
   shapes = {split: s.inputs.shape[1:] for split, s in splits.items()}
   if len(set(shapes.values())) > 1:
@@ -279,16 +286,9 @@ def with_valid_split(dataset: Dataset, size: int, key: jax.Array) -> Dataset:
   chosen = np.zeros(len(dataset.train), bool)
   chosen[np.argsort(raw, kind="stable")[:size]] = True
   train = dataset.train
-
   divided, inputs_seen = {}, {}
   for name, keep in (("train", ~chosen), ("valid", chosen)):
-    # In canonical order already, so `keep` is what sorting leaves as it is.
-    part, inputs_seen[name] = canonical_split(
-      np.asarray(train.inputs)[keep], np.asarray(train.labels)[keep]
-    )
-    divided[name] = dataclasses.replace(
-      part, source_index=train.source_index[keep]
-    )
+    divided[name], inputs_seen[name] = _part(train, np.flatnonzero(keep))
   lost = set(train.labels.tolist()) - set(divided["train"].labels.tolist())
   if lost:
     raise ValueError(
@@ -296,12 +296,55 @@ def with_valid_split(dataset: Dataset, size: int, key: jax.Array) -> Dataset:
       f"{dataset.class_names[min(lost)]}"
     )
   _warn_of_repeats(dataset.name, divided, inputs_seen)
-  (whole,) = dataset.listings
   return dataclasses.replace(
     dataset,
     splits=dataset.splits | divided,
-    undivided=dataclasses.replace(whole, kept=np.flatnonzero(~chosen)),
+    undivided=_kept(dataset.listings, np.flatnonzero(~chosen)),
   )
+
+
+def with_subsample(dataset: Dataset, size: int) -> Dataset:
+  """Returns the data set with `size` of its training examples.
+
+  As many of each class, or one more of the first ones. Which ones depends on
+  the examples' content only (canonical order, and one key for all studies), so
+  that every seed and every source of the same data gives the same data.
+
+  Raises:
+    ValueError: fewer than classes, or more than there are, at all or of a
+      class.
+  """
+  train, classes = dataset.train, dataset.num_classes
+  if not classes <= size <= len(train):
+    raise ValueError(
+      f"data.subsample must be 0 (all) or in {classes}..{len(train)}, between "
+      f"one of each class and all training examples, got {size}"
+    )
+  words = key_words(named_key(jax.random.key(0), "subsample"))
+  try:
+    kept = keep_indices(
+      "random",
+      np.asarray(train.labels),
+      size=size,
+      num_classes=classes,
+      tie_words=words,
+      draw_words=words,
+      balanced=True,
+    )
+  except ValueError as error:  # a class is smaller than its share
+    raise ValueError(f"data.subsample={size}: {error}") from None
+  part, _ = _part(train, kept)
+  return dataclasses.replace(
+    dataset,
+    splits=dataset.splits | {"train": part},
+    undivided=_kept(dataset.listings, kept),
+  )
+
+
+def measured(dataset: Dataset) -> Dataset:
+  """Returns the data set normalised by its training split's own moments."""
+  mean, std = channel_moments(np.asarray(dataset.train.inputs))
+  return dataclasses.replace(dataset, mean=mean, std=std)
 
 
 def on_device(
@@ -319,6 +362,24 @@ def on_device(
     for name, s in dataset.splits.items()
   }
   return dataclasses.replace(dataset, splits=splits)
+
+
+def _part(split: Split, kept: np.ndarray) -> tuple[Split, list[bytes]]:
+  """What `canonical_split` returns of the examples at ascending positions."""
+  part, inputs_seen = canonical_split(
+    np.asarray(split.inputs)[kept], np.asarray(split.labels)[kept]
+  )
+  # In canonical order already, so sorting leaves them as they are.
+  source_index = split.source_index[kept]
+  return dataclasses.replace(part, source_index=source_index), inputs_seen
+
+
+def _kept(listings: Sequence[Listing], kept: np.ndarray) -> tuple[Listing, ...]:
+  """The listings, once the training split keeps these of its examples."""
+  return tuple(
+    dataclasses.replace(listing, kept=listing.kept[kept])
+    for listing in listings
+  )
 
 
 def _order_hash(source_index: np.ndarray) -> str:

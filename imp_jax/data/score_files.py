@@ -8,8 +8,8 @@ FILE.json  the record: at least {"fingerprint", "source_order"} and, of scores,
            {"score", "larger_is_harder"}; "order" must be "source" if it says
            one, and "content", a hash of the scores, must be theirs
 
-Where a validation split was taken away, a file may also list all the training
-examples that there were before: those held out are dropped.
+Where a validation split or a subsample was taken, a file may also list all the
+training examples that there were before: those left out are dropped.
 """
 
 import json
@@ -232,7 +232,7 @@ def load_keep_list(path: str, dataset: Dataset) -> np.ndarray:
     check_labels(columns["label"], listing.labels[chosen], dataset, what)
   kept = np.flatnonzero(np.isin(listing.kept, chosen)).astype(np.int32)
   if not len(kept):
-    raise ValueError(f"{what}: lists validation examples only")
+    raise ValueError(f"{what}: lists no example that training has left")
   if record is None:
     warn_of_assumption(what)
   return kept

@@ -36,6 +36,12 @@ class DataOptions:
   merge_valid: bool = option(
     True, flag, "CINIC-10: train on its train and valid folders"
   )
+  resize: int = option(
+    0, whole(0), "pixels of the side that images are averaged to; 0 = as is"
+  )
+  subsample: int = option(
+    0, whole(0), "training examples drawn, class-balanced; 0 = all"
+  )
   valid_examples: int = option(
     0, whole(0), 'training examples set apart as split "valid"'
   )

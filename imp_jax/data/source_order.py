@@ -152,9 +152,7 @@ def canonical_column(
   count = len(columns[column])
   listing = next((x for x in dataset.listings if len(x) == count), None)
   if listing is None:
-    counts = " or, with the validation examples, ".join(
-      str(len(x)) for x in dataset.listings
-    )
+    counts = " or, undivided, ".join(str(len(x)) for x in dataset.listings)
     raise ValueError(
       f"{what}: {count} {column}s for {counts} training examples"
     )

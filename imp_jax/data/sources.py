@@ -3,7 +3,12 @@
 import pathlib
 from collections.abc import Sequence
 
-from imp_jax.data.dataset import Dataset, make_dataset
+from imp_jax.data.dataset import (
+  Dataset,
+  make_dataset,
+  measured,
+  with_subsample,
+)
 from imp_jax.data.npz import npz_arrays
 from imp_jax.data.prepared import prepared_arrays
 from imp_jax.data.signals import CLASSES, TEST_EXAMPLES, signal_arrays
@@ -31,6 +36,8 @@ def load_dataset(
   train_examples: int = 4000,
   test_examples: int | None = None,
   cache_dir: str = "",
+  resize: int = 0,
+  subsample: int = 0,
 ) -> Dataset:
   """Returns a data set in canonical order, as host arrays.
 
@@ -40,15 +47,18 @@ def load_dataset(
     path: the `.npz` file, or TFDS's data_dir ("" = TFDS's default).
     merge_valid: CINIC-10 only: train on its train and valid folders together.
     mean, std: normalisation constants per channel; () = the paper's for a data
-      set it names, else measured on the training split.
+      set it names, unless reduced; else measured on the training split.
     generator_seed, train_examples: MNIST-1D's seed and training size.
     test_examples: MNIST-1D's; None = 10,000. Others bring their own test set.
     cache_dir: where generated and decoded arrays are kept; "" = the user's
       cache.
+    resize: pixels of the shorter side that images are averaged to; 0 = as they
+      are.
+    subsample: training examples to draw, as many of each class; 0 = all.
 
   Raises:
-    ValueError: unknown source or name, arrays that are no data set, or test
-      examples asked of a source that has its own.
+    ValueError: unknown source or name, arrays that are no data set or cannot be
+      reduced so, or test examples asked of a source that has its own.
     FileNotFoundError: nothing at path, or TFDS data that is not prepared; the
       message holds the command that prepares it.
   """
@@ -75,17 +85,22 @@ def load_dataset(
   else:
     arrays, class_names = prepared_arrays(name, path, merge_valid, cache_dir)
     label = name
-    if not mean and not std and name in CONSTANTS:
+    if not (mean or std or resize or subsample) and name in CONSTANTS:
       mean, std = CONSTANTS[name]
   try:
-    return make_dataset(
+    dataset = make_dataset(
       label,
       arrays,
       class_names=class_names,
       mean=mean,
       std=std,
       one_order=source == "mnist1d",
+      side=resize,
     )
+    if not subsample:
+      return dataset
+    drawn = with_subsample(dataset, subsample)
+    return drawn if mean else measured(drawn)
   except ValueError as error:
     if source != "npz":
       raise

@@ -20,6 +20,8 @@ WHICH = (
   "train_examples",
   "test_examples",
   "cache_dir",
+  "resize",
+  "subsample",
 )
 
 
@@ -33,7 +35,8 @@ def load_study_data(data: Mapping[str, Any], seed: int) -> Dataset:
   Raises:
     ValueError, OSError: they are not there, or damaged.
   """
-  fields = {field: data[field] for field in WHICH}
+  # A study that is older than a field has it not; the defaults are its data.
+  fields = {field: data[field] for field in WHICH if field in data}
   fields |= {field: tuple(data[field]) for field in ("mean", "std")}
   dataset = load_dataset(fields.pop("source"), **fields)
   if data["valid_examples"]:

@@ -220,7 +220,7 @@ def test_scores_of_the_undivided_data_serve_what_is_left(
   np.save(tmp_path / "t.npy", np.zeros(20))
   (tmp_path / "t.json").write_bytes((tmp_path / "s.json").read_bytes())
   line = refusal(load_scores, str(tmp_path / "t.npy"), left)
-  assert "20 scores for 17 or, with the validation examples, 24" in line
+  assert "20 scores for 17 or, undivided, 24" in line
 
 
 def test_scores_of_other_data_are_refused_by_both_names(

@@ -97,7 +97,7 @@ def test_examples_set_apart_for_validation_are_dropped(tmp_path, dataset):
   path = listed(tmp_path, [gone[0], stays], dataset=left)
   assert load_keep_list(path, left).tolist() == [5]
   line = refusal(load_keep_list, listed(tmp_path, gone), left)
-  assert "lists validation examples only" in line
+  assert "lists no example that training has left" in line
 
 
 def test_a_list_without_a_record_warns_of_what_is_assumed(tmp_path, dataset):

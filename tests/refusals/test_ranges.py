@@ -26,6 +26,8 @@ SCORES = (
 RANGES = {
   "whole, 0..4294967295": ("seed", "data.generator_seed"),
   "whole, at least 0": (
+    "data.resize",
+    "data.subsample",
     "data.valid_examples",
     "data.crop_pad",
     "pretrain.subset.size",

@@ -73,6 +73,19 @@ BAD = [
     dict(data__valid_examples=80),
     r"data.valid_examples must be in 1\.\.79, got 80",
   ),
+  (dict(data__resize=16), "data.resize=16 is for images, these are signals"),
+  (
+    dict(data__subsample=81),
+    r"data.subsample must be 0 \(all\) or in 10\.\.80, .* got 81",
+  ),
+  (
+    dict(data__subsample=9),
+    r"between one of each class and all training examples, got 9",
+  ),
+  (
+    dict(data__subsample=12, data__batch_size=16),
+    "at most the 12 training examples, got 16",
+  ),
   (dict(data__mean=(0.1, 0.2), data__std=(1.0,)), "need 1 numbers"),
   (dict(optim__steps="0step"), "optim.steps must be at least 1"),
   (dict(optim__milestones=("2step", "1step")), "must increase"),
