@@ -14,7 +14,8 @@ from ml_collections import ConfigDict
 
 from configs.cifar10_small import SIZE, get_small
 from configs.defaults import words
-from configs.search_mnist1d import RATE, get_config as get_signals_search
+from configs.search_mnist1d import RATE
+from configs.search_mnist1d import get_config as get_signals_search
 
 
 def get_config(arg: str = "") -> ConfigDict:

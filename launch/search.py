@@ -129,7 +129,7 @@ def points(search: Any) -> list[Point]:
     config.update_from_flattened_dict(flat)
     told = [f"{k.split('.')[-1]}={_told(v)}" for k, v in flat.items()]
     batch = config.data.batch_size
-    if config.optim.steps.endswith("ep"):
+    if not config.optim.steps.endswith(("step", "ex")):
       raise ValueError(
         "a search counts T in steps or examples, got optim.steps="
         f"{config.optim.steps!r}"
