@@ -16,9 +16,13 @@ An .npz instead: --config.data.source=npz --config.data.path=FILE.
 
 from ml_collections import ConfigDict
 
-from configs.defaults import get_defaults
+from configs.defaults import get_defaults, words
+from configs.recipes import everything, subset
 
+# Each run once, after everything here stood: T = 1,500, noisy labels, T = 4,000.
+CONFIRMING_SEEDS = (330, 331, 332)
 SIZE = 3200
+LEVEL = 2  # 25 % of the weights
 
 
 def get_small() -> ConfigDict:
@@ -36,3 +40,66 @@ def get_small() -> ConfigDict:
   # As the rate, not the tickets': else it would fall at their milestones.
   config.scores.optim.update(learning_rate=0.1, milestones=())
   return config
+
+
+def get_config(arg: str = "") -> ConfigDict:
+  variants = words(arg, ("labels", "long", "smoke"))
+  config = get_small()
+  config.name = "-".join(["cifar10-small", *sorted(variants)])
+  config.seed = CONFIRMING_SEEDS[0]
+  config.replicates = 8
+  steps, size, level = (50, 100), SIZE, LEVEL
+  if "labels" in variants:
+    config.seed = CONFIRMING_SEEDS[1]
+    config.pretrain.noise.fraction = 0.4
+    steps = (100,)
+  if "long" in variants:
+    config.seed = CONFIRMING_SEEDS[2]
+    config.optim.update(steps="4000step", milestones=("2000step", "3000step"))
+    steps = (100,)
+  if not variants & {"labels", "long"}:
+    config.connectivity.update(
+      children=2, differ="both", alphas=(0.5,), splits=("train", "test")
+    )
+    config.claims.connected.update(level=level, threshold=0.5)
+  if "smoke" in variants:
+    config.seed = 1
+    config.replicates = 2
+    config.model.width = 0.25
+    config.data.batch_size = 4
+    config.optim.update(steps="3step", milestones=("2step",))
+    config.scores.update(networks=2, steps="2step")
+    config.scores.model.width = 0.25
+    config.prune.levels = 1
+    steps, size, level = (1,), 10, 1
+    if config.claims.connected.level:
+      config.claims.connected.level = level
+  config.experiments = (
+    everything("none", "0step"),
+    *(e for t_r in steps for e in _diets(t_r, size)),
+  )
+  late, claims = steps[-1], config.claims
+  claims.rewinding = {
+    "treatments": (f"all-{late}",),
+    "baseline": "none",
+    "level": level,
+  }
+  claims.little_data = {
+    "comparisons": ((f"random-{late}", f"all-{late}"),),
+    "level": level,
+    "margin": 0.01,
+  }
+  claims.easy_data.update(
+    comparisons=((f"easy-{late}", f"random-{late}", f"all-{late}"),),
+    level=level,
+  )
+  return config
+
+
+def _diets(t_r, size):
+  """All examples, and a subset of each kind, pre-trained on for t_r steps."""
+  duration = f"{t_r}step"
+  yield everything(f"all-{t_r}", duration)
+  for kind in ("random", "easy", "hard"):
+    own = {"name": f"{kind}-{t_r}"}
+    yield subset(kind, size, duration, balanced=True) | own
