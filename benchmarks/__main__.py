@@ -1,7 +1,10 @@
 """Measures speed: python -m benchmarks [CASE ...] [--rounds=5] [--quick].
 
+  python -m benchmarks gpu --seconds=540 --out=DIR
+
 Prints a table and writes benchmarks/results/<cpu, h200, ...>.json. A name such
 as "growth" takes all cases that begin with it; no name takes all there are.
+`gpu` spends so many seconds on what a new GPU is to be asked first.
 """
 
 import argparse
@@ -14,7 +17,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from benchmarks.harness import Measured, Options, table, write
+from benchmarks.harness import RESULTS, Measured, Options, table, write
 from imp_jax.models.convolution import resolve_convolution
 
 DTYPES = ("float32", "bfloat16")
@@ -23,14 +26,25 @@ VERSIONS = ("jax", "jaxlib", "flax", "optax", "numpy", "torch")
 
 def cases() -> dict[str, Callable[[Options], Measured]]:
   """Every case by its name, in the order they are measured."""
-  from benchmarks import demo, evaluation, growth, memory, steps, throughput
+  from benchmarks import (
+    correctness,
+    demo,
+    evaluation,
+    growth,
+    memory,
+    signals,
+    steps,
+    throughput,
+  )
 
   return {
+    "correctness": correctness.correctness_case,
     "train_step": steps.train_step_case,
     "scan_step": steps.scan_step_case,
     "masked_step": steps.masked_step_case,
     "replicates_4": functools.partial(steps.replicates_case, 4),
     "replicates_16": functools.partial(steps.replicates_case, 16),
+    "signals": signals.signals_case,
     "throughput": throughput.throughput_case,
     "executions_conv1d": functools.partial(steps.executions_case, "conv1d"),
     "executions_resnet8": functools.partial(steps.executions_case, "resnet8"),
@@ -38,6 +52,7 @@ def cases() -> dict[str, Callable[[Options], Measured]]:
     "el2n": evaluation.el2n_case,
     "grand": evaluation.grand_case,
     "path": evaluation.path_case,
+    "path_together": evaluation.path_together_case,
     "demo": demo.demo_case,
     "demo_again": demo.demo_again_case,
     "memory": memory.memory_case,
@@ -59,7 +74,18 @@ def main() -> int:
   parser.add_argument(
     "--quick", action="store_true", help="small, and nothing is written"
   )
+  parser.add_argument("--out", help="the folder of the results")
+  parser.add_argument(
+    "--seconds", type=int, default=0, help="of gpu, which is all of a call"
+  )
   chosen = parser.parse_args()
+  if chosen.cases == ["gpu"]:
+    from benchmarks.gpu import run_gpu
+
+    if chosen.seconds < 1 or not chosen.out:
+      print("error: gpu needs --seconds and --out", file=sys.stderr)
+      return 2
+    return run_gpu(chosen.seconds, Path(chosen.out), quick=chosen.quick)
   known = cases()
   names, unknown = matching(known, chosen.cases)
   if unknown or min(chosen.rounds, *chosen.replicates, 1) < 1:
@@ -73,14 +99,15 @@ def main() -> int:
     chosen.dtype,
     chosen.quick,
     tuple(chosen.replicates),
+    Path(chosen.out or RESULTS),
   )
   place, machine = machine_of()
   found = []
   for name in names:
     print(f"{name} ...", file=sys.stderr, flush=True)
     found.append(known[name](options))
-    if not options.quick:  # at once: a later case may fail
-      write(place, machine, versions(), found)
+    if not options.quick or chosen.out:  # at once: a later case may fail
+      write(place, machine, versions(), found, options.out)
   print(table([m.to_json() for m in found]))
   return 0
 

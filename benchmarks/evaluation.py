@@ -2,12 +2,13 @@
 
 import dataclasses
 import functools
+import statistics
 import tempfile
 
 import jax
 
 from benchmarks.harness import Measured, Options, compared, in_turn
-from benchmarks.problems import Problem
+from benchmarks.problems import Problem, signal_problem
 from benchmarks.steps import problem_of, replicating
 from imp_jax.core.store import Store
 from imp_jax.data.settings import SplitSettings
@@ -134,6 +135,44 @@ def path_case(options: Options) -> Measured:
 
   rates = in_turn({"ours": paths, "plain evaluation": plain}, options.rounds)
   return compared(options.named("path"), "networks/s", rates, goal=0.95)
+
+
+def path_together_case(options: Options) -> Measured:
+  """All points of paths in one program against one point at a time.
+
+  Of the image network; details have the ratio of the MNIST-1D network too. The
+  default of `execution.alphas_at_once` is by this case.
+  """
+  found = {}
+  for name, problem, dtype in (
+    ("images", problem_of(options, examples=BATCH), options.dtype),
+    ("signals", signal_problem(examples=4 * BATCH), "float32"),
+  ):
+    ends = [
+      (problem.network(2 * i), problem.network(2 * i + 1)) for i in (0, 1)
+    ]
+    context, settings = _paths_of(problem, dtype)
+    runs = {}
+    for side, at_once in (("ours", 0), ("one at a time", 1)):
+      execution = dataclasses.replace(context.execution, alphas_at_once=at_once)
+      own = dataclasses.replace(context, execution=execution)
+
+      def run(own=own, settings=settings, ends=ends):
+        measured_paths(own, settings, ends)
+        return len(ends) * len(ALPHAS)
+
+      runs[side] = run
+    found[name] = in_turn(runs, options.rounds)
+  of_signals = zip(*found["signals"].values(), strict=True)
+  return compared(
+    options.named("path_together"),
+    "networks/s",
+    found["images"],
+    goal=None,
+    details={
+      "signals": round(statistics.median(a / b for a, b in of_signals), 3)
+    },
+  )
 
 
 def _paths_of(problem: Problem, dtype: str):

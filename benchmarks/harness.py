@@ -23,6 +23,7 @@ class Options:
     dtype: of activations, on both sides.
     quick: small shapes, to see that a case runs; its figures say nothing.
     replicates: of `throughput`; none for those it takes by itself.
+    out: the folder of the results.
   """
 
   rounds: int = 5
@@ -31,6 +32,19 @@ class Options:
   dtype: str = "float32"
   quick: bool = False
   replicates: tuple[int, ...] = ()
+  out: Path = RESULTS
+
+  def keep(self, case: str, found: Mapping[str, Any]) -> None:
+    """Writes what a long case has found so far to OUT/CASE.partial.json."""
+    self.out.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(dict(found), indent=1) + "\n"
+    file = self.partial(case)
+    file.with_suffix(".new").write_text(text)  # a limit may fall in between
+    file.with_suffix(".new").replace(file)
+
+  def partial(self, case: str) -> Path:
+    """The file of a case that is not finished."""
+    return self.out / f"{case}.partial.json"
 
   def named(self, case: str) -> str:
     """The name in the results of a case of images; says what is not usual."""

@@ -1,5 +1,6 @@
 """Replicates by every way of executing them, and what of the device is used."""
 
+import resource
 import statistics
 import sys
 
@@ -10,7 +11,7 @@ from benchmarks.harness import Measured, Options, compared, in_turn
 from benchmarks.problems import Problem, image_problem
 from benchmarks.steps import fixed_batch, one_step, problem_of, replicating
 from imp_jax.core.masks import init_masks
-from imp_jax.engine.replicates import EXECUTIONS
+from imp_jax.engine.replicates import EXECUTIONS, resolve_execution
 
 # Of the paper: levels 0 to 20, steps of each, replicates, CIFAR-10's examples.
 LEVELS, STEPS, REPLICATES, EXAMPLES = 21, 62_400, 4, 50_000
@@ -54,8 +55,10 @@ def throughput_case(options: Options) -> Measured:
     for count in counts
     for name, make in _ways(options, problem, count, steps).items()
   }
+  case = "_".join([options.named("throughput"), *map(str, options.replicates)])
   rates: dict[tuple[str, int], float] = {}
   found: dict[str, dict[int, float | str]] = {}
+  peaks: dict[str, dict[int, float]] = {}
   for (name, count), make in makes.items():
     try:
       all_rates = in_turn({name: make()}, options.rounds)[name]
@@ -64,6 +67,13 @@ def throughput_case(options: Options) -> Measured:
     except RuntimeError as error:  # such as where memory does not suffice
       said = (str(error).splitlines() or [repr(error)])[0][:200]
     found.setdefault(name, {})[count] = said
+    peaks.setdefault(name, {})[count] = peak_gib(name)
+    few = [rate for (_, n), rate in rates.items() if n <= REPLICATES]
+    options.keep(
+      case,
+      {"examples_per_s": found, "peak_gib_so_far": peaks}
+      | (_projected(max(few)) if few else {}),
+    )
     print(f"  {name}, {count}: {said}", file=sys.stderr, flush=True)
     pytorch.forget()
   sides = (
@@ -78,15 +88,37 @@ def throughput_case(options: Options) -> Measured:
     options.rounds,
   )
   few = [rates[way] for way in ours if way[1] <= REPLICATES]
+  options.partial(case).unlink()
   return compared(
-    "_".join([options.named("throughput"), *map(str, options.replicates)]),
+    case,
     "examples/s",
     timed,
     goal=None if on_cpu else 3.0,
-    details={"fastest": _said(ours[0]), "examples_per_s": found}
+    details={
+      "fastest": _said(ours[0]),
+      "examples_per_s": found,
+      "peak_gib_so_far": peaks,
+    }
     | _projected(max(few, default=rates[ours[0]]))
     | _used(options, problem.batch, statistics.median(timed["ours"])),
   )
+
+
+def peak_gib(name: str) -> float:
+  """Returns the most memory that this process has taken so far.
+
+  On a GPU of the device, by the library that a way is of; on a CPU of the host.
+  """
+  device = jax.devices()[0]
+  if device.platform == "cpu":
+    taken = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+  elif name.startswith("PyTorch"):
+    import torch
+
+    taken = torch.cuda.max_memory_allocated()
+  else:
+    taken = (device.memory_stats() or {}).get("peak_bytes_in_use", 0)
+  return float(f"{taken / 2**30:.3g}")
 
 
 def _said(way: tuple[str, int]) -> str:
@@ -117,7 +149,11 @@ def _ways(options: Options, problem: Problem, count: int, steps: int):
     if count == 1
     else baseline.replicate_runs(count, steps)
   )
-  return ways | {name: lambda run=run: run for name, run in theirs.items()}
+  ways |= {name: lambda run=run: run for name, run in theirs.items()}
+  # What a run takes by itself and PyTorch first: a limit may end a case early.
+  auto = resolve_execution("auto", jax.default_backend())
+  first = [auto, *theirs]
+  return {name: ways[name] for name in dict.fromkeys([*first, *ways])}
 
 
 def _projected(rate: float) -> dict[str, float]:

@@ -22,6 +22,9 @@ def define_flags() -> None:
     None,
     "Where artefacts and results lie; extended, never emptied.",
   )
+  flags.DEFINE_list(
+    "only", [], "Run these experiments of it alone; a later call adds others."
+  )
   flags.DEFINE_bool(
     "describe", False, "Print every option of the config, and run nothing."
   )
@@ -44,7 +47,7 @@ def main(argv: list[str]) -> int:
     for line in described(given.config):
       say(line)
     return 0
-  return run_study(given.config, str(given.workdir))
+  return run_study(given.config, str(given.workdir), given.only)
 
 
 def run() -> None:

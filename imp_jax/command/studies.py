@@ -1,7 +1,7 @@
 """A study as a program runs it: checked, executed, reported, printed."""
 
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from imp_jax.command.cli import BAD_INPUT, BadInput, Bar
@@ -15,10 +15,13 @@ from imp_jax.results.summary import landscape_lines, summary_lines
 from imp_jax.study import execute, prepare
 
 
-def run_study(config: Any, workdir: str) -> int:
+def run_study(config: Any, workdir: str, only: Sequence[str] = ()) -> int:
   """Runs what is missing of a study, writes its report, prints what it found.
 
   The report is written also when the run is interrupted.
+
+  Args:
+    config, workdir, only: as of `study.prepare`.
 
   Returns:
     The program's exit code: 1 if a replicate failed, else 0.
@@ -27,7 +30,7 @@ def run_study(config: Any, workdir: str) -> int:
     BadInput: nothing has been written.
   """
   try:
-    plan = prepare(config, workdir)
+    plan = prepare(config, workdir, only)
   except BAD_INPUT as error:
     raise BadInput(error) from None
   try:

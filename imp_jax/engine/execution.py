@@ -17,6 +17,11 @@ class ExecutionSettings:
 
   mode: str = option("auto", text, "auto | threads | unroll | map | vmap")
   replicates_at_once: int = option(0, whole(0), "in one program; 0 = all")
+  alphas_at_once: int = option(
+    0,
+    whole(0),
+    "of a path, in one program; 0 = all, or on a CPU one",
+  )
   memory_gib: float = option(
     0.0, number(0), "of each device, for replicates; 0 = what it has"
   )
@@ -52,9 +57,11 @@ def resolve_execution_settings(
   """
   backend = jax.default_backend()
   mode = resolve_execution(execution.mode, backend)
+  at_once = execution.alphas_at_once or (1 if backend == "cpu" else 0)
   return read(
     ExecutionSettings,
     execution,
+    alphas_at_once=at_once,
     mode=mode,
     devices=resolve_devices(execution.devices, mode),
     convolution=resolve_convolution(

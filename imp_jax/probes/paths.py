@@ -7,6 +7,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from imp_jax.core.graph import Edge, Item, Node, Outcome, Stage
@@ -75,8 +76,9 @@ class Path(Stage):
   def run(self, context: Context, items: Sequence[Item]) -> dict[Item, Outcome]:
     """Evaluates the paths of several pairs and replicates together.
 
-    One alpha at a time: what is held does not grow with their number, nor, but
-    for a few numbers per example, with that of the examples.
+    `execution.alphas_at_once` points of each at a time: what is held does not
+    grow with the number of the others, nor, but for a few numbers per example,
+    with that of the examples.
     """
     outcomes: dict[Item, Outcome] = {}
     ends: dict[Item, tuple[PyTree, PyTree]] = {}
@@ -172,7 +174,7 @@ def measured_paths(
   a, b = (stack_trees([pair[end] for pair in pairs]) for end in (0, 1))
 
   def evaluated(networks: PyTree) -> dict[str, list[PyTree]]:
-    """Each split's list, by pair, of loss and correctness by example."""
+    """Each split's list, by network, of loss and correctness by example."""
     results = {
       split: evaluate_networks(
         networks,
@@ -183,7 +185,7 @@ def measured_paths(
       for split in splits
     }
     return {
-      split: [replicate_slice(values, i) for i in range(len(pairs))]
+      split: [replicate_slice(values, i) for i in range(len(values["loss"]))]
       for split, values in results.items()
     }
 
@@ -195,13 +197,19 @@ def measured_paths(
     for split in splits
     for mode in path.batch_stats
   }
-  for mode, alpha in itertools.product(path.batch_stats, path.alphas):
-    if alpha in (0, 1):
-      points = last if alpha else first
-    else:
-      points = evaluated(_point(context, settings, a, b, alpha, mode))
-    for split in splits:
-      for fold, point in zip(folds[split, mode], points[split], strict=True):
+  size = context.execution.alphas_at_once or len(path.alphas)
+  groups = chunks(path.alphas, size)
+  for mode, group in itertools.product(path.batch_stats, groups):
+    found = {0: first, 1: last}
+    if between := [alpha for alpha in group if alpha not in found]:
+      points = evaluated(_points(context, settings, a, b, between, mode))
+      for k, alpha in enumerate(between):
+        own = slice(k * len(pairs), (k + 1) * len(pairs))
+        found[alpha] = {split: points[split][own] for split in splits}
+    for split, alpha in itertools.product(splits, group):
+      for fold, point in zip(
+        folds[split, mode], found[alpha][split], strict=True
+      ):
         fold.add(alpha, point)
   prunable = model.prunable(pairs[0][0]["params"])
   return [
@@ -233,26 +241,36 @@ def _path_artefact(
   return Artefact({"apart": apart, "paths": paths}, arrays=arrays)
 
 
-def _point(
+def _points(
   context: Context,
   settings: Path,
   a: PyTree,
   b: PyTree,
-  alpha: float,
+  alphas: Sequence[float],
   mode: str,
 ) -> PyTree:
-  """The networks at one alpha, stacked, with their BatchNorm statistics."""
-  point = path_point(a, b, alpha, batch_stats=mode)
+  """The networks at some alphas, stacked, with their BatchNorm statistics.
+
+  All pairs' at the first alpha, all pairs' at the next, and so on.
+  """
+  points = [path_point(a, b, alpha, batch_stats=mode) for alpha in alphas]
+  networks = points[0] if len(points) == 1 else _joined(*points)
   if mode == "recompute":
     path = settings.path
-    point["batch_stats"] = recompute_networks(
+    networks["batch_stats"] = recompute_networks(
       context,
       settings,
-      point,
+      networks,
       examples=path.recompute_batches * path.batch_size,
       batch_size=path.batch_size,
     )
-  return point
+  return networks
+
+
+@jax.jit
+def _joined(*stacks: PyTree) -> PyTree:
+  """Stacked networks one after the other, in one program."""
+  return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *stacks)
 
 
 def recompute_networks(

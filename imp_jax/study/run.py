@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from imp_jax.core.graph import Item, Node, nodes_in_order
@@ -15,6 +15,7 @@ from imp_jax.core.index import (
   merged_index,
   save_index,
 )
+from imp_jax.core.ranges import one_of
 from imp_jax.core.store import Store
 from imp_jax.data.dataset import Dataset, on_device
 from imp_jax.data.signals import TEST_EXAMPLES
@@ -100,8 +101,14 @@ class Plan:
 
 
 @pinned()
-def prepare(config: Any, workdir: str) -> Plan:
+def prepare(config: Any, workdir: str, only: Sequence[str] = ()) -> Plan:
   """Returns the plan of a config in a workdir; every check of input is here.
+
+  Args:
+    config: the study's.
+    workdir: where its artefacts lie.
+    only: names of the experiments to run, the claims and all else being the
+      whole study's; none = all. Later plans may add the others.
 
   Raises:
     ValueError, OSError: bad input, in one line; nothing has been written.
@@ -114,6 +121,12 @@ def prepare(config: Any, workdir: str) -> Plan:
   dataset = load_study_data(data, config.seed)
   imports = Imports()
   study = resolve(config, dataset, imports)
+  if only:
+    known = tuple(e.name for e in study.experiments)
+    for name in only:
+      one_of("experiment", name, known)
+    chosen = tuple(e for e in study.experiments if e.name in only)
+    study = dataclasses.replace(study, experiments=chosen)
   check_extent(study, dataset, workdir)
   by_experiment = [(e, tuple(experiment_tickets(e))) for e in study.experiments]
   tickets = tuple(t for _, own in by_experiment for t in own)

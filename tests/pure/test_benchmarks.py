@@ -1,12 +1,14 @@
 """Benchmarks: ratios, exponents, and the file that results go to."""
 
 import json
+import sys
 import time
 
+import numpy as np
 import pytest
 
-from benchmarks import throughput
-from benchmarks.__main__ import matching
+from benchmarks import correctness, gpu, throughput
+from benchmarks.__main__ import cases, matching
 from benchmarks.harness import (
   Measured,
   Options,
@@ -16,6 +18,7 @@ from benchmarks.harness import (
   table,
   write,
 )
+from imp_jax.data.dataset import make_dataset
 
 
 def measured(case, **changes):
@@ -141,3 +144,88 @@ def test_the_work_of_a_step_against_its_products():
 def test_cases_by_name(asked, names, unknown):
   known = ["grand", "growth", "growth_width", "path"]
   assert matching(known, asked) == (names, unknown)
+
+
+PART = """
+import pathlib, subprocess, sys, time
+what, out = sys.argv[1], pathlib.Path(sys.argv[2].removeprefix("--out="))
+if what == "slow":  # with a process of its own, which is to end with it
+  code = "import time, sys; time.sleep(2); open(sys.argv[1], 'w')"
+  subprocess.Popen([sys.executable, "-c", code, str(out / "late")])
+(out / what).write_text("found")
+time.sleep(30 if what == "slow" else 0)
+sys.exit(3 if what == "broken" else 0)
+"""
+
+
+def test_a_limit_costs_the_part_that_it_cuts_off_alone(tmp_path, monkeypatch):
+  monkeypatch.setattr(gpu, "LEAST", 0.3)
+  monkeypatch.setattr(gpu, "ENDING", 0.1)
+  names = ("fine", "broken", "slow", "never")
+  started = time.monotonic()
+  code = gpu.run_parts(
+    [gpu.Part(name, (name,)) for name in names],
+    1.5,
+    tmp_path / "out",
+    program=(sys.executable, "-c", PART),
+  )
+  assert code == 1 and time.monotonic() - started < 10
+  rows = json.loads((tmp_path / "out" / "gpu.json").read_text())
+  assert [(row["part"], row["state"]) for row in rows] == [
+    ("fine", "finished"),
+    ("broken", "failed"),
+    ("slow", "cut off"),
+    ("never", "left out"),
+  ]
+  written = {p.name for p in (tmp_path / "out").iterdir()}
+  assert written == {"gpu.json", "fine", "broken", "slow"}
+  time.sleep(1.5)
+  assert not (tmp_path / "out" / "late").exists()
+
+
+@pytest.mark.parametrize("quick", [True, False])
+def test_a_gpu_is_asked_first_whether_it_is_right(quick):
+  names = [part.arguments[0] for part in gpu.parts(quick=quick)]
+  first = names.index("throughput")
+  assert set(names[:first]) == {"correctness"} and first == (1 if quick else 2)
+  assert set(names) <= set(cases())
+
+
+def test_what_a_long_case_found_so_far_is_a_whole_file(tmp_path):
+  options = Options(out=tmp_path / "out")
+  options.keep("throughput", {"a": {1: 2.5}})
+  options.keep("throughput", {"a": {1: 2.5, 4: "no memory"}})
+  found = json.loads(options.partial("throughput").read_text())
+  assert found == {"a": {"1": 2.5, "4": "no memory"}}
+  assert len(list((tmp_path / "out").iterdir())) == 1
+
+
+def test_the_correctness_cases_images_never_change():
+  """Their reference is of them; one class's images look alike."""
+  made = correctness.images()
+  assert made["train_image"].shape == (2560, 16, 16, 3)
+  assert made["train_image"].dtype == np.uint8
+  splits = {
+    s: (made[f"{s}_image"], made[f"{s}_label"]) for s in ("train", "test")
+  }
+  known = json.loads(correctness.REFERENCE.read_text())
+  assert make_dataset("x", splits).fingerprint == known["fingerprint"]
+  x = made["train_image"].astype(float)
+  means = np.stack([x[made["train_label"] == c].mean(0) for c in range(10)])
+  nearest = ((x[:100, None] - means) ** 2).sum((2, 3, 4)).argmin(1)
+  np.testing.assert_array_equal(nearest, made["train_label"][:100])
+
+
+def test_correctness_is_a_share_of_the_cpus_own_spread(monkeypatch):
+  """Two replicates' mean may be off four standard errors of a difference."""
+  known = {"a": {"mean": 0.5, "std": 0.1}, "b": {"mean": 2.0, "std": 0.4}}
+  found = {"a": [0.5, 0.6], "b": [3.0, 3.0]}
+  monkeypatch.setattr(correctness, "_study", lambda dtype: ("f", found))
+  shares = correctness._against({"fingerprint": "f", "means": known}, "float32")
+  error = (1 / 2 + 1 / correctness.REPLICATES) ** 0.5
+  assert shares["a"] == pytest.approx(0.05 / (4 * 0.1 * error))
+  assert (
+    shares["b"] == pytest.approx(1.0 / (4 * 0.4 * error)) and shares["b"] < 1
+  )
+  with pytest.raises(ValueError, match="is of data g, these are f"):
+    correctness._against({"fingerprint": "g", "means": known}, "float32")

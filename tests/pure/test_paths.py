@@ -1,5 +1,6 @@
 """Paths between networks: ends, closed forms, NumPy's loop, permutations."""
 
+import dataclasses
 import functools
 
 import flax.linen as nn
@@ -8,10 +9,20 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from imp_jax.core.store import Store
+from imp_jax.data.dataset import on_device
+from imp_jax.data.settings import SplitSettings
+from imp_jax.engine.context import Context
+from imp_jax.engine.execution import ExecutionSettings
+from imp_jax.engine.imports import Imports
+from imp_jax.engine.replicates import stack_trees
+from imp_jax.engine.trainer import evaluate_networks
 from imp_jax.landscape.barriers import barriers, rise_above_line
 from imp_jax.landscape.paths import BATCH_STATS, evaluate_path, path_point
 from imp_jax.models import Model
 from imp_jax.models.layers import Dense
+from imp_jax.models.settings import ModelSettings
+from imp_jax.probes.paths import Path, PathSettings, measured_paths
 from imp_jax.training.evaluation import evaluate, recomputed_batch_stats
 from tests.tiny_landscape import (
   blend,
@@ -331,3 +342,66 @@ def test_trees_that_differ_are_refused_by_their_leaf(networks, path_of):
 def test_what_is_no_path_is_refused(networks, path_of, changes, message):
   with pytest.raises(ValueError, match=message):
     path_of(*networks[:2], **({"alphas": ALPHAS} | changes))
+
+
+@pytest.mark.optimised
+@pytest.mark.parametrize("mode", ["threads", "vmap"])
+def test_points_of_paths_together_are_those_one_at_a_time(
+  networks, mnist, tmp_path, mode
+):
+  """Two pairs; what does not divide the points, and all of them."""
+  pairs = [networks[:2], networks[1:]]
+  alphas = (-0.1, 0.0, 0.2, 0.5, 0.7, 1.0)
+  context = Context(
+    store=Store(str(tmp_path)),
+    dataset=on_device(mnist),
+    seed=0,
+    execution=ExecutionSettings(
+      mode=mode, devices=1, convolution="fast", eval_batch_size=BATCH
+    ),
+    progress=lambda count: None,
+    imports=Imports(),
+  )
+  settings = Path(
+    model=ModelSettings(10, mnist.mean, mnist.std, "conv1d", width=0.25),
+    path=PathSettings(
+      alphas=alphas,
+      splits=(SplitSettings("train", mnist.fingerprint),),
+      batch_stats=BATCH_STATS,
+      recompute_batches=2,
+      batch_size=RECOMPUTE,
+    ),
+  )
+
+  def measured(at_once):
+    execution = dataclasses.replace(context.execution, alphas_at_once=at_once)
+    own = dataclasses.replace(context, execution=execution)
+    return measured_paths(own, settings, pairs)
+
+  plain = evaluate_networks(
+    stack_trees([end for pair in pairs for end in pair]),
+    context.dataset.train,
+    model=context.model(settings.model),
+    execution=context.execution,
+  )
+  one = measured(1)
+  for at_once in (4, 0):
+    for found, wanted in zip(measured(at_once), one, strict=True):
+      assert found.record["apart"] == wanted.record["apart"]
+      for name, values in wanted.arrays.items():
+        np.testing.assert_allclose(found.arrays[name], values, atol=1e-6)
+      for stats, curve in wanted.record["paths"]["train"].items():
+        together = found.record["paths"]["train"][stats]
+        assert together["alpha"] == list(alphas) == curve["alpha"]
+        for quantity in ("loss", "error"):
+          np.testing.assert_allclose(
+            together[quantity], curve[quantity], atol=1e-6
+          )
+  # The ends, bit for bit as plain evaluation in the same mode.
+  for i, artefact in enumerate(measured(0)):
+    for curve in artefact.record["paths"]["train"].values():
+      for end, at in ((0, 1), (1, 5)):
+        losses = plain["loss"][2 * i + end]
+        assert curve["loss"][at] == losses.mean(dtype=np.float64)
+        hits = plain["correct"][2 * i + end]
+        assert curve["error"][at] == (~hits).mean()

@@ -2,7 +2,12 @@
 
 import pytest
 
-from configs import data_diet_mnist1d, mnist1d, search_mnist1d
+from configs import (
+  data_diet_mnist1d,
+  mnist1d,
+  search_cifar10_small,
+  search_mnist1d,
+)
 from launch.search import check_seeds, points, run_search, sparse_config
 
 
@@ -29,6 +34,12 @@ def test_nor_is_it_one_of_its_grid():
 
 
 def test_no_search_has_a_confirming_seed():
+  for arg in ("", "labels"):
+    search = search_cifar10_small.get_config(arg)
+    check_seeds(search)
+    search.study.seed = 331
+    with pytest.raises(ValueError, match="seed 331 .*cifar10_small.py"):
+      check_seeds(search)
   for arg in ("", "depth", "diets", "labels"):
     check_seeds(search_mnist1d.get_config(arg))
   assert data_diet_mnist1d.get_config("labels").seed == 321
@@ -38,6 +49,15 @@ def test_a_study_is_no_search(tmp_path):
   with pytest.raises(ValueError, match="lacks study, grid, milestones"):
     run_search(mnist1d.get_config(), str(tmp_path / "runs"), tmp_path / "out")
   assert not list(tmp_path.iterdir())
+
+
+def test_a_search_counts_in_steps():
+  search = search_mnist1d.get_config()
+  search.grid = ({"optim.steps": "2ep"},)
+  with pytest.raises(ValueError, match="in steps or examples, got .*'2ep'"):
+    points(search)
+  search.grid = ({"optim.steps": "25600ex"},)
+  assert points(search)[0].steps == 200
 
 
 def test_points_set_what_the_grid_says_and_t_moves_what_depends_on_it():

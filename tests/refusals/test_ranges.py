@@ -33,6 +33,7 @@ RANGES = {
     "pretrain.subset.size",
     "pretrain.subset.offset",
     "prune.levels",
+    "execution.alphas_at_once",
     "execution.replicates_at_once",
     "execution.devices",
     *(

@@ -56,6 +56,7 @@ LAUNCHED = ("mnist1d", "cifar10_resnet20")
 PAINTED = ("data_diet_mnist1d", "landscape_mnist1d", "scores_cifar10")
 # Of networks that compile in no time; the others' are ResNets.
 DENSE = (
+  "cifar10_small",
   "data_diet_cifar10",
   "forgetting_cifar10",
   "landscape_cifar10",

@@ -4,10 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from configs import search_mnist1d
+from configs import search_cifar10_small, search_mnist1d
 from imp_jax.results.load import load
 from imp_jax.statistics.intervals import mean_interval
 from launch.search import run_search
+from tests.tiny import random_arrays
 
 
 def test_a_search_writes_its_tables_and_goes_on_where_it_was(tmp_path):
@@ -50,6 +51,29 @@ def test_a_search_writes_its_tables_and_goes_on_where_it_was(tmp_path):
     f.name: f.stat().st_mtime for f in (tmp_path / "runs/objects").iterdir()
   }
   assert before == after
+
+
+def test_a_search_on_images_runs(tmp_path):
+  """Random ones, averaged to half their sides, with networks without ResNet."""
+  search = search_cifar10_small.get_config("smoke")
+  small = tmp_path / "images.npz"
+  arrays = random_arrays(np.random.default_rng(0), train=60, shape=(32, 32, 3))
+  np.savez(
+    small,
+    **{
+      f"{split}_{part}": array
+      for split, pair in arrays.items()
+      for part, array in zip(("image", "label"), pair, strict=True)
+    },
+  )
+  search.study.data.update(source="npz", path=str(small))
+  for network in (search.study.model, search.study.scores.model):
+    network.update(name="lenet300100", width=0.1)
+  search.study.execution.convolution = "fast"
+  out = tmp_path / "out"
+  assert run_search(search, str(tmp_path / "runs"), out) == 0
+  found = pd.read_csv(out / "search-cifar10-small-smoke_sparse.csv")
+  assert set(found["experiment"]) == {"all-2", "random20-2"}
 
 
 def test_what_is_stable_or_poor_is_not_pruned(tmp_path):
