@@ -80,7 +80,7 @@ def export(results: Results, out: str) -> tuple[list[str], list[str]]:
     own = folder / name
     rows = table[table["experiment"] == name]
     replace_file(own / "results.csv", rows.to_csv(index=False).encode())
-    arrays = pruned_at(tables.store, by_name[name])
+    arrays: Any = pruned_at(tables.store, by_name[name])
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
     replace_file(own / "masks.npz", buffer.getvalue())
