@@ -34,9 +34,12 @@ REPLICATES = 8  # of the reference; the quick config has two
 ERRORS = 4
 # What may be off in a network of random weights: an example's loss, in nats,
 # and the move of one step, relative to its length. A GPU multiplies float32 in
-# TF32 (ten bits, as float16), bfloat16 has seven.
-LOSS_OFF = {"float32": 0.02, "bfloat16": 0.2}
-STEP_OFF = {"float32": 0.02, "bfloat16": 0.2}
+# TF32 (ten bits, as float16), bfloat16 has seven. Rounding that moves a unit
+# across ReLU's corner moves its gradient by all of it, so that a step is off by
+# the root of the rounding: on a CPU 6e-4 between two kinds of convolution in
+# float32, and 0.25 in bfloat16. What is wrong is off by about 1.
+LOSS_OFF = {"float32": 0.02, "bfloat16": 0.1}
+STEP_OFF = {"float32": 0.2, "bfloat16": 0.5}
 
 
 def correctness_case(options: Options) -> Measured:
@@ -59,7 +62,7 @@ def correctness_case(options: Options) -> Measured:
   return Measured(
     case=options.named("correctness").replace("_resnet8", ""),
     unit="of what it may be off",
-    ours=list(found.values()),
+    ours=[found[worst]],
     reference=[],
     reference_name="a CPU's numbers",
     ratio=1 / max(found[worst], 1e-9),
