@@ -23,7 +23,7 @@ class Options:
     dtype: of activations, on both sides.
     quick: small shapes, to see that a case runs; its figures say nothing.
     replicates: of `throughput`; none for those it takes by itself.
-    out: the folder of the results.
+    out: the folder of the results; None where nothing is written.
   """
 
   rounds: int = 5
@@ -32,19 +32,17 @@ class Options:
   dtype: str = "float32"
   quick: bool = False
   replicates: tuple[int, ...] = ()
-  out: Path = RESULTS
+  out: Path | None = RESULTS
 
   def keep(self, case: str, found: Mapping[str, Any]) -> None:
     """Writes what a long case has found so far to OUT/CASE.partial.json."""
+    if self.out is None:
+      return
     self.out.mkdir(parents=True, exist_ok=True)
     text = json.dumps(dict(found), indent=1) + "\n"
-    file = self.partial(case)
+    file = partial(self.out, case)
     file.with_suffix(".new").write_text(text)  # a limit may fall in between
     file.with_suffix(".new").replace(file)
-
-  def partial(self, case: str) -> Path:
-    """The file of a case that is not finished."""
-    return self.out / f"{case}.partial.json"
 
   def named(self, case: str) -> str:
     """The name in the results of a case of images; says what is not usual."""
@@ -100,6 +98,11 @@ class Measured:
       "limited_by": "" if self.met else self.limited_by,
       "details": dict(self.details),
     }
+
+
+def partial(out: Path, case: str) -> Path:
+  """The file of a case that is not finished."""
+  return out / f"{case}.partial.json"
 
 
 def in_turn(
@@ -221,6 +224,8 @@ def write(
   }
   folder.mkdir(parents=True, exist_ok=True)
   file.write_text(json.dumps(content, indent=1) + "\n")
+  for measured in found:
+    partial(folder, measured.case).unlink(missing_ok=True)
   return file
 
 

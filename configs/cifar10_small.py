@@ -17,7 +17,7 @@ An .npz instead: --config.data.source=npz --config.data.path=FILE.
 from ml_collections import ConfigDict
 
 from configs.defaults import get_defaults, words
-from configs.recipes import everything, subset
+from configs.recipes import claim_diets, diets_at, everything
 
 # Each run once, after everything here stood: as it is, noisy labels, longer T.
 CONFIRMING_SEEDS = (330, 331, 332)
@@ -81,30 +81,7 @@ def get_config(arg: str = "") -> ConfigDict:
   config.experiments = (
     everything("none", "0step"),
     *(everything(f"all-{t_r}", f"{t_r}step") for t_r in fewer),
-    *(e for t_r in steps for e in _diets(t_r, size)),
+    *(e for t_r in steps for e in diets_at(t_r, size)),
   )
-  early, late, claims = steps[0], steps[-1], config.claims
-  claims.rewinding = {
-    "treatments": (f"all-{late}",),
-    "baseline": "none",
-    "level": level,
-  }
-  claims.little_data = {
-    "comparisons": ((f"random-{late}", f"all-{late}"),),
-    "level": level,
-    "margin": MARGIN,
-  }
-  claims.easy_data.update(
-    comparisons=((f"easy-{early}", f"random-{early}", f"all-{early}"),),
-    level=level,
-  )
+  claim_diets(config.claims, steps, level, MARGIN)
   return config
-
-
-def _diets(t_r, size):
-  """All examples, and a subset of each kind, pre-trained on for t_r steps."""
-  duration = f"{t_r}step"
-  yield everything(f"all-{t_r}", duration)
-  for kind in ("random", "easy", "hard"):
-    own = {"name": f"{kind}-{t_r}"}
-    yield subset(kind, size, duration, balanced=True) | own

@@ -14,7 +14,7 @@ replicates, `:smoke` takes seconds.
 """
 
 from configs.defaults import get_defaults, words
-from configs.recipes import everything, subset
+from configs.recipes import claim_diets, diets_at, everything
 
 # Each run once, after everything here stood: without and with noisy labels.
 CONFIRMING_SEEDS = (320, 321)
@@ -59,33 +59,7 @@ def get_config(arg: str = ""):
     steps, size, level = (1, 2), 20, 1
   config.experiments = (
     everything("none", "0step"),
-    *(e for t_r in steps for e in _diets(t_r, size)),
+    *(e for t_r in steps for e in diets_at(t_r, size)),
   )
-  # One t_r for a verdict, for several would share out its confidence: for
-  # "enough" the later one, for "fewer steps" the earlier, where more steps on
-  # all the data would still gain.
-  early, late, claims = steps[0], steps[-1], config.claims
-  claims.rewinding = {
-    "treatments": (f"all-{late}",),
-    "baseline": "none",
-    "level": level,
-  }
-  claims.little_data = {
-    "comparisons": ((f"random-{late}", f"all-{late}"),),
-    "level": level,
-    "margin": margin,
-  }
-  claims.easy_data.update(
-    comparisons=((f"easy-{early}", f"random-{early}", f"all-{early}"),),
-    level=level,
-  )
+  claim_diets(config.claims, steps, level, margin)
   return config
-
-
-def _diets(t_r, size):
-  """All examples, and a subset of each kind, pre-trained on for t_r steps."""
-  duration = f"{t_r}step"
-  yield everything(f"all-{t_r}", duration)
-  for kind in ("random", "easy", "hard"):
-    own = {"name": f"{kind}-{t_r}"}
-    yield subset(kind, size, duration, balanced=True) | own

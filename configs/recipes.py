@@ -3,6 +3,7 @@
 Paul et al. 2022; what the paper leaves unsaid is said here.
 """
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -123,3 +124,47 @@ def everything(name: str, steps: str) -> dict[str, Any]:
     "pretrain.steps": steps,
     "pretrain.subset.kind": "all",
   }
+
+
+def diets_at(t_r: int, size: int) -> Iterator[dict[str, Any]]:
+  """Yields all examples, and subsets of each kind, pre-trained on for t_r.
+
+  They are named by their kind and t_r, e.g. "easy-20".
+  """
+  duration = f"{t_r}step"
+  yield everything(f"all-{t_r}", duration)
+  for kind in ("random", "easy", "hard"):
+    own = {"name": f"{kind}-{t_r}"}
+    yield subset(kind, size, duration, balanced=True) | own
+
+
+def claim_diets(
+  claims: ConfigDict, steps: Sequence[int], level: int, margin: float
+) -> None:
+  """Declares claims 0 to 2 on "none" and what `diets_at` yields.
+
+  One t_r for a verdict, for several would share out its confidence: for
+  "enough" the latest, for "fewer steps" the earliest, where more steps on all
+  the data would still gain.
+
+  Args:
+    claims: the config's group.
+    steps: each t_r, ascending.
+    level: at which they are decided.
+    margin: of "enough", a fraction.
+  """
+  early, late = steps[0], steps[-1]
+  claims.rewinding = {
+    "treatments": (f"all-{late}",),
+    "baseline": "none",
+    "level": level,
+  }
+  claims.little_data = {
+    "comparisons": ((f"random-{late}", f"all-{late}"),),
+    "level": level,
+    "margin": margin,
+  }
+  claims.easy_data.update(
+    comparisons=((f"easy-{early}", f"random-{early}", f"all-{early}"),),
+    level=level,
+  )

@@ -28,10 +28,15 @@ def main(argv: list[str]) -> int:
   given = flags.FLAGS
   try:
     results = load(str(given.workdir), given.study)
-    written, unfinished = export(results, str(given.out))
+    written, unfinished, ways = export(results, str(given.out))
   except BAD_INPUT as error:
     raise BadInput(error) from None
   say(f"exported to {given.out}: {', '.join(written)}")
+  if ways > 1:
+    say(
+      f"what is there was made in {ways} ways, which round differently "
+      "(experiment.json): replicates are paired by seed, not bit for bit"
+    )
   if unfinished:
     say(f"unfinished, left out: {', '.join(unfinished)}")
   return 0

@@ -9,16 +9,17 @@ taken from its verdicts.csv, and a study of that claim alone needs no more.
 Writes side_by_side.csv, orders.csv and side_by_side.svg, and prints the table.
 """
 
-import json
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 from absl import flags
+from etils import epath
 
 from imp_jax.command.cli import BAD_INPUT, BadInput, run_program
 from imp_jax.command.output import say
+from imp_jax.core.files import read_json
 from imp_jax.results.side_by_side import (
   Setting,
   orders,
@@ -40,18 +41,22 @@ def settings_of(folder: str) -> tuple[list[Setting], pd.DataFrame]:
     OSError, ValueError: a file is not there or is none of a study's.
   """
   root = pathlib.Path(folder)
-  claims = json.loads((root / "config.json").read_text())["claims"]
+  file = root / "config.json"
+  claims = read_json(epath.Path(file), str(file)).get("claims", {})
   verdicts: Any = pd.DataFrame()
   if (root / "verdicts.csv").exists():
     verdicts = pd.read_csv(root / "verdicts.csv").query("claim == 3")
-  declared = [c for c in ("rewinding", "little_data") if claims.get(c)]
+  compared = ("rewinding", "little_data", "easy_data")
+  declared = [c for c in compared if claims.get(c)]
   if not declared and not len(verdicts):
     raise ValueError(f"{folder}/config.json declares no claim that is compared")
   if not declared:
     return [], verdicts
   results: Any = pd.read_csv(root / "results.csv")
   experiments = pd.read_csv(root / "experiments.csv", keep_default_na=False)
-  (name,) = results["study"].unique()
+  (name, *others) = results["study"].unique()
+  if others:
+    raise ValueError(f"{folder}/results.csv is of several studies")
   level = claims[declared[0]]["level"]
   return study_settings(name, results, experiments, level), verdicts
 
@@ -105,7 +110,7 @@ def main(argv: Sequence[str]) -> int:
     side_by_side_figure(table).savefig(
       out / "side_by_side.svg", metadata={"Date": None}
     )
-  except (*BAD_INPUT, KeyError) as error:
+  except BAD_INPUT as error:
     raise BadInput(error) from None
   say(markdown(table))
   for row in orders(settings).to_dict("records"):

@@ -3,6 +3,8 @@
 import contextlib
 import shutil
 
+import numpy as np
+
 from configs import mnist1d
 from imp_jax.data.dataset import make_dataset
 from imp_jax.results.report import report
@@ -100,6 +102,19 @@ def random_arrays(rng, *, train=24, test=10, shape=(8, 8, 3), classes=3):
     return rng.integers(0, 256, (count, *shape), dtype="uint8"), labels
 
   return {"train": part(train), "test": part(test)}
+
+
+def write_npz(path, arrays):
+  """Writes a data set's arrays as an `.npz` holds them; returns its name."""
+  np.savez(
+    path,
+    **{
+      f"{split}_{part}": array
+      for split, pair in arrays.items()
+      for part, array in zip(("image", "label"), pair, strict=True)
+    },
+  )
+  return str(path)
 
 
 def random_dataset(rng, **options):

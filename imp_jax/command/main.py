@@ -23,7 +23,7 @@ def define_flags() -> None:
     "Where artefacts and results lie; extended, never emptied.",
   )
   flags.DEFINE_list(
-    "only", [], "Run these experiments of it alone; a later call adds others."
+    "only", None, "Run these experiments of it alone; a later call adds others."
   )
   flags.DEFINE_bool(
     "describe", False, "Print every option of the config, and run nothing."
@@ -47,7 +47,9 @@ def main(argv: list[str]) -> int:
     for line in described(given.config):
       say(line)
     return 0
-  return run_study(given.config, str(given.workdir), given.only)
+  if given.only is not None and not any(given.only):
+    raise BadInput("--only must name an experiment, or several with commas")
+  return run_study(given.config, str(given.workdir), given.only or ())
 
 
 def run() -> None:

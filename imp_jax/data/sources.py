@@ -85,7 +85,9 @@ def load_dataset(
   else:
     arrays, class_names = prepared_arrays(name, path, merge_valid, cache_dir)
     label = name
-    if not (mean or std or resize or subsample) and name in CONSTANTS:
+    side = min(arrays["train"][0].shape[1:3])
+    reduced = subsample or resize not in (0, side)
+    if not (mean or std or reduced) and name in CONSTANTS:
       mean, std = CONSTANTS[name]
   try:
     dataset = make_dataset(

@@ -1,12 +1,15 @@
 """Finished experiments of a study as small files that outlive its workdir.
 
-OUT/study.json        what they share: name, seed, claims, replicates
-OUT/<experiment>/     results.csv (its rows), masks.npz (see `pruned_at`) and
-                      experiment.json: settings, devices, seconds
+OUT/config.json       what the study means, experiments yet to come included
+OUT/experiments.csv   the settings of all of them
+OUT/<experiment>/     results.csv (its rows, controls' too), landscape.csv if it
+                      has any, masks.npz (see `pruned_at`) and experiment.json:
+                      replicates, in what ways it was made, seconds
 OUT/results.csv       the rows of all experiments that were exported so far
-OUT/verdicts.csv      what they say of the claims
+OUT/verdicts.csv      what they say of the claims; it has no seconds
 
-Workdirs of several machines may export to one folder, each whole experiments.
+Workdirs of several machines may export to one folder, each whole experiments of
+one study.
 """
 
 import io
@@ -19,21 +22,26 @@ import pandas as pd
 from etils import epath
 
 from imp_jax.core.files import read_json, shown
-from imp_jax.core.identity import restored
+from imp_jax.core.identity import filled, restored
 from imp_jax.core.index import Entry
 from imp_jax.core.masks import unpacked_leaves
 from imp_jax.core.store import Store, StoreError, replace_file
+from imp_jax.engine.provenance import way_of
 from imp_jax.results.claims import ClaimSettings
+from imp_jax.results.landscape import LANDSCAPE_COLUMNS
 from imp_jax.results.load import Results
+from imp_jax.results.predictors import connected_verdict_row, whole_claim
+from imp_jax.results.tables import seconds_of
+from imp_jax.results.tickets import experiments_table
 from imp_jax.results.verdicts import verdicts_table
+from imp_jax.stages.evaluate import EvalSettings
+from imp_jax.stages.trunk import Trunk
 
-# Of an experiment's settings: what all of them have in common if they are to be
-# compared.
-COMMON = ("model", "stream", "optim", "steps")
 KEPT = 255
+_PLACES = ("path", "cache_dir")  # of data, which differ between machines
 
 
-def export(results: Results, out: str) -> tuple[list[str], list[str]]:
+def export(results: Results, out: str) -> tuple[list[str], list[str], int]:
   """Writes the experiments of which everything is finished.
 
   Args:
@@ -41,22 +49,20 @@ def export(results: Results, out: str) -> tuple[list[str], list[str]]:
     out: the folder; it may hold what other workdirs exported of the same study.
 
   Returns:
-    Names of the experiments that were written, and of the unfinished ones.
+    Names of the experiments that were written, and of the unfinished ones; and
+    in how many ways (device, JAX, execution) all that is there was made.
 
   Raises:
-    ValueError: none is finished; or OUT holds another study, other settings of
-      an experiment, or experiments that these cannot be compared with.
+    ValueError: none is finished, an artefact is damaged, or OUT holds a study
+      that means something else, or has other replicates. Nothing is written.
   """
   tables = results.tables
-  by_name: dict[str, list[Entry]] = {name: [] for name in tables.experiments}
-  for entry in tables.index:
-    if entry.experiment:
-      by_name[entry.experiment].append(entry)
   finished, unfinished = {}, []
-  for name, entries in by_name.items():
+  for name in tables.experiments:
+    entries = [e for e in tables.index if e.experiment == name]
     records = _records(tables.store, entries)
     if records:
-      finished[name] = records
+      finished[name] = (entries, records)
     else:
       unfinished.append(name)
   if not finished:
@@ -65,31 +71,37 @@ def export(results: Results, out: str) -> tuple[list[str], list[str]]:
       f"{', '.join(unfinished) or 'none'}"
     )
   folder = epath.Path(out).expanduser()
-  meaning = tables.meaning
-  replicates = {1 + max(e.replicate for e in by_name[n]) for n in finished}
-  study = {
-    "study": tables.study,
-    "seed": meaning["seed"],
-    "claims": meaning["claims"],
-    "replicates": max(replicates),
-  }
+  meaning = _merged(folder, {"study": tables.study} | _without_places(tables))
   there = _there(folder)
-  _check(folder, study, there, {n: tables.experiments[n] for n in finished})
-  table = tables.get("results")
-  for name, records in finished.items():
-    own = folder / name
-    rows = table[table["experiment"] == name]
-    replace_file(own / "results.csv", rows.to_csv(index=False).encode())
-    arrays: Any = pruned_at(tables.store, by_name[name])
+  files: dict[str, bytes] = {}
+  for name, (entries, records) in finished.items():
+    there[name] = _experiment_record(tables.store, entries, records)
+    files[f"{name}/experiment.json"] = _json(there[name])
+    arrays: Any = pruned_at(tables.store, entries)
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
-    replace_file(own / "masks.npz", buffer.getvalue())
-    record = _experiment_record(tables.experiments[name], records)
-    there[name] = record
-    _write_json(own / "experiment.json", record)
-  _write_json(folder / "study.json", study)
-  _write_joined(folder, study, there)
-  return list(finished), unfinished
+    files[f"{name}/masks.npz"] = buffer.getvalue()
+    files[f"{name}/results.csv"] = _csv(_rows_of(name, tables.get("results")))
+    if "landscape" in tables.names:
+      files[f"{name}/landscape.csv"] = _csv(
+        _rows_of(name, tables.get("landscape"))
+      )
+  counts = {name: record["replicates"] for name, record in there.items()}
+  if len(set(counts.values())) > 1:
+    told = ", ".join(f"{name} {count}" for name, count in counts.items())
+    raise ValueError(
+      f"experiments in {folder} would have different numbers of replicates: "
+      f"{told}"
+    )
+  files["config.json"] = _json(meaning)
+  files["experiments.csv"] = _csv(experiments_table(meaning))
+  for name, data in files.items():
+    replace_file(folder / name, data)
+  _write_joined(folder, meaning, sorted(there))
+  ways = {
+    json.dumps(way) for record in there.values() for way in record["ways"]
+  }
+  return list(finished), unfinished, len(ways)
 
 
 def pruned_at(store: Store, entries: Iterable[Entry]) -> dict[str, np.ndarray]:
@@ -105,6 +117,9 @@ def pruned_at(store: Store, entries: Iterable[Entry]) -> dict[str, np.ndarray]:
   Returns:
     uint8 arrays of the kernels' shapes by "replicate0/stem/kernel"; 255 where
     the last level keeps the weight. None of an experiment without levels.
+
+  Raises:
+    ValueError: there are more levels than a byte counts, or a mask is damaged.
   """
   found: dict[str, np.ndarray] = {}
   tickets = sorted(
@@ -112,7 +127,15 @@ def pruned_at(store: Store, entries: Iterable[Entry]) -> dict[str, np.ndarray]:
     key=lambda e: (e.replicate, e.level),
   )
   for entry in tickets:
-    packed = store.load(entry.ids["masks"]).arrays
+    if entry.level >= KEPT:
+      raise ValueError(
+        f"masks of up to level {KEPT - 1} can be exported, {entry.experiment} "
+        f"has level {entry.level}"
+      )
+    try:
+      packed = store.load(entry.ids["masks"]).arrays
+    except StoreError as error:
+      raise ValueError(str(error)) from error
     assert packed is not None  # masks, by construction
     for path, mask in unpacked_leaves(packed).items():
       name = f"replicate{entry.replicate}/{path}"
@@ -133,18 +156,28 @@ def _records(
 
 
 def _experiment_record(
-  settings: Mapping[str, Any], records: Iterable[Mapping[str, Any]]
+  store: Store, entries: Sequence[Entry], records: Iterable[Mapping[str, Any]]
 ) -> dict[str, Any]:
-  seconds, devices = 0.0, set()
-  for record in records:
-    made = record["made_with"]
-    seconds += made["seconds_together"] / made["items_together"]
-    devices.add(made["device"])
+  ways = {json.dumps(way_of(r["made_with"]), sort_keys=True) for r in records}
   return {
-    "settings": settings,
-    "devices": sorted(devices),
-    "seconds": round(seconds, 1),
+    "replicates": 1 + max(entry.replicate for entry in entries),
+    "ways": [json.loads(way) for way in sorted(ways)],
+    # With what it is made from, which other experiments may share.
+    "seconds": seconds_of(store, entries),
   }
+
+
+def _rows_of(name: str, table: pd.DataFrame) -> pd.DataFrame:
+  """An experiment's rows and its controls', which are named "NAME:control"."""
+  parent = table["experiment"].str.partition(":")[0]
+  return table.loc[parent == name]
+
+
+def _without_places(tables: Any) -> dict[str, Any]:
+  """What the study means, but for where a machine has its data."""
+  data = tables.meaning.get("data", {})
+  kept = {k: v for k, v in data.items() if k not in _PLACES}
+  return tables.meaning | {"data": kept}
 
 
 def _there(folder: epath.Path) -> dict[str, Any]:
@@ -155,58 +188,85 @@ def _there(folder: epath.Path) -> dict[str, Any]:
   return {file.parent.name: read_json(file, str(file)) for file in files}
 
 
-def _check(
-  folder: epath.Path,
-  study: Mapping[str, Any],
-  there: Mapping[str, Any],
-  new: Mapping[str, Any],
-) -> None:
-  """Refuses to put experiments beside others that they do not belong to."""
-  file = folder / "study.json"
-  if file.exists():
-    known = read_json(file, str(file))
-    for field, value in study.items():
-      if known.get(field) != value:
-        raise ValueError(
-          f"{folder} holds a study whose {field} is {shown(known.get(field))}, "
-          f"not {shown(value)}: export to another folder"
-        )
-  for name, settings in new.items():
-    if name in there and there[name]["settings"] != settings:
+def _merged(folder: epath.Path, meaning: dict[str, Any]) -> dict[str, Any]:
+  """What a folder's study means with this one, which must agree with it.
+
+  Raises:
+    ValueError: names the field that differs.
+  """
+  file = folder / "config.json"
+  if not file.exists():
+    return meaning
+  known = read_json(file, str(file))
+  common = known["experiments"].keys() & meaning["experiments"].keys()
+  if not common:
+    raise ValueError(
+      f"{folder} holds other experiments, none of which this study has: export "
+      "to another folder"
+    )
+  was, now = (_flat(m, common) for m in (known, meaning))
+  for field in sorted(was.keys() | now.keys()):
+    if was.get(field) != now.get(field):
       raise ValueError(
-        f"{folder} holds experiment {name!r} with other settings: export to "
-        "another folder"
+        f"{folder} holds a study that means something else: {field} is "
+        f"{shown(was.get(field))} there, {shown(now.get(field))} here; export "
+        "to another folder"
       )
-  trunk = next(iter(new.values()))["trunk"]
-  for name, record in there.items():
-    other = record["settings"]["trunk"]
-    for field in COMMON if name not in new else ():
-      if other[field] != trunk[field]:
-        raise ValueError(
-          f"{folder} holds experiment {name!r} whose {field} is "
-          f"{shown(other[field])}, not {shown(trunk[field])}: they cannot be "
-          "compared; export to another folder"
-        )
+  experiments = known["experiments"] | meaning["experiments"]
+  return meaning | {"experiments": experiments}
+
+
+def _flat(meaning: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+  """What results depend on, by dotted name, younger fields filled in."""
+  experiments = {
+    name: {
+      "trunk": filled(Trunk, meaning["experiments"][name]["trunk"]),
+      "eval": filled(EvalSettings, meaning["experiments"][name]["eval"]),
+    }
+    for name in names
+  }
+  parts = {
+    "study": meaning["study"],
+    "seed": meaning["seed"],
+    "claims": filled(ClaimSettings, meaning["claims"]),
+    "experiments": experiments,
+  }
+  return pd.json_normalize(parts).astype(object).iloc[0].to_dict()
 
 
 def _write_joined(
-  folder: epath.Path, study: Mapping[str, Any], there: Mapping[str, Any]
+  folder: epath.Path, meaning: Mapping[str, Any], names: Sequence[str]
 ) -> None:
   """Writes what all experiments of the folder say together."""
-  parts = [pd.read_csv(folder / name / "results.csv") for name in sorted(there)]
-  table = pd.concat(parts, ignore_index=True)
-  replace_file(folder / "results.csv", table.to_csv(index=False).encode())
-  claims = restored(ClaimSettings, study["claims"])
+
+  def joined(file: str) -> pd.DataFrame | None:
+    there = [folder / name / file for name in names]
+    parts = [
+      pd.read_csv(io.BytesIO(path.read_bytes()))
+      for path in there
+      if path.exists()
+    ]
+    return pd.concat(parts, ignore_index=True) if parts else None
+
+  table = joined("results.csv")
+  assert table is not None  # every experiment has one
+  replace_file(folder / "results.csv", _csv(table))
+  claims, connected = restored(ClaimSettings, meaning["claims"]), None
   if claims.primary_level is None:
     return
-  verdicts = verdicts_table(
-    study["study"],
-    table,
-    claims,
-    seconds=round(sum(record["seconds"] for record in there.values()), 1),
-  )
-  replace_file(folder / "verdicts.csv", verdicts.to_csv(index=False).encode())
+  if claims.connected:
+    landscape = joined("landscape.csv")
+    if landscape is None:
+      landscape = pd.DataFrame(columns=list(LANDSCAPE_COLUMNS))
+    claim = whole_claim(claims.connected, meaning["experiments"])
+    connected = connected_verdict_row(landscape, claim, claims)
+  verdicts = verdicts_table(meaning["study"], table, claims, connected)
+  replace_file(folder / "verdicts.csv", _csv(verdicts))
 
 
-def _write_json(file: epath.Path, content: Mapping[str, Any]) -> None:
-  replace_file(file, (json.dumps(content, indent=1) + "\n").encode())
+def _csv(table: pd.DataFrame) -> bytes:
+  return table.to_csv(index=False).encode()
+
+
+def _json(content: Mapping[str, Any]) -> bytes:
+  return (json.dumps(content, indent=1) + "\n").encode()

@@ -78,57 +78,82 @@ class Setting:
 def study_settings(
   where: str, results: pd.DataFrame, experiments: pd.DataFrame, level: int
 ) -> list[Setting]:
-  """Returns a study's settings, one for each t_r with "all" in it.
+  """Returns a study's settings: each t_r with "all" in it, each size of subset.
+
+  Experiments that differ in more than their subset are left out.
 
   Args:
-    where: its name for readers.
+    where: its name for readers; the size is added where there are several.
     results, experiments: rows of the CSV files of those names.
     level: of the comparisons.
 
   Raises:
-    ValueError: no experiment without pre-training, or none on all examples.
+    ValueError: no experiment without pre-training, or none on all examples; or
+      two that cannot be told apart.
   """
   table: Any = variants(experiments)
-  # Those that differ in more than their subset are other comparisons.
   table = table[table["diet"] == table["kind"]]
-  named = {
-    (row["rewind_step"], row["kind"]): row["experiment"]
-    for row in table.to_dict("records")
-  }
-  steps = sorted(t for t, kind in named if kind == "all")
-  if not steps or (0, "none") not in named:
+  named: dict[tuple[int, str, int], str] = {}
+  for row in table.to_dict("records"):
+    size = 0 if row["kind"] in ("none", "all") else row["size"]
+    key = (row["rewind_step"], row["kind"], size)
+    if key in named:
+      raise ValueError(
+        f"{where} has two experiments of one kind and t_r: {named[key]}, "
+        f"{row['experiment']}"
+      )
+    named[key] = row["experiment"]
+  steps = sorted(t for t, kind, _ in named if kind == "all")
+  if not steps or (0, "none", 0) not in named:
     raise ValueError(
       f'{where} has no experiments "none" and "all" to compare; it has: '
       f"{', '.join(experiments['experiment'])}"
     )
+  total = int(experiments["steps"].iloc[0])
   found = []
   for t_r in steps:
-    by_kind = {"none": named[0, "none"]} | {
-      kind: name for (t, kind), name in named.items() if t == t_r
-    }
-    rows: Any = test_accuracy(results).query("level == @level")
-    means = rows.groupby("experiment")["value"].mean().to_dict()
-    kinds = [k for k, name in by_kind.items() if name in means]
-    found.append(
-      Setting(
-        where,
-        t_r,
-        int(experiments["steps"].iloc[0]),
-        level,
-        mean_density(results, [by_kind[k] for k in kinds], level),
-        {k: means[by_kind[k]] for k in kinds},
-        {
-          (a, b): mean_interval(
-            paired_differences(results, by_kind[a], by_kind[b], level),
-            confidence=_CONFIDENCE,
-          )
-          for a, b in PAIRS
-          if a in kinds and b in kinds
-        },
-        paired=True,
-      )
-    )
+    both = {"none": named[0, "none", 0], "all": named[t_r, "all", 0]}
+    sizes = sorted({n for t, _, n in named if t == t_r and n}) or [0]
+    for size in sizes:
+      told = where if len(sizes) == 1 else f"{where}, {size} examples"
+      by_kind = both | {
+        kind: name
+        for (t, kind, n), name in named.items()
+        if (t, n) == (t_r, size)
+      }
+      found.append(_setting(told, t_r, total, level, results, by_kind))
   return found
+
+
+def _setting(
+  where: str,
+  rewind_step: int,
+  steps: int,
+  level: int,
+  results: pd.DataFrame,
+  by_kind: dict[str, str],
+) -> Setting:
+  """A study's setting; experiments by their kind."""
+  rows: Any = test_accuracy(results).query("level == @level")
+  means = rows.groupby("experiment")["value"].mean().to_dict()
+  run = {kind: name for kind, name in by_kind.items() if name in means}
+  return Setting(
+    where,
+    rewind_step,
+    steps,
+    level,
+    mean_density(results, list(run.values()), level),
+    {kind: means[name] for kind, name in run.items()},
+    {
+      (a, b): mean_interval(
+        paired_differences(results, run[a], run[b], level),
+        confidence=_CONFIDENCE,
+      )
+      for a, b in PAIRS
+      if a in run and b in run
+    },
+    paired=True,
+  )
 
 
 def published_setting() -> Setting:
@@ -179,6 +204,8 @@ def welch_interval(
   """
   squares = [std**2 / count for std in stds]
   difference, error = means[0] - means[1], math.sqrt(sum(squares))
+  if not error:
+    return Interval(difference, difference, difference, count, confidence)
   freedom = sum(squares) ** 2 * (count - 1) / sum(s**2 for s in squares)
   half = error * float(scipy.special.stdtrit(freedom, (1 + confidence) / 2))
   low, high = difference - half, difference + half

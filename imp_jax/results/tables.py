@@ -2,7 +2,7 @@
 
 import contextlib
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import pandas as pd
@@ -41,6 +41,28 @@ from imp_jax.results.tickets import (
   results_table,
 )
 from imp_jax.results.verdicts import verdicts_table
+
+
+def seconds_of(store: Store, entries: Iterable[Entry]) -> float:
+  """Returns the seconds that finished artefacts took, and what they need.
+
+  Args:
+    store: of the workdir.
+    entries: of what was made; each artefact counts once.
+  """
+  left = [i for entry in entries for i in entry.ids.values()]
+  seen, seconds = set(), 0.0
+  while left:
+    object_id = left.pop()
+    if object_id in seen:
+      continue
+    seen.add(object_id)
+    with contextlib.suppress(StoreError):  # not finished
+      record = store.load_record(object_id)
+      made = record["made_with"]
+      seconds += made["seconds_together"] / made["items_together"]
+      left += record["inputs"].values()
+  return round(seconds, 1)
 
 
 class Tables:
@@ -242,22 +264,6 @@ class Tables:
       if entry.kind == "imp"
     }
 
-  def seconds(self) -> float:
-    """Returns the seconds that all finished artefacts took to compute."""
-    left = [i for entry in self.index for i in entry.ids.values()]
-    seen, seconds = set(), 0.0
-    while left:
-      object_id = left.pop()
-      if object_id in seen:
-        continue
-      seen.add(object_id)
-      with contextlib.suppress(StoreError):  # not finished
-        record = self.store.load_record(object_id)
-        made = record["made_with"]
-        seconds += made["seconds_together"] / made["items_together"]
-        left += record["inputs"].values()
-    return round(seconds, 1)
-
   def _rows(self, name: str) -> int:
     table = self.peek(name)
     return 0 if table is None else len(table)
@@ -310,5 +316,5 @@ class Tables:
       self.get("results"),
       self.claims,
       connected,
-      self.seconds(),
+      seconds_of(self.store, self.index),
     )

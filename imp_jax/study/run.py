@@ -42,12 +42,16 @@ from imp_jax.study.imp import experiment_tickets, label_nodes, score_nodes
 from imp_jax.study.options import check_fields
 from imp_jax.study.resolve import resolve
 
+NOT_RUN = "not run for want of these: "
+
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
   """A validated study, ready to run in a workdir.
 
   Attributes:
+    study: what is run: of a part its experiments alone.
+    whole: what the study's name stands for.
     tickets: what results.csv has rows of.
     views: what is looked at in the landscape around them.
     scores: of the training examples, by name.
@@ -58,6 +62,7 @@ class Plan:
   """
 
   study: Study
+  whole: Study
   dataset: Dataset
   store: Store
   tickets: tuple[Ticket, ...]
@@ -107,8 +112,8 @@ def prepare(config: Any, workdir: str, only: Sequence[str] = ()) -> Plan:
   Args:
     config: the study's.
     workdir: where its artefacts lie.
-    only: names of the experiments to run, the claims and all else being the
-      whole study's; none = all. Later plans may add the others.
+    only: names of the experiments to run; none = all. What the study means
+      stays all of it, and later plans may run the others.
 
   Raises:
     ValueError, OSError: bad input, in one line; nothing has been written.
@@ -120,21 +125,17 @@ def prepare(config: Any, workdir: str, only: Sequence[str] = ()) -> Plan:
     check_data_extent(data["train_examples"], tested)
   dataset = load_study_data(data, config.seed)
   imports = Imports()
-  study = resolve(config, dataset, imports)
-  if only:
-    known = tuple(e.name for e in study.experiments)
-    for name in only:
-      one_of("experiment", name, known)
-    chosen = tuple(e for e in study.experiments if e.name in only)
-    study = dataclasses.replace(study, experiments=chosen)
+  whole = resolve(config, dataset, imports)
+  study = _part(whole, only) if only else whole
   check_extent(study, dataset, workdir)
   by_experiment = [(e, tuple(experiment_tickets(e))) for e in study.experiments]
   tickets = tuple(t for _, own in by_experiment for t in own)
   views = tuple(v for e, own in by_experiment for v in experiment_views(e, own))
   store = Store(workdir)
-  check_same_meaning(store, study)
+  check_same_meaning(store, whole)
   plan = Plan(
     study,
+    whole,
     dataset,
     store,
     tickets,
@@ -192,6 +193,15 @@ def execute(plan: Plan, progress: Progress) -> Results:
   return Results(store, study.name)
 
 
+def _part(study: Study, only: Sequence[str]) -> Study:
+  """The study with some of its experiments, and the scores that these need."""
+  known = tuple(e.name for e in study.experiments)
+  for name in only:
+    one_of("experiment", name, known)
+  chosen = tuple(e for e in study.experiments if e.name in only)
+  return dataclasses.replace(study, experiments=chosen)
+
+
 def experiment_views(
   experiment: Experiment, tickets: tuple[Ticket, ...]
 ) -> tuple[View, ...]:
@@ -217,8 +227,7 @@ def _failure_lines(failures: Mapping[Item, str]) -> list[str]:
     if not message:
       unrun.setdefault(node.label, []).append(r)
   return lines + [
-    f"not run for want of these: {label}, replicates "
-    f"{', '.join(map(str, sorted(replicates)))}"
+    f"{NOT_RUN}{label}, replicates {', '.join(map(str, sorted(replicates)))}"
     for label, replicates in unrun.items()
   ]
 
@@ -226,7 +235,7 @@ def _failure_lines(failures: Mapping[Item, str]) -> list[str]:
 def _write_meaning(plan: Plan) -> None:
   """Writes what the study's name stands for, earlier experiments included."""
   config = plan.store.study_dir(plan.study.name) / "config.json"
-  meaning = meaning_of(plan.study) | {"data": dict(plan.data)}
+  meaning = meaning_of(plan.whole) | {"data": dict(plan.data)}
   if config.exists():
     meaning = merged_meaning(json.loads(config.read_text()), meaning)
   plan.store.write_text(config, json.dumps(meaning, indent=1))
@@ -274,10 +283,23 @@ def study_entries(plan: Plan) -> list[Entry]:
 
 
 def _write_failures(plan: Plan, failures: Mapping[Item, str]) -> None:
-  """Writes failures.txt, while there are any."""
+  """Writes failures.txt, while there are any.
+
+  What earlier runs said of experiments that are no part of this one stays.
+  """
   file = plan.store.study_dir(plan.study.name) / "failures.txt"
-  if failures:
-    text = "\n".join(_failure_lines(failures)) + "\n"
-    plan.store.write_text(file, text)
+  lines = _failure_lines(failures)
+  ran = {e.name for e in plan.study.experiments}
+  others = tuple(
+    f"{why}{e.name} "
+    for e in plan.whole.experiments
+    if e.name not in ran
+    for why in ("", NOT_RUN)
+  )
+  if others and file.exists():
+    old = file.read_text().splitlines()
+    lines = [line for line in old if line.startswith(others)] + lines
+  if lines:
+    plan.store.write_text(file, "\n".join(lines) + "\n")
   elif file.exists():
     file.unlink()

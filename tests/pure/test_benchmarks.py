@@ -6,7 +6,9 @@ import time
 
 import numpy as np
 import pytest
+import scipy.stats
 
+from benchmarks import __main__ as benchmarks_main
 from benchmarks import correctness, gpu, throughput
 from benchmarks.__main__ import cases, matching
 from benchmarks.harness import (
@@ -15,6 +17,7 @@ from benchmarks.harness import (
   compared,
   exponent,
   in_turn,
+  partial,
   table,
   write,
 )
@@ -192,12 +195,20 @@ def test_a_gpu_is_asked_first_whether_it_is_right(quick):
 
 
 def test_what_a_long_case_found_so_far_is_a_whole_file(tmp_path):
-  options = Options(out=tmp_path / "out")
+  out = tmp_path / "out"
+  options = Options(out=out)
   options.keep("throughput", {"a": {1: 2.5}})
   options.keep("throughput", {"a": {1: 2.5, 4: "no memory"}})
-  found = json.loads(options.partial("throughput").read_text())
+  found = json.loads(partial(out, "throughput").read_text())
   assert found == {"a": {"1": 2.5, "4": "no memory"}}
-  assert len(list((tmp_path / "out").iterdir())) == 1
+  assert len(list(out.iterdir())) == 1
+  write("cpu", {}, {}, [measured("other")], out)
+  assert partial(out, "throughput").exists()
+  write("cpu", {}, {}, [measured("throughput")], out)
+  assert [p.name for p in out.iterdir()] == ["cpu.json"]
+  before = sorted(tmp_path.rglob("*"))
+  Options(out=None).keep("throughput", {"a": 1})
+  assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_the_correctness_cases_images_never_change():
@@ -216,16 +227,77 @@ def test_the_correctness_cases_images_never_change():
   np.testing.assert_array_equal(nearest, made["train_label"][:100])
 
 
-def test_correctness_is_a_share_of_the_cpus_own_spread(monkeypatch):
-  """Two replicates' mean may be off four standard errors of a difference."""
-  known = {"a": {"mean": 0.5, "std": 0.1}, "b": {"mean": 2.0, "std": 0.4}}
-  found = {"a": [0.5, 0.6], "b": [3.0, 3.0]}
+KNOWN = {"a": {"mean": 0.5, "std": 0.1}, "b": {"mean": 2.0, "std": 0.4}}
+
+
+def against(monkeypatch, found, fingerprint="f"):
   monkeypatch.setattr(correctness, "_study", lambda dtype: ("f", found))
-  shares = correctness._against({"fingerprint": "f", "means": known}, "float32")
-  error = (1 / 2 + 1 / correctness.REPLICATES) ** 0.5
-  assert shares["a"] == pytest.approx(0.05 / (4 * 0.1 * error))
-  assert (
-    shares["b"] == pytest.approx(1.0 / (4 * 0.4 * error)) and shares["b"] < 1
+  return correctness._against(
+    {"fingerprint": fingerprint, "means": KNOWN}, "float32"
   )
+
+
+def test_correctness_is_a_share_of_the_cpus_own_spread(monkeypatch):
+  found = {"a": [0.5, 0.6, 0.5, 0.6], "b": [3.0] * 4}
+  shares = against(monkeypatch, found)
+  # Of two comparisons at 1 % together, by a table of Student's t.
+  quantile = scipy.stats.t(23).ppf(1 - 0.0025)
+  error = (1 / 4 + 1 / 24) ** 0.5
+  assert shares["a"] == pytest.approx(0.05 / (quantile * 0.1 * error))
+  assert shares["b"] == pytest.approx(1.0 / (quantile * 0.4 * error))
+  assert shares["a"] < 1 < shares["b"]
   with pytest.raises(ValueError, match="is of data g, these are f"):
-    correctness._against({"fingerprint": "g", "means": known}, "float32")
+    against(monkeypatch, found, "g")
+
+
+def test_of_devices_that_are_right_one_in_a_hundred_misses():
+  rng = np.random.default_rng(0)
+  tries, comparisons = 20_000, 12
+  shape = (tries, comparisons)
+  reference = rng.normal(size=(*shape, correctness.REPLICATES))
+  tried = rng.normal(size=(*shape, correctness.TRIED))
+  off = abs(tried.mean(-1) - reference.mean(-1))
+  bound = correctness.may_be_off(1.0, comparisons)
+  missed = (off > bound * reference.std(-1, ddof=1)).any(axis=1).mean()
+  assert 0.007 < missed < 0.012
+
+
+@pytest.mark.parametrize(
+  "found",
+  [
+    {"a": [0.5] * 4},
+    {"a": [0.5] * 4, "b": [2.0] * 3},
+    {"a": [0.5] * 4, "b": [2.0, 2.0, 2.0, float("nan")]},
+  ],
+)
+@pytest.mark.parametrize("rounding", [0.1, float("nan")])
+def test_what_is_no_number_is_not_correct(
+  monkeypatch, tmp_path, found, rounding
+):
+  """A replicate that failed has no row; NaN is larger than nothing."""
+  monkeypatch.setattr(correctness, "_study", lambda dtype: ("f", found))
+  monkeypatch.setattr(
+    correctness, "_rounding", lambda _: {"losses": 0.1, "one step": rounding}
+  )
+  file = tmp_path / "reference.json"
+  file.write_text(json.dumps({"fingerprint": "f", "means": KNOWN}))
+  monkeypatch.setattr(correctness, "REFERENCE", file)
+  measured = correctness.correctness_case(Options())
+  assert measured.ratio == 0 and not measured.met
+  assert measured.limited_by in ("b", "one step")
+
+
+@pytest.mark.parametrize("ratio,code", [(0.5, 1), (2.0, 0)])
+def test_to_be_wrong_is_a_failure_and_to_be_slow_is_none(
+  monkeypatch, tmp_path, ratio, code
+):
+  def case(name, ratio):
+    return lambda options: measured(name, ratio=ratio)
+
+  known = {
+    "correctness": case("correctness", ratio),
+    "path": case("path", 0.5),
+  }
+  monkeypatch.setattr(benchmarks_main, "cases", lambda: known)
+  monkeypatch.setattr("sys.argv", ["benchmarks", f"--out={tmp_path}"])
+  assert benchmarks_main.main() == code

@@ -8,7 +8,7 @@ from imp_jax.data.dataset import make_dataset, with_subsample, with_valid_split
 from imp_jax.data.score_files import load_keep_list, load_scores
 from imp_jax.data.sources import CONSTANTS, load_dataset
 from tests.score_files import saved
-from tests.tiny import random_arrays
+from tests.tiny import random_arrays, write_npz
 
 # By hand: the blocks of 2 x 2 sum to 10, 6, 1018 and 2; halves go up.
 PIXELS = [[1, 2, 0, 1], [3, 4, 2, 3], [255, 254, 0, 1], [254, 255, 1, 0]]
@@ -21,18 +21,6 @@ def image_arrays(rng, height=8, width=8, channels=3, train=30):
     return rng.integers(0, 256, shape).astype(np.uint8), np.arange(n) % 3
 
   return {"train": split(train), "test": split(12)}
-
-
-def write_npz(path, arrays):
-  np.savez(
-    path,
-    **{
-      f"{split}_{part}": array
-      for split, pair in arrays.items()
-      for part, array in zip(("image", "label"), pair, strict=True)
-    },
-  )
-  return str(path)
 
 
 def block_means(images, block):
@@ -104,8 +92,9 @@ def test_the_papers_constants_are_not_those_of_reduced_images(rng, monkeypatch):
   monkeypatch.setattr(
     "imp_jax.data.sources.prepared_arrays", lambda *_: (arrays, "abc")
   )
-  whole = load_dataset("tfds", name="cifar10")
-  assert (whole.mean, whole.std) == CONSTANTS["cifar10"]
+  for given in ({}, {"resize": 8}):  # 8 x 8 they are
+    whole = load_dataset("tfds", name="cifar10", **given)
+    assert (whole.mean, whole.std) == CONSTANTS["cifar10"]
   for reduced in ({"resize": 4}, {"subsample": 12}):
     dataset = load_dataset("tfds", name="cifar10", **reduced)
     x = np.asarray(dataset.train.inputs, np.float64) / 255

@@ -93,6 +93,8 @@ def test_welchs_interval_is_scipys(rng):
   wanted = scipy.stats.ttest_ind(a, b, equal_var=False).confidence_interval()
   assert (found.low, found.high) == pytest.approx((wanted.low, wanted.high))
   assert found.mean == pytest.approx(a.mean() - b.mean())
+  same = welch_interval((0.5, 0.25), (0.0, 0.0), 4)
+  assert (same.low, same.high) == (0.25, 0.25)
 
 
 def test_signs_are_told_only_where_both_intervals_exclude_0(settings):
@@ -134,9 +136,45 @@ def test_without_a_gain_there_are_no_shares_of_it():
   assert table[table["where"] == "hand"]["share_of_gain"].isna().all()
 
 
+def test_each_size_of_subset_is_a_setting():
+  accuracy = ACCURACY | {"small": [[0.9, 0.5], [0.9, 0.55], [0.9, 0.6]]}
+  more = [*EXPERIMENTS, ("small", 20, "random", 100, {})]
+  found = study_settings(
+    "hand", make_results(accuracy), experiments_of(more), 1
+  )
+  assert [s.where for s in found] == [
+    "hand, 100 examples",
+    "hand, 500 examples",
+  ]
+  small, large = found
+  assert set(small.means) == {"none", "all", "random"}
+  assert small.differences["random", "all"].mean == pytest.approx(-0.17)
+  assert large.differences["random", "all"].mean == pytest.approx(0.01)
+  twice = [*more, ("again", 20, "random", 100, {})]
+  line = refusal(
+    study_settings, "hand", make_results(accuracy), experiments_of(twice), 1
+  )
+  assert "two experiments of one kind and t_r: small, again" in line
+
+
+def test_experiments_yet_to_come_are_left_out(settings):
+  more = [*EXPERIMENTS, ("random-50", 50, "random", 500, {})]
+  more.append(("all-50", 50, "all", 4000, {}))
+  found = study_settings(
+    "hand", make_results(ACCURACY), experiments_of(more), 1
+  )
+  assert found[0].differences == settings[0].differences
+  assert not found[1].differences and set(found[1].means) == {"none"}
+
+
 def test_every_difference_of_every_setting_is_drawn(settings):
-  table = side_by_side([published_setting(), *settings])
-  left, right = side_by_side_figure(table).axes
+  correlation = {"study": "c", "level": 4, "density": 0.2, "estimate": 0.7}
+  rho = pd.DataFrame([correlation | {"low": 0.4, "high": 0.9, "replicates": 6}])
+  table = side_by_side([published_setting(), *settings], rho)
+  figure = side_by_side_figure(table)
+  left, right = figure.axes
+  told = [t.get_text() for t in figure.legends[0].get_texts()]
+  assert told == ["the paper, t_r = 200 (0.32 %)", "hand, t_r = 20 (2 %)"]
   labels = [t.get_text() for t in left.get_yticklabels()]
   assert labels == [
     *("all − none", "random − all"),

@@ -13,7 +13,7 @@ from imp_jax.command.studies import run_study
 from imp_jax.study import prepare
 from tests.painting import painting
 from tests.places import ROOT
-from tests.tiny import TEST_EXAMPLES, random_arrays
+from tests.tiny import TEST_EXAMPLES, random_arrays, write_npz
 
 CONFIGS = sorted(
   f.stem
@@ -38,16 +38,8 @@ def small_images(config, folder):
   if config.endswith("mnist1d"):
     return {}
   arrays = random_arrays(np.random.default_rng(0), shape=(32, 32, 3))
-  path = folder / "images.npz"
-  np.savez(
-    path,
-    **{
-      f"{s}_{k}": v
-      for s, pair in arrays.items()
-      for k, v in zip(("image", "label"), pair, strict=True)
-    },
-  )
-  return {"data.source": "npz", "data.path": str(path)}
+  path = write_npz(folder / "images.npz", arrays)
+  return {"data.source": "npz", "data.path": path}
 
 
 # In a process of their own; the others in this one, with what it compiled.

@@ -13,7 +13,7 @@ from imp_jax.core.keys import key_words, named_key
 from imp_jax.core.store import Store
 from imp_jax.data.subsets import noisy_labels
 from imp_jax.statistics.intervals import rank_correlation
-from tests.tiny import random_arrays, run_tiny
+from tests.tiny import random_arrays, run_tiny, write_npz
 from tests.tiny_diet import NETWORKS, NO_CLAIM, SCORE_STEPS, diet
 
 
@@ -70,17 +70,8 @@ def test_a_subset_is_all_that_pretraining_sees(tmp_path):
   keep = np.arange(0, 40, 3)
 
   def save(name, train):
-    path = tmp_path / f"{name}.npz"
     parts = {"train": train, "test": arrays["test"]}
-    np.savez(
-      path,
-      **{
-        f"{s}_{k}": v
-        for s, pair in parts.items()
-        for k, v in zip(("image", "label"), pair, strict=True)
-      },
-    )
-    return str(path)
+    return write_npz(tmp_path / f"{name}.npz", parts)
 
   inputs, labels = arrays["train"]
   whole = save("whole", (inputs, labels))

@@ -8,7 +8,7 @@ from configs import search_cifar10_small, search_mnist1d
 from imp_jax.results.load import load
 from imp_jax.statistics.intervals import mean_interval
 from launch.search import run_search
-from tests.tiny import random_arrays
+from tests.tiny import random_arrays, write_npz
 
 
 def test_a_search_writes_its_tables_and_goes_on_where_it_was(tmp_path):
@@ -56,17 +56,9 @@ def test_a_search_writes_its_tables_and_goes_on_where_it_was(tmp_path):
 def test_a_search_on_images_runs(tmp_path):
   """Random ones, averaged to half their sides, with networks without ResNet."""
   search = search_cifar10_small.get_config("smoke")
-  small = tmp_path / "images.npz"
   arrays = random_arrays(np.random.default_rng(0), train=60, shape=(32, 32, 3))
-  np.savez(
-    small,
-    **{
-      f"{split}_{part}": array
-      for split, pair in arrays.items()
-      for part, array in zip(("image", "label"), pair, strict=True)
-    },
-  )
-  search.study.data.update(source="npz", path=str(small))
+  small = write_npz(tmp_path / "images.npz", arrays)
+  search.study.data.update(source="npz", path=small)
   for network in (search.study.model, search.study.scores.model):
     network.update(name="lenet300100", width=0.1)
   search.study.execution.convolution = "fast"

@@ -47,7 +47,9 @@ def side_by_side_figure(table: pd.DataFrame) -> Figure:
       "linestyle": "none",
       "elinewidth": 1.2,
     }
-    said = f"{where}, t_r = {step} ({100 * own['rewind_share'].iloc[0]:.2g} %)"
+    said = (
+      f"{where}, t_r = {step:.0f} ({100 * own['rewind_share'].iloc[0]:.2g} %)"
+    )
     handles.append(_drawn(left, own, heights, 100.0, label=said, **style))
     gain = own.loc[own["what"] == "all - none", ["estimate", "low"]]
     if len(gain) and gain["low"].iloc[0] > 0:
