@@ -56,6 +56,14 @@ def titles(figure):
   return [axes.get_title() for axes in figure.axes]
 
 
+def test_few_levels_are_all_named_and_many_are_not():
+  few = accuracy_figure(RESULTS).axes[0]
+  assert [t.get_text() for t in few.get_xticklabels()] == ["64", "80", "100"]
+  many = accuracy_figure(make_results({"a": np.full((2, 8), 0.5)})).axes[0]
+  shown = [t.get_text() for t in many.get_xticklabels()]
+  assert shown == ["100", "50", "20"]
+
+
 def test_every_kind_has_a_colour_of_its_own():
   assert set(KIND_COLOURS) == set(KINDS)
   assert len(set(KIND_COLOURS.values())) == len(KINDS)

@@ -1,6 +1,7 @@
 """Figures: accuracy against density."""
 
 import io
+from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
@@ -24,6 +25,7 @@ COLOURS = (
 )
 
 WITHIN = 10  # so many names leave room for the lines
+FEW = 4  # so many levels leave room for the density of each
 # Open ones, in the order in which controls are registered.
 CONTROL_MARKERS = "vsD^P*X<>hdp8H"
 
@@ -96,7 +98,7 @@ def accuracy_figure(
   dense = float(np.mean(rows.query("level == 0")["value"]))
   if np.isfinite(dense):
     axes.axhline(dense, color="grey", linestyle="--", label="dense")
-  set_density_axis(axes, float(rows.density.min()))
+  set_density_axis(axes, rows.density)
   axes.set_ylabel("test accuracy")
   replicates = rows.replicate.nunique()
   note = sampling_note(results, experiments)
@@ -113,14 +115,18 @@ def accuracy_figure(
   return figure
 
 
-def set_density_axis(axes: Axes, least: float) -> None:
-  """Makes x the density: logarithmic, from all weights down to the least."""
+def set_density_axis(axes: Axes, densities: Iterable[float]) -> None:
+  """Makes x the density: logarithmic, from all weights down.
+
+  Args:
+    axes: whose x it is.
+    densities: that are shown; few levels are all named.
+  """
   axes.set_xscale("log")
-  ticks = [
-    d
-    for d in (1, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002)
-    if d >= least * 0.95
-  ]
+  levels = {float(f"{d:.2g}") for d in densities}
+  round_ones = (1, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002)
+  ticks = sorted(levels) if len(levels) <= FEW else round_ones
+  ticks = [d for d in ticks if d >= min(levels) * 0.95]
   axes.set_xticks(ticks, [f"{100 * d:g}" for d in ticks])
   axes.minorticks_off()
   axes.invert_xaxis()

@@ -128,7 +128,7 @@ def eigenvalue_figure(table: pd.DataFrame) -> Figure:
     for name, own in shown.groupby("experiment", sort=False):
       place = parents.index(str(name).partition(":")[0])
       _eigenvalues(axes, own, str(name), place)
-    set_density_axis(axes, float(np.min(shown["density"])))
+    set_density_axis(axes, shown["density"])
     axes.set_title(matrix, fontsize=10)
     axes.grid(alpha=0.3)
   grid[0].set_ylabel("largest eigenvalue")

@@ -92,7 +92,7 @@ def diet_figure(
         label="published",
         **PUBLISHED,
       )
-    set_density_axis(axes, float(np.min(rows["density"])))
+    set_density_axis(axes, rows["density"])
     axes.set_title(f"$t_r$ = {step}, {size:,} examples", fontsize=10)
   _finish(figure, grid, rows, sampling_note(results, experiments))
   return figure
