@@ -49,7 +49,7 @@ def signals_case(options: Options) -> Measured:
     "examples/s",
     rates,
     goal=4.0 if on_cpu else None,
-    limited_by="not looked for yet",
+    limited_by="small products, half of the time, and thirty passes besides",
     details={"execution": mode, "replicates": count},
   )
 
