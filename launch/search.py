@@ -24,8 +24,9 @@ from absl import flags, logging
 from ml_collections import config_flags
 
 from configs.recipes import everything, subset
-from imp_jax.command.cli import BAD_INPUT, BadInput, Bar, run_program, start
+from imp_jax.command.cli import BAD_INPUT, BadInput, run_program, start
 from imp_jax.command.output import say
+from imp_jax.command.progress import Bar
 from imp_jax.core.ranges import steps_of
 from imp_jax.results.accuracy import paired_differences
 from imp_jax.results.load import Results

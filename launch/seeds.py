@@ -20,8 +20,9 @@ import pandas as pd
 from absl import flags, logging
 from ml_collections import config_flags
 
-from imp_jax.command.cli import BAD_INPUT, BadInput, Bar, run_program, start
+from imp_jax.command.cli import BAD_INPUT, BadInput, run_program, start
 from imp_jax.command.output import complain, say
+from imp_jax.command.progress import Bar
 from imp_jax.engine.replicates import EXECUTIONS
 from imp_jax.models.convolution import CONVOLUTIONS
 from imp_jax.results.verdicts import VERDICT_COLUMNS

@@ -15,8 +15,9 @@ import pandas as pd
 from absl import flags, logging
 from ml_collections import config_flags
 
-from imp_jax.command.cli import BAD_INPUT, BadInput, Bar, run_program, start
+from imp_jax.command.cli import BAD_INPUT, BadInput, run_program, start
 from imp_jax.command.output import complain, say
+from imp_jax.command.progress import Bar
 from imp_jax.core.files import NAME_BYTES
 from imp_jax.landscape.stability import (
   StableStep,

@@ -1,37 +1,30 @@
-"""What the command-line programs share: errors in one line, progress."""
+"""What the command-line programs share: errors in one line, exit codes."""
 
 import contextlib
+import signal
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, TextIO
 
 import jax
 from absl import app, flags
-from rich.progress import (
-  BarColumn,
-  MofNCompleteColumn,
-  TextColumn,
-  TimeElapsedColumn,
-  TimeRemainingColumn,
-)
-from rich.progress import (
-  Progress as RichProgress,
-)
 
-from imp_jax.command.output import (
-  LineConsole,
-  complain,
-  protect_streams,
-  stderr,
-  warn,
-)
+from imp_jax.command.output import complain, protect_streams, warn
+from imp_jax.core.store import StoreError
 from imp_jax.engine.compilation import use_program_cache
+from imp_jax.engine.context import Stopped
 from imp_jax.models.convolution import resolve_convolution
-from imp_jax.study import Progress
 from imp_jax.study.options import check_fields
 
 # What bad input raises, before anything is written.
 BAD_INPUT = (ValueError, OSError, TypeError, OverflowError, ImportError)
+NO_STORAGE = 3  # the exit code where storage failed while a run went on
+
+
+GOES_ON = (
+  "What is finished is there, and training in progress is kept: the same "
+  "command goes on from it"
+)
 
 
 class BadInput(SystemExit):
@@ -47,52 +40,26 @@ class BadInput(SystemExit):
     super().__init__(2)
 
 
-class Bar(Progress):
-  """A progress bar with the time left, on a terminal; else warnings only."""
-
-  def __init__(self):
-    self._console = LineConsole(stderr())
-    self._bar = RichProgress(
-      TextColumn("{task.description}"),
-      BarColumn(),
-      MofNCompleteColumn(),
-      TextColumn("steps"),
-      TimeElapsedColumn(),
-      TimeRemainingColumn(),
-      console=self._console,
-      disable=not self._console.is_terminal,
-    )
-    self._task = self._bar.add_task("", total=None)
-
-  def __enter__(self):
-    self._bar.start()
-    return self
-
-  def __exit__(self, *_):
-    self._bar.stop()
-
-  def begin(self, total_steps: int) -> None:
-    self._bar.update(self._task, total=total_steps)
-
-  def node(self, label: str) -> None:
-    self._bar.update(self._task, description=label)
-
-  def steps(self, count: int) -> None:
-    self._bar.advance(self._task, count)
-
-  def warn(self, message: str) -> None:
-    warn(message)
-
-
 def run_program(main: Callable[[list[str]], int]) -> None:
   """Runs a program; what becomes of its output does not change its exit code.
 
   Args:
     main: its arguments that are no flags -> its exit code.
   """
+
+  def whole(argv: list[str]) -> int:
+    try:
+      return main(argv)
+    except Stopped as why:
+      complain(f"ended by {why}. {GOES_ON}")
+      return 128 + signal.Signals[str(why)]
+    except (OSError, StoreError) as error:
+      complain(f"error: {' '.join(str(error).split())}. {GOES_ON}")
+      return NO_STORAGE
+
   protect_streams()
   show_user_warnings()
-  app.run(main, flags_parser=parse_flags)
+  app.run(whole, flags_parser=parse_flags)
 
 
 def show_user_warnings() -> None:

@@ -1,24 +1,30 @@
 """A study as a program runs it: checked, executed, reported, printed."""
 
 import contextlib
-from collections.abc import Callable, Iterable, Sequence
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from imp_jax.command.cli import BAD_INPUT, BadInput, Bar
+from imp_jax.command.cli import BAD_INPUT, BadInput
 from imp_jax.command.output import LineConsole, stdout, warn
+from imp_jax.command.progress import Bar
 from imp_jax.data.dataset import Dataset
 from imp_jax.results.load import Results
 from imp_jax.results.printed import accuracy_table, matching_step_table
-from imp_jax.results.report import report
+from imp_jax.results.report import report, write_tables
 from imp_jax.results.scores import reliability_lines
 from imp_jax.results.summary import landscape_lines, summary_lines
-from imp_jax.study import execute, prepare
+from imp_jax.study import Plan, execute, prepare
+
+TABLES_SECONDS = 60.0  # between two writings of the tables while a run goes on
 
 
 def run_study(config: Any, workdir: str, only: Sequence[str] = ()) -> int:
   """Runs what is missing of a study, writes its report, prints what it found.
 
-  The report is written also when the run is interrupted.
+  Tables of what is finished are written while it goes on, and the report also
+  when it is interrupted.
 
   Args:
     config, workdir, only: as of `study.prepare`.
@@ -34,7 +40,7 @@ def run_study(config: Any, workdir: str, only: Sequence[str] = ()) -> int:
   except BAD_INPUT as error:
     raise BadInput(error) from None
   try:
-    with Bar() as bar:
+    with Bar() as bar, _tables_meanwhile(plan):
       results = execute(plan, bar)
   except BaseException:
     with contextlib.suppress(OSError, ValueError):  # nothing has begun
@@ -43,6 +49,31 @@ def run_study(config: Any, workdir: str, only: Sequence[str] = ()) -> int:
   write_report(results, plan.dataset)
   print_findings(results)
   return int(results.has_failures)
+
+
+@contextlib.contextmanager
+def _tables_meanwhile(plan: Plan) -> Iterator[None]:
+  """Writes a study's tables in the background while the block goes on.
+
+  At most once in TABLES_SECONDS, and a twentieth of the time.
+  """
+  over = threading.Event()
+
+  def write() -> None:
+    wait = TABLES_SECONDS
+    while not over.wait(wait):
+      started = time.monotonic()
+      with contextlib.suppress(Exception):  # the report will say it
+        write_tables(Results(plan.store, plan.study.name))
+      wait = max(TABLES_SECONDS, 20 * (time.monotonic() - started))
+
+  writer = threading.Thread(target=write, daemon=True)
+  writer.start()
+  try:
+    yield
+  finally:
+    over.set()
+    writer.join()
 
 
 def write_report(results: Results, dataset: Dataset | None = None) -> None:

@@ -20,6 +20,17 @@ from imp_jax.models.settings import ModelSettings, model_of
 PyTree = Any
 
 
+class Stopped(Exception):
+  """A run was asked to end, and has saved what was in progress.
+
+  Its text is what asked, e.g. "SIGTERM".
+  """
+
+
+def _go_on() -> str | None:
+  return None
+
+
 @dataclasses.dataclass(frozen=True)
 class Context:
   """What stages run with: none of it changes which numbers are meant.
@@ -31,6 +42,7 @@ class Context:
     execution: how.
     progress: called with the replicate-steps made.
     imports: what the study's files hold.
+    stop: returns what asks the run to end, e.g. "SIGTERM", or None.
   """
 
   store: Store
@@ -39,6 +51,16 @@ class Context:
   execution: ExecutionSettings
   progress: Callable[[int], None]
   imports: Imports
+  stop: Callable[[], str | None] = _go_on
+
+  def stop_if_asked(self) -> None:
+    """Ends what is in progress if that is asked; for between two programs.
+
+    Raises:
+      Stopped: it is.
+    """
+    if why := self.stop():
+      raise Stopped(why)
 
   def model(self, settings: ModelSettings, conv: str | None = None) -> Model:
     """Returns the network that settings name, for these data's shapes."""
@@ -62,6 +84,20 @@ class Context:
     numbers = {"fixed": (), "replicate": (replicate,)}
     return self.key(purpose, *numbers.get(noise, (replicate, run)))
 
+  def facts(self, item: Item) -> dict[str, Any]:
+    """Returns what the record of an item's artefact says that it is."""
+    stage = item.node.stage
+    return {
+      "stage": stage.NAME,
+      "version": stage.VERSION,
+      "inputs": {
+        name: source.node.object_id(self.seed, source.replicate)
+        for name, source in item.node.sources(item.replicate)
+      },
+      "seed": self.seed,
+      "replicate": item.replicate,
+    }
+
   def load(self, item: Item, name: str) -> Artefact | None:
     """Reads what an item is made of from storage; None if there is no such.
 
@@ -73,7 +109,8 @@ class Context:
     if edge is None:
       return None
     source = edge.source(item.replicate)
-    return self.store.load(source.node.object_id(self.seed, source.replicate))
+    object_id = source.node.object_id(self.seed, source.replicate)
+    return self.store.load(object_id, self.facts(source))
 
   def load_tree(self, item: Item, name: str) -> PyTree:
     """Reads the arrays of a network that an item is made of."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from imp_jax.core.graph import Item, Node, Outcome
-from imp_jax.core.store import Artefact, Failure
+from imp_jax.core.store import MISSING, Artefact, Failure
 from imp_jax.engine.context import Context
 from imp_jax.engine.provenance import made_with
 from imp_jax.engine.scheduler import (
@@ -38,6 +38,10 @@ class Progress:
   def warn(self, message: str) -> None:
     """Is called with a warning for the user."""
 
+  def stop(self) -> str | None:
+    """Is asked often: what wants the run to end, e.g. "SIGTERM", or None."""
+    return None
+
 
 def run_missing(
   context: Context,
@@ -54,20 +58,22 @@ def run_missing(
     progress: its callbacks are called.
     failed: is filled, while it goes, with the reason why an item has no
       artefact; "" for want of another item.
+
+  Raises:
+    Stopped: it was asked to end. A training in progress has its checkpoint.
   """
   at_once = context.execution.replicates_at_once
   wanted: Wanted = {}
   done: set[Item] = set()
   while new := _without(plan(known_of(context)), wanted):
     wanted = _merged(wanted, new)
-    done |= finished_items(context, new)
-    for warning in context.store.take_warnings():
-      progress.warn(warning)
+    done |= finished_items(context, new, progress.warn)
     clear_checkpoints(context, new, done)
     steps = sum(job.cost for job in jobs_ahead(new, done, at_once))
     progress.begin(steps)
     left = remaining(wanted, done | failed.keys())
     while job := next_job(left, done, failed, at_once=at_once):
+      context.stop_if_asked()
       progress.node(job.label)
       _run_job(context, job, done, failed, progress)
       left = after(left, job)
@@ -99,22 +105,38 @@ def known_of(context: Context) -> Known:
 
   def known(item: Item) -> dict[str, Any] | None:
     object_id = item.node.object_id(context.seed, item.replicate)
-    if not context.store.is_finished(object_id):
+    if not context.store.is_finished(object_id, context.facts(item)):
       return None
     return context.store.load_record(object_id)
 
   return known
 
 
-def finished_items(context: Context, wanted: Wanted) -> set[Item]:
-  """Returns the items of a graph that have an intact artefact."""
-  store, seed = context.store, context.seed
-  return {
-    Item(node, r)
-    for node, replicates in wanted.items()
-    for r in replicates
-    if store.is_finished(node.object_id(seed, r))
-  }
+def finished_items(
+  context: Context, wanted: Wanted, warn: Callable[[str], None]
+) -> set[Item]:
+  """Returns the items of a graph that have an intact artefact.
+
+  Damaged ones are set aside.
+
+  Args:
+    context: what stages run with.
+    wanted: the graph.
+    warn: is told of damage.
+
+  Raises:
+    OSError: an artefact cannot be read.
+  """
+  store, finished = context.store, set()
+  for node, replicates in wanted.items():
+    for item in (Item(node, r) for r in replicates):
+      object_id = node.object_id(context.seed, item.replicate)
+      fault = store.fault(object_id, context.facts(item))
+      if fault is None:
+        finished.add(item)
+      elif fault != MISSING and (told := store.set_aside(object_id, fault)):
+        warn(told)
+  return finished
 
 
 def clear_checkpoints(
@@ -181,18 +203,10 @@ def _recorded(
   """An outcome whose record begins with what it is and how it was made."""
   if not isinstance(outcome, Artefact):
     return outcome
-  stage = item.node.stage
-  settings: Any = stage
+  settings: Any = item.node.stage
   header: Mapping[str, Any] = {
-    "stage": stage.NAME,
-    "version": stage.VERSION,
+    **context.facts(item),
     "settings": dataclasses.asdict(settings),
-    "inputs": {
-      name: source.node.object_id(context.seed, source.replicate)
-      for name, source in item.node.sources(item.replicate)
-    },
-    "seed": context.seed,
-    "replicate": item.replicate,
     "made_with": made_with(context.execution)
     | {
       "items_together": together,

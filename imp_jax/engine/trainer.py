@@ -14,6 +14,7 @@ from imp_jax.core.store import Artefact, Checkpoint, Failure
 from imp_jax.data.batches import batch_plan, is_padded
 from imp_jax.data.dataset import Dataset, Split
 from imp_jax.data.settings import StreamSettings
+from imp_jax.engine.context import Stopped
 from imp_jax.engine.execution import ExecutionSettings
 from imp_jax.engine.provenance import made_with
 from imp_jax.engine.replicates import replicate_slice, replicated, stack_trees
@@ -91,6 +92,7 @@ class Trainer:
     progress: called with the replicate-steps made.
     labels: to train on instead of the data set's.
     watch: looks at the runs on their way.
+    stop: as of `Context`.
   """
 
   model: Model
@@ -102,12 +104,16 @@ class Trainer:
   progress: Callable[[int], None]
   labels: np.ndarray | None = None
   watch: Watch | None = None
+  stop: Callable[[], str | None] = lambda: None
 
   def train(self, runs: Sequence[Run], stop: int) -> None:
     """Trains runs up to step `stop`, each from its checkpoint if it has one.
 
     A run whose loss or weights stop being finite keeps the state before that
     chunk as its checkpoint and gets a `failure`; the others go on.
+
+    Raises:
+      Stopped: it was asked to end; each run has a checkpoint.
     """
     names = self.watch.names if self.watch else ()
     fresh = []
@@ -183,11 +189,14 @@ class Trainer:
         self.watch(step, [runs[i] for i in alive])
         if self.watch.moves:
           state = stack_trees([run.state for run in runs])
+      why = self.stop() if step < stop else None
       waited = time.monotonic() - saved_at
-      if step < stop and waited >= self.execution.checkpoint_seconds:
+      if why or (step < stop and waited >= self.execution.checkpoint_seconds):
         for i in alive:
           self._save(runs[i])
         saved_at = time.monotonic()
+      if why:
+        raise Stopped(why)
 
   def _save(self, run: Run) -> None:
     names = self.watch.names if self.watch else ()

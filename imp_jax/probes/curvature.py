@@ -110,6 +110,7 @@ class Curvature(Stage):
       for layer, restriction in restrictions.items():
         if not any(np.any(leaf) for leaf in jax.tree.leaves(restriction)):
           continue  # an emptied layer has no curvature
+        context.stop_if_asked()
         numbers = curvature(
           network["params"],
           network["batch_stats"],

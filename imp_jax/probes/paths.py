@@ -200,6 +200,7 @@ def measured_paths(
   size = context.execution.alphas_at_once or len(path.alphas)
   groups = chunks(path.alphas, size)
   for mode, group in itertools.product(path.batch_stats, groups):
+    context.stop_if_asked()
     found = {0: first, 1: last}
     if between := [alpha for alpha in group if alpha not in found]:
       points = evaluated(_points(context, settings, a, b, between, mode))

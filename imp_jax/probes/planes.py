@@ -123,6 +123,7 @@ class Plane(Stage):
     y: float,
   ) -> dict[str, np.ndarray]:
     """Mean loss and error of the networks on one line of the grid."""
+    context.stop_if_asked()
     networks = stack_trees(
       [
         {"params": plane_point(plane, x, y), "batch_stats": batch_stats}

@@ -25,7 +25,7 @@ from imp_jax.core.files import read_json, shown
 from imp_jax.core.identity import filled, restored
 from imp_jax.core.index import Entry
 from imp_jax.core.masks import unpacked_leaves
-from imp_jax.core.store import Store, StoreError, replace_file
+from imp_jax.core.store import Store, StoreError, if_finished, replace_file
 from imp_jax.engine.provenance import way_of
 from imp_jax.results.claims import ClaimSettings
 from imp_jax.results.landscape import LANDSCAPE_COLUMNS
@@ -148,11 +148,10 @@ def _records(
   store: Store, entries: Sequence[Entry]
 ) -> list[Mapping[str, Any]] | None:
   """The records of all artefacts of an experiment; None if one is missing."""
-  try:
+  with if_finished():
     ids = {i for entry in entries for i in entry.ids.values()}
     return [store.load_record(i) for i in sorted(ids)]
-  except StoreError:
-    return None
+  return None
 
 
 def _experiment_record(

@@ -8,7 +8,7 @@ import pandas as pd
 
 from imp_jax.core.index import Entry
 from imp_jax.core.masks import unpacked_leaves
-from imp_jax.core.store import Store, StoreError
+from imp_jax.core.store import Store, if_finished
 from imp_jax.landscape.geometry import expected_overlap, mask_overlap
 from imp_jax.probes.barriers import Measured
 from imp_jax.results.tickets import Records
@@ -67,13 +67,11 @@ def mask_overlaps(store: Store, entries: Sequence[Entry]) -> list[tuple]:
   for entry in entries:
     if "masks" not in entry.ids:
       continue
-    try:
+    with if_finished():
       packed = store.load(entry.ids["masks"]).arrays
-    except StoreError:
-      continue  # not made yet, or its replicate failed
-    assert packed is not None  # masks, by construction
-    group = groups.setdefault((entry.row_name, entry.level), {})
-    group[entry.replicate] = unpacked_leaves(packed)
+      assert packed is not None  # masks, by construction
+      group = groups.setdefault((entry.row_name, entry.level), {})
+      group[entry.replicate] = unpacked_leaves(packed)
   rows = []
   for (name, level), masks in groups.items():
     overlap = {

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from imp_jax.core.store import StoreError
+from imp_jax.core.store import if_finished
 from imp_jax.data.dataset import Dataset
 from imp_jax.data.score_files import save_labels
 from imp_jax.data.subsets import label_changes
@@ -25,19 +25,15 @@ def write_labels(
   """
   true = np.asarray(dataset.train.labels)
   for name, object_id in labels.items():
-    try:
+    with parts.attempt(f"noisy_labels/{name}.npy"), if_finished():
       arrays = parts.store.load(object_id).arrays
-    except StoreError:
-      continue  # not made yet
-    assert arrays is not None  # labels, by construction
-    noisy = arrays["labels"]
-    changes = label_changes(true, noisy)
-    record = {
-      "noise": name,
-      "changed": int((true != noisy).sum()),
-      "changes": changes,
-      "class_names": list(dataset.class_names),
-    }
-    with parts.attempt(f"noisy_labels/{name}.npy"):
+      assert arrays is not None  # labels, by construction
+      noisy = arrays["labels"]
+      record = {
+        "noise": name,
+        "changed": int((true != noisy).sum()),
+        "changes": label_changes(true, noisy),
+        "class_names": list(dataset.class_names),
+      }
       path = parts.folder / "noisy_labels" / f"{name}.npy"
       save_labels(str(path), noisy, dataset, record)

@@ -36,11 +36,7 @@ def report(results: Results, dataset: Dataset | None = None) -> list[str]:
   Returns:
     What could not be written, a line each; it costs nothing else.
   """
-  tables = results.tables
-  parts = Parts(tables.store, tables.study)
-  for name in tables.names:
-    parts.table(name, functools.partial(tables.get, name))
-  parts.text("metrics.jsonl", lambda: _json_lines(tables))
+  tables, parts = results.tables, write_tables(results)
   with parts.attempt("curves.csv"):
     if other := other_curves(tables.records):
       parts.failed.append(
@@ -61,6 +57,16 @@ def report(results: Results, dataset: Dataset | None = None) -> list[str]:
       write_scores(parts, tables.scores, dataset)
       write_labels(parts, labels, dataset)
   return parts.failed
+
+
+def write_tables(results: Results) -> Parts:
+  """Writes a study's tables alone, as far as it has come; returns the parts."""
+  tables = results.tables
+  parts = Parts(tables.store, tables.study)
+  for name in tables.names:
+    parts.table(name, functools.partial(tables.get, name))
+  parts.text("metrics.jsonl", lambda: _json_lines(tables))
+  return parts
 
 
 def _json_lines(tables: Tables) -> str:

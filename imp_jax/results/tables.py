@@ -1,6 +1,5 @@
 """A study's tables, each made from its artefacts when it is asked for."""
 
-import contextlib
 import functools
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -10,7 +9,7 @@ import pandas as pd
 from imp_jax.core.files import read_json
 from imp_jax.core.identity import restored
 from imp_jax.core.index import SCORE, Entry, load_index
-from imp_jax.core.store import Artefact, Store, StoreError
+from imp_jax.core.store import Artefact, Store, if_finished
 from imp_jax.probes.barriers import Measured, barriers_table, curves_table
 from imp_jax.probes.curvature import Curved, curvature_table
 from imp_jax.results.claims import ClaimSettings, ConnectedClaim
@@ -57,7 +56,7 @@ def seconds_of(store: Store, entries: Iterable[Entry]) -> float:
     if object_id in seen:
       continue
     seen.add(object_id)
-    with contextlib.suppress(StoreError):  # not finished
+    with if_finished():
       record = store.load_record(object_id)
       made = record["made_with"]
       seconds += made["seconds_together"] / made["items_together"]
@@ -213,7 +212,7 @@ class Tables:
     artefacts = []
     for entry in self.index:
       if role in entry.ids:
-        with contextlib.suppress(StoreError):  # not made yet, or it failed
+        with if_finished():
           artefacts.append((entry, self.store.load(entry.ids[role])))
     return artefacts
 

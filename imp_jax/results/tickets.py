@@ -1,13 +1,12 @@
 """Tidy tables of tickets, made from their artefacts' records."""
 
-import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
 from imp_jax.core.index import Entry
-from imp_jax.core.store import Store, StoreError
+from imp_jax.core.store import Store, if_finished
 
 RESULT_COLUMNS = (
   "study",
@@ -46,15 +45,13 @@ def load_records(store: Store, index: Iterable[Entry]) -> Records:
     ids = entry.ids
     if "train" not in ids:
       continue  # it is no ticket
-    try:
-      records = [store.load_record(ids[role]) for role in ("train", "metrics")]
-    except StoreError:
-      continue  # not run yet, or its replicate failed
     before: dict[str, Any] = {"metrics": {}}
-    with contextlib.suppress(StoreError):
+    with if_finished():
       before = store.load_record(ids["pretrained_metrics"])
       before["step"] = store.load_record(ids["pretrain"])["step"]
-    tickets.append((entry, *records, before))
+    with if_finished():
+      records = [store.load_record(ids[role]) for role in ("train", "metrics")]
+      tickets.append((entry, *records, before))
   return tickets
 
 

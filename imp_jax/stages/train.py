@@ -231,6 +231,7 @@ def make_trainer(
     progress=context.progress,
     labels=labels,
     watch=watch,
+    stop=context.stop,
   )
 
 

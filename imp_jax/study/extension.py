@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from imp_jax.core.files import read_json
 from imp_jax.core.identity import filled
 from imp_jax.core.index import Entry
 from imp_jax.core.options import extends, merged
@@ -17,6 +18,24 @@ from imp_jax.stages.evaluate import EvalSettings
 from imp_jax.stages.prune import PruneSettings
 from imp_jax.stages.trunk import Trunk
 from imp_jax.study.experiment import Study
+
+
+def damaged_files(store: Store, study: str) -> tuple[str, ...]:
+  """Returns the names of those files about a study that hold no such thing.
+
+  Raises:
+    OSError: one is there and cannot be read.
+  """
+  found, folder = [], store.study_dir(study)
+  for name, kind in (("config.json", dict), ("index.json", list)):
+    file = folder / name
+    try:
+      content = read_json(file, str(file)) if file.exists() else kind()
+    except ValueError:
+      content = None
+    if not isinstance(content, kind):
+      found.append(name)
+  return tuple(found)
 
 
 def check_same_meaning(store: Store, study: Study) -> None:

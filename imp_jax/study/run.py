@@ -34,6 +34,7 @@ from imp_jax.study.experiment import Experiment, Study
 from imp_jax.study.extension import (
   check_same_execution,
   check_same_meaning,
+  damaged_files,
   meaning_of,
   merged_meaning,
 )
@@ -59,6 +60,7 @@ class Plan:
     imports: what the config's files hold.
     way: in which its numbers are to be made; see `provenance`.
     data: what the config says of which data they are.
+    damaged: files about the study that are to be made anew.
   """
 
   study: Study
@@ -72,6 +74,7 @@ class Plan:
   imports: Imports
   way: Mapping[str, str]
   data: Mapping[str, Any]
+  damaged: tuple[str, ...]
 
   @functools.cached_property
   def nodes(self) -> Wanted:
@@ -132,7 +135,9 @@ def prepare(config: Any, workdir: str, only: Sequence[str] = ()) -> Plan:
   tickets = tuple(t for _, own in by_experiment for t in own)
   views = tuple(v for e, own in by_experiment for v in experiment_views(e, own))
   store = Store(workdir)
-  check_same_meaning(store, whole)
+  damaged = damaged_files(store, whole.name)
+  if "config.json" not in damaged:
+    check_same_meaning(store, whole)
   plan = Plan(
     study,
     whole,
@@ -145,14 +150,14 @@ def prepare(config: Any, workdir: str, only: Sequence[str] = ()) -> Plan:
     imports,
     way_of(made_with(study.execution)),
     {field: data[field] for field in (*WHICH, "valid_examples")},
+    damaged,
   )
   context = plan.context(lambda _: None)
   for node, replicates in plan.nodes.items():
     node.stage.check(node, context, len(replicates))
   if not study.execution.mix:
-    check_same_execution(
-      store, study, plan.nodes, load_index(store, study.name)
-    )
+    known = [] if "index.json" in damaged else load_index(store, study.name)
+    check_same_execution(store, study, plan.nodes, known)
   return plan
 
 
@@ -165,6 +170,10 @@ def execute(plan: Plan, progress: Progress) -> Results:
 
   Raises:
     ValueError: the environment is another than the plan was prepared in.
+    Stopped: it was asked to end, and goes on when it is executed anew.
+    OSError: storage cannot be read or written.
+    StoreError: an artefact was damaged meanwhile; executed anew, it is made
+      anew.
   """
   study, store = plan.study, plan.store
   now = way_of(made_with(study.execution))
@@ -177,11 +186,18 @@ def execute(plan: Plan, progress: Progress) -> Results:
   context = plan.context(progress.steps)
   context = dataclasses.replace(
     context,
+    stop=progress.stop,
     dataset=on_device(
       plan.dataset,
       functools.partial(spread, devices=study.execution.devices),
     ),
   )
+  for name in plan.damaged:
+    aside = store.set_file_aside(store.study_dir(study.name) / name)
+    progress.warn(
+      f"{aside} from this config; what other configs added to the study is in "
+      "its tables again when they are run again, which trains nothing"
+    )
   _write_meaning(plan)  # claims are on record before their numbers
   index = merged_index(load_index(store, study.name), study_entries(plan))
   save_index(store, study.name, index)

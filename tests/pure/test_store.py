@@ -50,9 +50,9 @@ def test_one_bit_of_a_tree_is_seen(tmp_path, at):
   data = bytearray(file.read_bytes())
   data[at] ^= 1
   file.write_bytes(data)
-  with pytest.raises(StoreError, match="id is missing or damaged"):
+  with pytest.raises(StoreError, match=r"id is damaged \(tree.msgpack\)"):
     kept.load("id")
-  assert "damaged artefact id set aside" in kept.take_warnings()[0]
+  assert file.exists()  # a reader changes nothing
 
 
 def test_a_checkpoint_is_orbax_whatever_its_size(tmp_path):

@@ -13,8 +13,9 @@ import pytest
 
 from configs import mnist1d
 from imp_jax.command import output, studies
-from imp_jax.command.cli import Bar, show_user_warnings
+from imp_jax.command.cli import show_user_warnings
 from imp_jax.command.output import LineConsole, Stream, encodable, say, warn
+from imp_jax.command.progress import Bar
 from imp_jax.core.index import SCORE, Entry, load_index, save_index
 from imp_jax.core.store import Artefact, Store
 from imp_jax.landscape.stability import StableStep

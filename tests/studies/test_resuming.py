@@ -34,8 +34,10 @@ def test_a_record_that_is_no_record_is_set_aside(tmp_path, content):
   store.save("x", Artefact({"a": 1}))
   assert store.is_finished("x")
   (tmp_path / "objects" / "x" / "record.json").write_text(content)
-  assert not store.is_finished("x")
-  assert "x set aside" in store.take_warnings()[0]
+  fault = store.fault("x")
+  assert fault == "damaged (record.json)"
+  assert "x is damaged" in (store.set_aside("x", fault) or "")
+  assert store.fault("x") == "missing"
 
 
 def test_two_writers_of_one_object_both_succeed(tmp_path):
