@@ -1,5 +1,6 @@
 # make demo: find a lottery ticket on MNIST-1D; make test: run every test;
-# make test-fast: those that run no study and compile little.
+# make test-fast: those that run no study and compile little; make test-slow: the
+# long ones of tests/faults, which `make test` leaves out.
 # All set up .venv first, and again only when what it is made from changes.
 PYTHON ?= python3
 BIN := .venv/bin
@@ -7,13 +8,16 @@ WORKDIR ?= runs/demo
 # Of tests: one more than two cores, for some wait for command lines.
 WORKERS ?= 3
 
-.PHONY: demo test test-fast lint setup clean
+.PHONY: demo test test-fast test-slow lint setup clean
 
 demo: setup
 	$(BIN)/python -m launch.main --config=configs/mnist1d.py --workdir=$(WORKDIR)
 
 test: setup
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+
+test-slow: setup
+	$(BIN)/python -m pytest -m long tests/faults
 
 test-fast: setup
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow" tests/pure

@@ -5,6 +5,8 @@ objects/<id>/        record.json, and what the artefact has of arrays.npz and
                      or sharded tree
 checkpoints/<id>/<step>/   the same of an item in progress, always Orbax
 damaged/             what a run found damaged, set aside
+partial/             what is being written, by whom
+claims/, processes/  who is at what: `engine.claims`, `core.processes`
 studies/<name>/      what describes one study
 
 A directory is finished when its record.json is there: it is written last, holds
@@ -25,6 +27,8 @@ import jax
 import numpy as np
 from etils import epath
 from flax import serialization
+
+from imp_jax.core.processes import remove, this_process
 
 PyTree = Any
 
@@ -88,13 +92,18 @@ class Store:
     self.root = root if _is_remote(root) else root.absolute()
     if not writable:
       return
-    probe = self.root / f".probe-{uuid.uuid4().hex}"
+    probe = self._partial()
     try:
-      self.root.mkdir(parents=True, exist_ok=True)
+      probe.parent.mkdir(parents=True, exist_ok=True)
       probe.write_text("")
       probe.unlink()
     except (OSError, ImportError) as error:
       raise OSError(f"workdir {workdir} is not writable: {error}") from error
+
+  @property
+  def is_remote(self) -> bool:
+    """Whether it is a bucket, which has no rename."""
+    return _is_remote(self.root)
 
   def fault(
     self, object_id: str, facts: Mapping[str, Any] | None = None
@@ -189,7 +198,22 @@ class Store:
 
   def write_bytes(self, path: epath.Path, data: bytes) -> None:
     """Replaces a small file whole: a reader sees the old or the new."""
-    replace_file(path, data)
+    if self.is_remote:
+      replace_file(path, data)
+      return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = self._partial()
+    try:
+      partial.parent.mkdir(exist_ok=True)
+      partial.write_bytes(data)
+      partial.replace(path)
+    except BaseException:
+      remove(partial)
+      raise
+
+  def _partial(self) -> epath.Path:
+    """What is being written, and by whom: a later run removes a dead one's."""
+    return self.root / "partial" / f"{this_process()}.{uuid.uuid4().hex}"
 
   def _set_aside(self, folder: epath.Path, fault: str) -> str | None:
     aside = self.root / "damaged" / f"{folder.name}-{uuid.uuid4().hex[:8]}"
@@ -208,19 +232,19 @@ class Store:
     is_local = not _is_remote(target)
     folder = target
     if is_local:
-      folder = self.root / "partial" / uuid.uuid4().hex
+      folder = self._partial()
     try:
       folder.mkdir(parents=True, exist_ok=True)
       _fill(folder, name, artefact, in_one)
     except BaseException:
-      _remove(folder)  # a disk that is full has need of it
+      remove(folder)  # a disk that is full has need of it
       raise
     if is_local:
       target.parent.mkdir(parents=True, exist_ok=True)
       try:
         folder.rename(target)
       except OSError:
-        _remove(folder)
+        remove(folder)
         if not (target / "record.json").exists():
           raise
         # Another writer was first, with the same content.
@@ -243,7 +267,7 @@ class Checkpoint:
       self._store._write(target, self._name(target), artefact, in_one=False)
     for older in self._folder.iterdir():
       if older.name < target.name:
-        _remove(older)
+        remove(older)
 
   def restore(self) -> tuple[int, Artefact] | None:
     """Returns (step, state) of the latest intact checkpoint, or None.
@@ -277,7 +301,7 @@ class Checkpoint:
   def clear(self) -> None:
     """Removes the checkpoints of a finished item."""
     if self._folder.exists():
-      _remove(self._folder)
+      remove(self._folder)
 
 
 def replace_file(path: epath.Path, data: bytes) -> None:
@@ -469,12 +493,6 @@ def _is_small(tree: PyTree | None) -> bool:
 
 def _is_remote(path: epath.Path) -> bool:
   return "://" in str(path)
-
-
-def _remove(folder: epath.Path) -> None:
-  """Removes a folder; another process may be doing the same."""
-  with contextlib.suppress(FileNotFoundError):
-    folder.rmtree()
 
 
 def _files(folder: epath.Path) -> list[epath.Path]:

@@ -37,6 +37,11 @@ class ExecutionSettings:
   checkpoint_seconds: float = option(
     60.0, number(0), "of an item in progress, at chunk ends"
   )
+  lease_seconds: float = option(
+    60.0,
+    number(1),
+    "without a sign of life after which other processes take an item over",
+  )
   eval_batch_size: int = option(500, whole(1, 100_000), "examples")
   mix: bool = option(
     False, flag, "let one study mix modes that round differently"

@@ -1,12 +1,15 @@
 """The local executor: runs one job after another in this process."""
 
+import contextlib
 import dataclasses
+import itertools
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from imp_jax.core.graph import Item, Node, Outcome
 from imp_jax.core.store import MISSING, Artefact, Failure
+from imp_jax.engine.claims import POLL_SECONDS, ClaimLostError, Claims
 from imp_jax.engine.context import Context
 from imp_jax.engine.provenance import made_with
 from imp_jax.engine.scheduler import (
@@ -48,8 +51,11 @@ def run_missing(
   plan: Callable[[Known], Wanted],
   progress: Progress,
   failed: dict[Item, str],
+  claims: Claims,
 ) -> None:
-  """Runs what is missing of a graph.
+  """Runs what is missing of a graph, unless other processes do.
+
+  What they are at is left to them, and waited for.
 
   Args:
     context: what stages run with.
@@ -58,6 +64,7 @@ def run_missing(
     progress: its callbacks are called.
     failed: is filled, while it goes, with the reason why an item has no
       artefact; "" for want of another item.
+    claims: on items, by the identities of their artefacts.
 
   Raises:
     Stopped: it was asked to end. A training in progress has its checkpoint.
@@ -72,16 +79,33 @@ def run_missing(
     steps = sum(job.cost for job in jobs_ahead(new, done, at_once))
     progress.begin(steps)
     left = remaining(wanted, done | failed.keys())
-    while job := next_job(left, done, failed, at_once=at_once):
+    by_id = {_id(context, i): i for i in _items(left)}
+    while left:
       context.stop_if_asked()
-      progress.node(job.label)
-      _run_job(context, job, done, failed, progress)
-      left = after(left, job)
-      if any(item in failed for item in job.items):
-        for item in unreachable(left, failed):
-          failed[item] = ""
+      names = claims.held_by_others().keys() & by_id.keys()
+      held = {by_id[name] for name in names}
+      job = next_job(left, done, failed, held, at_once)
+      if job is None:
+        progress.node("waiting for other processes")
+        time.sleep(POLL_SECONDS)
+        continue
+      with _claimed(context, claims, job) as job:
+        if not job.replicates:
+          continue  # another was faster
+        # Others may have finished some of it since this was last known.
+        if not (known := finished_items(context, job.wanted, progress.warn)):
+          progress.node(job.label)
+          _run_job(context, job, done, failed, progress, claims)
+        for item in known:
           progress.steps(item.node.stage.cost([item.node]))
-        left = remaining(left, failed)
+        done |= known
+      if all(item in done for item in job.items):
+        left = after(left, job)
+        continue
+      for item in unreachable(left, failed):
+        failed[item] = ""
+        progress.steps(item.node.stage.cost([item.node]))
+      left = remaining(left, done | failed.keys())
 
 
 def run_items(context: Context, items: Sequence[Item]) -> dict[Item, Outcome]:
@@ -104,7 +128,7 @@ def known_of(context: Context) -> Known:
   """Returns a function from items to the records of their artefacts."""
 
   def known(item: Item) -> dict[str, Any] | None:
-    object_id = item.node.object_id(context.seed, item.replicate)
+    object_id = _id(context, item)
     if not context.store.is_finished(object_id, context.facts(item)):
       return None
     return context.store.load_record(object_id)
@@ -128,14 +152,13 @@ def finished_items(
     OSError: an artefact cannot be read.
   """
   store, finished = context.store, set()
-  for node, replicates in wanted.items():
-    for item in (Item(node, r) for r in replicates):
-      object_id = node.object_id(context.seed, item.replicate)
-      fault = store.fault(object_id, context.facts(item))
-      if fault is None:
-        finished.add(item)
-      elif fault != MISSING and (told := store.set_aside(object_id, fault)):
-        warn(told)
+  for item in _items(wanted):
+    object_id = _id(context, item)
+    fault = store.fault(object_id, context.facts(item))
+    if fault is None:
+      finished.add(item)
+    elif fault != MISSING and (told := store.set_aside(object_id, fault)):
+      warn(told)
   return finished
 
 
@@ -146,7 +169,7 @@ def clear_checkpoints(
 
   A run that was killed between writing an artefact and its end leaves them.
   """
-  items = [Item(node, r) for node, rs in wanted.items() for r in rs]
+  items = _items(wanted)
   going = {_checkpoint(context, item) for item in items if item not in done}
   for item in done.intersection(items):
     if (kept := _checkpoint(context, item)) not in going:
@@ -159,22 +182,67 @@ def _run_job(
   done: set[Item],
   failed: dict[Item, str],
   progress: Progress,
+  claims: Claims,
 ) -> None:
-  """Runs a job, stores its artefacts, and adds its items to done or failed."""
-  for item, outcome in run_items(context, job.items).items():
+  """Runs a job, stores its artefacts, and adds its items to done or failed.
+
+  To neither what other processes have taken over.
+  """
+
+  def stop() -> str | None:
+    claims.check()
+    return context.stop()
+
+  try:
+    outcomes = run_items(dataclasses.replace(context, stop=stop), job.items)
+  except ClaimLostError:
+    progress.warn(f"{job.label}: this process was taken for dead")
+    return
+  for item, outcome in outcomes.items():
+    if not claims.is_mine(_id(context, item)):
+      continue
     if isinstance(outcome, Failure):
       if outcome.message not in failed.values():
         progress.warn(outcome.message)
       failed[item] = outcome.message
     else:
-      object_id = item.node.object_id(context.seed, item.replicate)
-      context.store.save(object_id, outcome)
+      context.store.save(_id(context, item), outcome)
       done.add(item)
   for r in job.replicates:
     items = [Item(node, r) for node in job.nodes]
-    if not any(item in failed for item in items):
+    if all(item in done for item in items):
       for kept in {_checkpoint(context, item) for item in items}:
         context.store.checkpoint(kept).clear()
+
+
+@contextlib.contextmanager
+def _claimed(context: Context, claims: Claims, job: Job) -> Iterator[Job]:
+  """The part of a job that this process gets, for the block; maybe nothing.
+
+  Replicates of which others have some nodes are left to them.
+  """
+  taken: list[str] = []
+  replicates = []
+  try:
+    for r in job.replicates:
+      names = [_id(context, Item(node, r)) for node in job.nodes]
+      own = list(itertools.takewhile(claims.take, names))
+      taken += own
+      if len(own) == len(names):
+        replicates.append(r)
+    yield dataclasses.replace(job, replicates=tuple(replicates))
+  finally:
+    for name in taken:
+      claims.release(name)
+
+
+def _id(context: Context, item: Item) -> str:
+  """The identity of an item's artefact."""
+  return item.node.object_id(context.seed, item.replicate)
+
+
+def _items(wanted: Wanted) -> list[Item]:
+  return [Item(node, r) for node, rs in wanted.items() for r in rs]
 
 
 def _checkpoint(context: Context, item: Item) -> str:

@@ -1,5 +1,6 @@
 """How a number was made: recorded beside it, and part of no identity."""
 
+import importlib.metadata
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +10,14 @@ from imp_jax.engine.execution import ExecutionSettings
 from imp_jax.engine.flags import recorded
 
 _PLAIN = "the backend's default"
+
+
+def version() -> str:
+  """Returns this package's version."""
+  try:
+    return importlib.metadata.version("imp_jax")
+  except importlib.metadata.PackageNotFoundError:  # run from its sources
+    return "unknown"
 
 
 def made_with(execution: ExecutionSettings) -> dict[str, Any]:

@@ -27,6 +27,11 @@ class Job:
     return [Item(node, r) for node in self.nodes for r in self.replicates]
 
   @property
+  def wanted(self) -> Wanted:
+    """Its items as a part of the graph."""
+    return {node: self.replicates for node in self.nodes}
+
+  @property
   def cost(self) -> int:
     """Optimiser steps of all items together."""
     stage = self.nodes[0].stage

@@ -1,9 +1,10 @@
 """The study: config -> experiments -> nodes -> results."""
 
+import contextlib
 import dataclasses
 import functools
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from imp_jax.core.graph import Item, Node, nodes_in_order
@@ -20,6 +21,7 @@ from imp_jax.core.store import Store
 from imp_jax.data.dataset import Dataset, on_device
 from imp_jax.data.signals import TEST_EXAMPLES
 from imp_jax.data.study_data import WHICH, load_study_data
+from imp_jax.engine.claims import check_company, working_in
 from imp_jax.engine.context import Context
 from imp_jax.engine.executor import Known, Progress, run_missing
 from imp_jax.engine.flags import pinned
@@ -135,6 +137,7 @@ def prepare(config: Any, workdir: str, only: Sequence[str] = ()) -> Plan:
   tickets = tuple(t for _, own in by_experiment for t in own)
   views = tuple(v for e, own in by_experiment for v in experiment_views(e, own))
   store = Store(workdir)
+  check_company(store, study.execution.lease_seconds)
   damaged = damaged_files(store, whole.name)
   if "config.json" not in damaged:
     check_same_meaning(store, whole)
@@ -192,20 +195,23 @@ def execute(plan: Plan, progress: Progress) -> Results:
       functools.partial(spread, devices=study.execution.devices),
     ),
   )
-  for name in plan.damaged:
-    aside = store.set_file_aside(store.study_dir(study.name) / name)
-    progress.warn(
-      f"{aside} from this config; what other configs added to the study is in "
-      "its tables again when they are run again, which trains nothing"
-    )
-  _write_meaning(plan)  # claims are on record before their numbers
-  index = merged_index(load_index(store, study.name), study_entries(plan))
-  save_index(store, study.name, index)
   failures: dict[Item, str] = {}
-  try:
-    run_missing(context, plan.wanted, progress, failures)
-  finally:
-    _write_failures(plan, failures)
+  with working_in(store, study.execution.lease_seconds) as claims:
+    with claims.alone(f"study-{study.name}"):
+      for name in plan.damaged:
+        aside = store.set_file_aside(store.study_dir(study.name) / name)
+        progress.warn(
+          f"{aside} from this config; what other configs added to the study is "
+          "in its tables again when they are run again, which trains nothing"
+        )
+      _write_meaning(plan)  # claims are on record before their numbers
+      index = merged_index(load_index(store, study.name), study_entries(plan))
+      save_index(store, study.name, index)
+    try:
+      run_missing(context, plan.wanted, progress, failures, claims)
+    finally:
+      with claims.alone(f"study-{study.name}"):
+        _write_failures(plan, failures)
   return Results(store, study.name)
 
 
@@ -235,14 +241,14 @@ def experiment_views(
   )
 
 
-def _failure_lines(failures: Mapping[Item, str]) -> list[str]:
+def _failure_lines(failures: Iterable[Mapping[str, Any]]) -> list[str]:
   """Messages of the failures, then the items that they kept from running."""
-  lines = [message for message in dict.fromkeys(failures.values()) if message]
+  messages = dict.fromkeys(f["message"] for f in failures if f["message"])
   unrun: dict[str, list[int]] = {}
-  for (node, r), message in failures.items():
-    if not message:
-      unrun.setdefault(node.label, []).append(r)
-  return lines + [
+  for failure in failures:
+    if not failure["message"]:
+      unrun.setdefault(failure["label"], []).append(failure["replicate"])
+  return list(messages) + [
     f"{NOT_RUN}{label}, replicates {', '.join(map(str, sorted(replicates)))}"
     for label, replicates in unrun.items()
   ]
@@ -299,23 +305,29 @@ def study_entries(plan: Plan) -> list[Entry]:
 
 
 def _write_failures(plan: Plan, failures: Mapping[Item, str]) -> None:
-  """Writes failures.txt, while there are any.
+  """Writes failures.json and .txt, while there are any.
 
-  What earlier runs said of experiments that are no part of this one stays.
+  What other runs said stays until there is an artefact.
   """
-  file = plan.store.study_dir(plan.study.name) / "failures.txt"
-  lines = _failure_lines(failures)
-  ran = {e.name for e in plan.study.experiments}
-  others = tuple(
-    f"{why}{e.name} "
-    for e in plan.whole.experiments
-    if e.name not in ran
-    for why in ("", NOT_RUN)
-  )
-  if others and file.exists():
-    old = file.read_text().splitlines()
-    lines = [line for line in old if line.startswith(others)] + lines
-  if lines:
-    plan.store.write_text(file, "\n".join(lines) + "\n")
-  elif file.exists():
-    file.unlink()
+  store, seed = plan.store, plan.study.seed
+  folder = store.study_dir(plan.study.name)
+  file, text = folder / "failures.json", folder / "failures.txt"
+  known: dict[str, dict[str, Any]] = {}
+  if file.exists():
+    with contextlib.suppress(ValueError):  # damaged: it is of these failures
+      known = dict(json.loads(file.read_text()))
+  known |= {
+    node.object_id(seed, r): {
+      "label": node.label,
+      "replicate": r,
+      "message": message,
+    }
+    for (node, r), message in failures.items()
+  }
+  left = {i: f for i, f in known.items() if not store.is_finished(i)}
+  if left:
+    store.write_text(file, json.dumps(left, indent=1))
+    store.write_text(text, "\n".join(_failure_lines(left.values())) + "\n")
+    return
+  for old in (file, text):
+    old.unlink(missing_ok=True)

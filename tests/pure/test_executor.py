@@ -7,6 +7,7 @@ import pytest
 
 from imp_jax.core.graph import Edge, Item, Node, Relative, Stage
 from imp_jax.core.store import Artefact, Failure, Store
+from imp_jax.engine.claims import NoClaims
 from imp_jax.engine.context import Context
 from imp_jax.engine.execution import ExecutionSettings
 from imp_jax.engine.executor import Progress, known_of, run_missing
@@ -82,13 +83,13 @@ def test_a_failure_costs_what_is_made_of_it_and_nothing_else(context):
   second = made_of(Edge("a", first), label="second")
   failed, told = {}, Told()
   graph = {first: range(3), second: range(3)}
-  run_missing(context, lambda _: graph, told, failed)
+  run_missing(context, lambda _: graph, told, failed, NoClaims())
   assert failed == {Item(first, 1): "first 1 is bad", Item(second, 1): ""}
   assert [value(context, second, r) for r in range(3)] == [2, None, 2]
   assert told.warnings == ["first 1 is bad"] and told.total == [6]
   # Again: what is there is kept, and what failed is tried once more.
   failed, told = {}, Told()
-  run_missing(context, lambda _: graph, told, failed)
+  run_missing(context, lambda _: graph, told, failed, NoClaims())
   assert told.labels == ["first"] and told.total == [2]
   assert Item(first, 1) in failed and Item(second, 1) in failed
 
@@ -102,7 +103,13 @@ def test_a_stage_between_replicates(context):
     (Relative("r + 1", lambda r: r + 1), (1, 2)),
   ):
     pair = made_of(Edge("other", own, replicate), label="pair")
-    run_missing(context, lambda _, p=pair: {own: wanted, p: (0, 1)}, Told(), {})
+    run_missing(
+      context,
+      lambda _, p=pair: {own: wanted, p: (0, 1)},
+      Told(),
+      {},
+      NoClaims(),
+    )
     assert [value(context, pair, r) for r in (0, 1)] == [2, 2]
 
 
@@ -121,11 +128,11 @@ def test_a_plan_may_depend_on_results(context):
     return dict.fromkeys(nodes, (0,))
 
   told = Told()
-  run_missing(context, plan, told, {})
+  run_missing(context, plan, told, {}, NoClaims())
   assert told.labels == ["level 0", "level 1", "level 2"]
   assert told.total == [1, 1, 1]
   told = Told()
-  run_missing(context, plan, told, {})
+  run_missing(context, plan, told, {}, NoClaims())
   assert told.labels == []
 
 
@@ -142,4 +149,4 @@ class Forgetful(Sum):
 def test_a_stage_that_forgets_an_item_is_told_and_not_asked_for_ever(context):
   node = Node(Forgetful(), (), "forgetful")
   with pytest.raises(KeyError):
-    run_missing(context, lambda _: {node: range(2)}, Told(), {})
+    run_missing(context, lambda _: {node: range(2)}, Told(), {}, NoClaims())

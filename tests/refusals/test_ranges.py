@@ -78,7 +78,7 @@ RANGES = {
     "execution.memory_gib",
     "execution.checkpoint_seconds",
   ),
-  "at least 1": ("optim.loss_scale",),
+  "at least 1": ("optim.loss_scale", "execution.lease_seconds"),
   "> 0": ("model.width", "optim.eps", "claims.connected.threshold"),
   "tuple of: > 0 nats": ("connectivity.thresholds",),
   "in [0, 1)": ("optim.momentum", "optim.b2", "pretrain.subset.drop_hardest"),

@@ -1,0 +1,247 @@
+"""Claims: which process is at which item, where several share a workdir.
+
+claims/<id>.<generation>    holds the name of the process that is at it
+
+A claim is a file that is created only where there is none. One of a process
+that is dead is not removed but followed by the next generation, which again one
+alone can create: of two that see a death only one takes over.
+"""
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from imp_jax.core.processes import FOLDER, Heart, Peers, this_process
+from imp_jax.core.store import Store
+from imp_jax.engine.provenance import version
+
+POLL_SECONDS = 0.5
+
+
+class ClaimLostError(Exception):
+  """This process was taken for dead, and others are at what it was at."""
+
+
+class Claims:
+  """The claims of this process in one workdir, and those of others."""
+
+  def __init__(self, root: Path, heart: Heart, peers: Peers):
+    """Opens them.
+
+    Args:
+      root: the workdir.
+      heart: of this process.
+      peers: tells who else is alive.
+
+    Raises:
+      OSError: nothing can be written there.
+    """
+    self._folder, self._heart, self._peers = root / "claims", heart, peers
+    self._folder.mkdir(parents=True, exist_ok=True)
+    self._mine: set[str] = set()
+
+  def take(self, name: str) -> bool:
+    """Claims something; False if another living process is at it.
+
+    Args:
+      name: of an item, or of what else one alone may do.
+
+    Raises:
+      OSError: nothing can be written there.
+    """
+    while True:
+      generations = self._generations(name)
+      if generations:
+        owner = self._owner(name, generations[-1])
+        if owner == this_process():
+          self._mine.add(name)
+          return True
+        if owner is None:
+          continue  # it was released just now
+        if self._is_alive(name, generations[-1], owner):
+          return False
+      number = generations[-1] + 1 if generations else 0
+      try:
+        with self._file(name, number).open("x") as file:
+          file.write(this_process())
+      except FileExistsError:
+        continue  # another was first
+      self._mine.add(name)
+      return True
+
+  def is_mine(self, name: str) -> bool:
+    """Returns whether this process still has a claim."""
+    generations = self._generations(name)
+    return bool(generations) and (
+      self._owner(name, generations[-1]) == this_process()
+    )
+
+  def release(self, name: str) -> None:
+    """Gives a claim of this process up, if it still has it."""
+    self._mine.discard(name)
+    generations = self._generations(name)
+    if not generations:
+      return
+    if self._owner(name, generations[-1]) == this_process():
+      # The oldest first: while one is left, no other begins anew.
+      for number in generations:
+        self._file(name, number).unlink(missing_ok=True)
+
+  def check(self) -> None:
+    """Makes sure that this process has what it claimed, where that may be lost.
+
+    Cheap, for it looks only where the heart was late.
+
+    Raises:
+      ClaimLostError: it has not.
+    """
+    if self._heart.was_late() and not all(map(self.is_mine, self._mine)):
+      raise ClaimLostError
+
+  def held_by_others(self) -> dict[str, str]:
+    """Returns what other living processes are at, and which ones."""
+    latest: dict[str, int] = {}
+    for file in os.listdir(self._folder):
+      name, _, number = file.rpartition(".")
+      if number.isdigit():
+        latest[name] = max(int(number), latest.get(name, 0))
+    held = {}
+    for name, number in latest.items():
+      owner = self._owner(name, number)
+      if owner is None or owner == this_process():
+        continue
+      if self._is_alive(name, number, owner):
+        held[name] = owner
+    return held
+
+  @contextlib.contextmanager
+  def alone(self, name: str) -> Iterator[None]:
+    """Waits for a claim and holds it for the block.
+
+    Args:
+      name: what one process alone may do.
+    """
+    while not self.take(name):
+      time.sleep(POLL_SECONDS / 5)
+    try:
+      yield
+    finally:
+      self.release(name)
+
+  def _file(self, name: str, number: int) -> Path:
+    return self._folder / f"{name}.{number}"
+
+  def _generations(self, name: str) -> list[int]:
+    found = []
+    for file in os.listdir(self._folder):
+      of, _, number = file.rpartition(".")
+      if of == name and number.isdigit():
+        found.append(int(number))
+    return sorted(found)
+
+  def _owner(self, name: str, number: int) -> str | None:
+    """Who made a claim, "" if it is being made; None if there is none."""
+    try:
+      return self._file(name, number).read_text()
+    except FileNotFoundError:
+      return None
+
+  def _is_alive(self, name: str, number: int, owner: str) -> bool:
+    if not owner:  # its maker is about to write its name, or was killed
+      return self._peers.has_changed(f"{name}.{number}", "being made")
+    return self._peers.is_alive(owner)
+
+
+class NoClaims(Claims):
+  """Of a bucket, which one process alone may work in: all is its own."""
+
+  def __init__(self):
+    """Claims nothing."""
+
+  def take(self, name: str) -> bool:
+    return True
+
+  def is_mine(self, name: str) -> bool:
+    return True
+
+  def release(self, name: str) -> None:
+    pass
+
+  def check(self) -> None:
+    pass
+
+  def held_by_others(self) -> dict[str, str]:
+    return {}
+
+
+@contextlib.contextmanager
+def working_in(store: Store, lease: float) -> Iterator[Claims]:
+  """Lets this process be seen at work in a workdir, for the block.
+
+  What dead ones have left half-written is removed, before and after.
+
+  Args:
+    store: of the workdir.
+    lease: seconds without a sign of life after which others take over.
+
+  Raises:
+    OSError: nothing can be written there.
+  """
+  if store.is_remote:
+    yield NoClaims()
+    return
+  root = Path(store.root)
+  peers = Peers(root, lease)
+  heart = Heart(root, lease, {"version": version()})
+  try:
+    peers.sweep()
+    yield Claims(root, heart, peers)
+    peers.sweep()
+  finally:
+    heart.close()
+
+
+def check_company(store: Store, lease: float) -> None:
+  """Refuses a workdir in which a process of another version is at work.
+
+  It is watched for a lease before it counts as dead.
+
+  Raises:
+    ValueError: there is one.
+    OSError: what processes share cannot be written to.
+  """
+  if store.is_remote:
+    return
+  root, mine = Path(store.root), version()
+  for folder in ("claims", FOLDER):
+    probe = root / folder / f".{this_process()}.probe"
+    try:
+      probe.parent.mkdir(parents=True, exist_ok=True)
+      probe.write_text("")
+      probe.unlink()
+    except OSError as error:
+      raise OSError(
+        f"{probe.parent}, by which processes share a workdir, is not writable: "
+        f"{error.strerror or error}"
+      ) from error
+  peers, deadline = Peers(root, lease), time.monotonic() + lease
+  beats: dict[str, Any] = {}
+  while True:
+    strangers = {
+      name: facts
+      for name, facts in peers.others().items()
+      if facts.get("version") != mine
+    }
+    for name, facts in strangers.items():
+      if beats.setdefault(name, facts.get("beat")) != facts.get("beat"):
+        raise ValueError(
+          f"process {facts.get('pid')} on {facts.get('host')} is at work in "
+          f"this workdir with version {facts.get('version')} of imp_jax, and "
+          f"this is {mine}: wait for its end, or take another --workdir"
+        )
+    if not strangers or time.monotonic() > deadline:
+      return
+    time.sleep(POLL_SECONDS)
