@@ -1,7 +1,11 @@
 """Runs a study: imp-jax --config=FILE --workdir=DIR, from anywhere.
 
 In a clone also python -m launch.main --config=configs/X.py --workdir=DIR. With
---describe it prints every option, its value and its meaning, and runs nothing.
+--describe it prints every option, its value and its meaning, with --plan what
+there is to do and what that takes, and runs nothing. Of a workdir alone:
+
+  imp-jax --status --workdir=DIR        how far its studies are
+  imp-jax --gc [--dry_run] --workdir=DIR     puts away what none of them needs
 """
 
 from absl import flags, logging
@@ -9,6 +13,7 @@ from absl import flags, logging
 from imp_jax.command.cli import BAD_INPUT, BadInput, run_program, start
 from imp_jax.command.output import say
 from imp_jax.command.studies import run_study
+from imp_jax.command.workdirs import put_away_unneeded, show_plan, show_status
 from imp_jax.study.options import described
 
 
@@ -28,7 +33,10 @@ def define_flags() -> None:
   flags.DEFINE_bool(
     "describe", False, "Print every option of the config, and run nothing."
   )
-  flags.mark_flag_as_required("config")
+  flags.DEFINE_bool("plan", False, "Print what there is to do; run nothing.")
+  flags.DEFINE_bool("status", False, "Print how far a workdir's studies are.")
+  flags.DEFINE_bool("gc", False, "Put away what no study of a workdir needs.")
+  flags.DEFINE_bool("dry_run", False, "Of --gc: list it, and move nothing.")
 
 
 def main(argv: list[str]) -> int:
@@ -37,6 +45,14 @@ def main(argv: list[str]) -> int:
     raise BadInput(f"unknown arguments: {' '.join(argv[1:])}")
   logging.set_verbosity(logging.WARNING)  # Orbax and JAX are talkative
   given = flags.FLAGS
+  if given.status or given.gc:
+    if given.config is not None or given.workdir is None:
+      raise BadInput("--status and --gc are of a --workdir, without --config")
+    if given.status:
+      return show_status(given.workdir)
+    return put_away_unneeded(given.workdir, dry_run=given.dry_run)
+  if given.config is None:
+    raise BadInput("--config must name a config file")
   try:
     start(given.config)
     if given.workdir is None and not given.describe:
@@ -49,6 +65,8 @@ def main(argv: list[str]) -> int:
     return 0
   if given.only is not None and not any(given.only):
     raise BadInput("--only must name an experiment, or several with commas")
+  if given.plan:
+    return show_plan(given.config, str(given.workdir), given.only or ())
   return run_study(given.config, str(given.workdir), given.only or ())
 
 

@@ -57,6 +57,13 @@ class Stage(abc.ABC):
     """Returns the optimiser steps of one replicate of nodes run together."""
     return 0
 
+  def trains(self) -> tuple[Any, int] | None:
+    """Returns (settings of the network, batch size) of its optimiser's steps.
+
+    None if it makes none.
+    """
+    return None
+
   def networks(self, nodes: Sequence["Node"]) -> int:
     """Returns how many networks one replicate of nodes run together makes."""
     return len(nodes)

@@ -122,6 +122,10 @@ class Store:
     """
     return _fault(self.root / "objects" / object_id, object_id, facts)
 
+  def has(self, object_id: str) -> bool:
+    """Returns whether an artefact is there; damage is not looked for."""
+    return (self.root / "objects" / object_id / "record.json").exists()
+
   def is_finished(
     self, object_id: str, facts: Mapping[str, Any] | None = None
   ) -> bool:

@@ -103,19 +103,7 @@ class Claims:
 
   def held_by_others(self) -> dict[str, str]:
     """Returns what other living processes are at, and which ones."""
-    latest: dict[str, int] = {}
-    for file in os.listdir(self._folder):
-      name, _, number = file.rpartition(".")
-      if number.isdigit():
-        latest[name] = max(int(number), latest.get(name, 0))
-    held = {}
-    for name, number in latest.items():
-      owner = self._owner(name, number)
-      if owner is None or owner == this_process():
-        continue
-      if self._is_alive(name, number, owner):
-        held[name] = owner
-    return held
+    return held(self._folder.parent, self._peers)
 
   @contextlib.contextmanager
   def alone(self, name: str) -> Iterator[None]:
@@ -143,16 +131,41 @@ class Claims:
     return sorted(found)
 
   def _owner(self, name: str, number: int) -> str | None:
-    """Who made a claim, "" if it is being made; None if there is none."""
-    try:
-      return self._file(name, number).read_text()
-    except FileNotFoundError:
-      return None
+    return _owner(self._file(name, number))
 
   def _is_alive(self, name: str, number: int, owner: str) -> bool:
-    if not owner:  # its maker is about to write its name, or was killed
-      return self._peers.has_changed(f"{name}.{number}", "being made")
-    return self._peers.is_alive(owner)
+    return _is_alive(self._peers, f"{name}.{number}", owner)
+
+
+def held(root: Path, peers: Peers) -> dict[str, str]:
+  """Returns what other living processes of a workdir are at, and which ones."""
+  folder, latest = root / "claims", {}
+  for file in os.listdir(folder) if folder.exists() else ():
+    name, _, number = file.rpartition(".")
+    if number.isdigit():
+      latest[name] = max(int(number), latest.get(name, 0))
+  found = {}
+  for name, number in latest.items():
+    owner = _owner(folder / f"{name}.{number}")
+    if owner is None or owner == this_process():
+      continue
+    if _is_alive(peers, f"{name}.{number}", owner):
+      found[name] = owner
+  return found
+
+
+def _owner(file: Path) -> str | None:
+  """Who made a claim, "" if it is being made; None if there is none."""
+  try:
+    return file.read_text()
+  except FileNotFoundError:
+    return None
+
+
+def _is_alive(peers: Peers, claim: str, owner: str) -> bool:
+  if not owner:  # its maker is about to write its name, or was killed
+    return peers.has_changed(claim, "being made")
+  return peers.is_alive(owner)
 
 
 class NoClaims(Claims):

@@ -137,16 +137,14 @@ def known_of(context: Context) -> Known:
 
 
 def finished_items(
-  context: Context, wanted: Wanted, warn: Callable[[str], None]
+  context: Context, wanted: Wanted, warn: Callable[[str], None] | None
 ) -> set[Item]:
   """Returns the items of a graph that have an intact artefact.
-
-  Damaged ones are set aside.
 
   Args:
     context: what stages run with.
     wanted: the graph.
-    warn: is told of damage.
+    warn: is told of damaged ones, which are set aside; None leaves them.
 
   Raises:
     OSError: an artefact cannot be read.
@@ -157,8 +155,9 @@ def finished_items(
     fault = store.fault(object_id, context.facts(item))
     if fault is None:
       finished.add(item)
-    elif fault != MISSING and (told := store.set_aside(object_id, fault)):
-      warn(told)
+    elif warn and fault != MISSING:
+      told = store.set_aside(object_id, fault)
+      warn(told or f"artefact {object_id} is {fault}; another set it aside")
   return finished
 
 

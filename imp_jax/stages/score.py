@@ -16,6 +16,7 @@ from imp_jax.data.batches import batch_plan, steps_per_epoch
 from imp_jax.data.settings import NO_NOISE, NoiseSettings
 from imp_jax.engine.context import Context
 from imp_jax.engine.trainer import Run
+from imp_jax.models.settings import ModelSettings
 from imp_jax.scores import SCORES, input_norms, reliability
 from imp_jax.scores.settings import ImportSettings
 from imp_jax.stages.score_watch import ScoreWatch
@@ -215,6 +216,9 @@ class NetworkScore(Stage):
   def cost(self, nodes: Sequence[Node]) -> int:
     """They share one training."""
     return max(score_of(node).last_step for node in nodes)
+
+  def trains(self) -> tuple[ModelSettings, int] | None:
+    return self.training.trains() if self.training else None
 
   def networks(self, nodes: Sequence[Node]) -> int:
     return 1 if self.training else len(nodes)

@@ -139,6 +139,9 @@ class Train(Stage):
   def cost(self, nodes: Sequence[Node]) -> int:
     return len(nodes) * (self.stop - self.start)
 
+  def trains(self) -> tuple[ModelSettings, int]:
+    return self.model, self.stream.batch_size
+
   def batch_key(self, node: Node) -> Hashable:
     """Children of one parent are trained together."""
     alike = dataclasses.replace(self, child=min(self.child, 1))

@@ -42,6 +42,7 @@ from imp_jax.study.extension import (
 )
 from imp_jax.study.extent import check_data_extent, check_extent
 from imp_jax.study.imp import experiment_tickets, label_nodes, score_nodes
+from imp_jax.study.listing import listed, load_listing, save_listing
 from imp_jax.study.options import check_fields
 from imp_jax.study.resolve import resolve
 
@@ -207,6 +208,7 @@ def execute(plan: Plan, progress: Progress) -> Results:
       _write_meaning(plan)  # claims are on record before their numbers
       index = merged_index(load_index(store, study.name), study_entries(plan))
       save_index(store, study.name, index)
+      _write_listing(plan)
     try:
       run_missing(context, plan.wanted, progress, failures, claims)
     finally:
@@ -261,6 +263,18 @@ def _write_meaning(plan: Plan) -> None:
   if config.exists():
     meaning = merged_meaning(json.loads(config.read_text()), meaning)
   plan.store.write_text(config, json.dumps(meaning, indent=1))
+
+
+def _write_listing(plan: Plan) -> None:
+  """Writes which artefacts the study needs, earlier runs' included."""
+  store, name = plan.store, plan.study.name
+  try:
+    known = load_listing(store, name)
+  except ValueError:  # damaged: what it had besides, other runs add again
+    known = []
+  items = [Item(node, r) for node, rs in plan.nodes.items() for r in rs]
+  rows = [*known, *listed(items, plan.study.seed)]
+  save_listing(store, name, dict.fromkeys(rows))
 
 
 def study_entries(plan: Plan) -> list[Entry]:
