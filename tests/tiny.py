@@ -1,6 +1,8 @@
 """Tiny studies for tests: a small network, few steps, any change on top."""
 
 import contextlib
+import hashlib
+import json
 import shutil
 
 import numpy as np
@@ -119,6 +121,15 @@ def write_npz(path, arrays):
 
 def random_dataset(rng, **options):
   return make_dataset("random", random_arrays(rng, **options))
+
+
+def seal(file, record):
+  """Writes a changed record with its own checksum right."""
+  record = dict(record)
+  sums = record.pop("checksums")
+  data = json.dumps(record, sort_keys=True).encode()
+  sums["record.json"] = hashlib.sha256(data).hexdigest()
+  file.write_text(json.dumps(record | {"checksums": sums}))
 
 
 def copy_of(finished, tmp_path):

@@ -92,9 +92,9 @@ class Store:
     self.root = root if _is_remote(root) else root.absolute()
     if not writable:
       return
-    probe = self._partial()
+    probe = self.root / f".probe-{uuid.uuid4().hex}"
     try:
-      probe.parent.mkdir(parents=True, exist_ok=True)
+      self.root.mkdir(parents=True, exist_ok=True)
       probe.write_text("")
       probe.unlink()
     except (OSError, ImportError) as error:

@@ -231,8 +231,9 @@ def check_company(store: Store, lease: float) -> None:
   root, mine = Path(store.root), version()
   for folder in ("claims", FOLDER):
     probe = root / folder / f".{this_process()}.probe"
+    if not probe.parent.exists():
+      continue
     try:
-      probe.parent.mkdir(parents=True, exist_ok=True)
       probe.write_text("")
       probe.unlink()
     except OSError as error:

@@ -331,14 +331,19 @@ def _write_failures(plan: Plan, failures: Mapping[Item, str]) -> None:
     with contextlib.suppress(ValueError):  # damaged: it is of these failures
       known = dict(json.loads(file.read_text()))
   known |= {
-    node.object_id(seed, r): {
+    f"{node.object_id(seed, r)} {node.label}": {
+      "artefact": node.object_id(seed, r),
       "label": node.label,
       "replicate": r,
       "message": message,
     }
     for (node, r), message in failures.items()
   }
-  left = {i: f for i, f in known.items() if not store.is_finished(i)}
+  left = {
+    name: failure
+    for name, failure in known.items()
+    if not store.is_finished(failure["artefact"])
+  }
   if left:
     store.write_text(file, json.dumps(left, indent=1))
     store.write_text(text, "\n".join(_failure_lines(left.values())) + "\n")

@@ -1,6 +1,5 @@
 """Artefacts and tables that are damaged, swapped or out of reach."""
 
-import hashlib
 import json
 import shutil
 
@@ -11,7 +10,7 @@ import pytest
 import imp_jax
 from imp_jax.core.store import Artefact, Store, StoreError
 from imp_jax.study import prepare
-from tests.tiny import copy_of, run_tiny, tiny_config
+from tests.tiny import copy_of, run_tiny, seal, tiny_config
 
 STUDY = "studies/mnist1d-smoke"
 
@@ -36,13 +35,7 @@ def snapshot(folder):
 
 
 def sealed(file, **changes):
-  """Changes a record and makes its own checksum right again."""
-  record = json.loads(file.read_text())
-  sums = record.pop("checksums")
-  record |= changes
-  data = json.dumps(record, sort_keys=True).encode()
-  sums["record.json"] = hashlib.sha256(data).hexdigest()
-  file.write_text(json.dumps(record | {"checksums": sums}))
+  seal(file, json.loads(file.read_text()) | changes)
 
 
 def exchange(one, other):
@@ -104,11 +97,8 @@ def test_one_of_an_earlier_version_is_no_damage(workdir):
   """Its record does not say its identity."""
   for file in workdir.glob("objects/*/record.json"):
     record = json.loads(file.read_text())
-    sums = record.pop("checksums")
     del record["id"]
-    data = json.dumps(record, sort_keys=True).encode()
-    sums["record.json"] = hashlib.sha256(data).hexdigest()
-    file.write_text(json.dumps(record | {"checksums": sums}))
+    seal(file, record)
   _, log = run_tiny(workdir)
   assert not log.nodes and not log.evaluated and not log.warnings
 

@@ -146,6 +146,11 @@ def disk(tmp_path):
     subprocess.run(["umount", str(folder)], check=False)
 
 
+def used(folder):
+  """KiB."""
+  return shutil.disk_usage(folder).used // 1024
+
+
 def remount(folder, options):
   subprocess.run(["mount", "-o", f"remount,{options}", str(folder)], check=True)
 
@@ -155,8 +160,10 @@ def remount(folder, options):
 )
 def test_a_disk_that_fills_is_said_in_one_line_and_nothing_is_lost(disk):
   smoke = "--config=configs/mnist1d.py:smoke"
-  folder = disk(400)
-  for file in range(2):  # at different moments
+  folder = disk(4000)
+  ballast = folder / "ballast"
+  for left in (100, 150):  # at different moments, in KiB
+    ballast.write_bytes(bytes(1024 * (4000 - left - used(folder))))
     done = subprocess.run(
       [sys.executable, "-m", "launch.main", smoke, f"--workdir={folder}"],
       capture_output=True,
@@ -165,9 +172,8 @@ def test_a_disk_that_fills_is_said_in_one_line_and_nothing_is_lost(disk):
     )
     assert done.returncode == NO_STORAGE, done.stderr
     assert "Traceback" not in done.stderr
-    assert "No space left" in done.stderr.splitlines()[-1], file
-    remount(folder, "size=500k")
-  remount(folder, "size=100m")
+    assert "No space left" in done.stderr.splitlines()[-1], left
+    ballast.unlink()
   done = subprocess.run(
     [sys.executable, "-m", "launch.main", smoke, f"--workdir={folder}"],
     capture_output=True,

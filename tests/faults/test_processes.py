@@ -92,7 +92,10 @@ def check_at_once(rows, silent):
       assert begin >= end, f"{item}: {pid} until {end}, {other} from {begin}"
 
 
-@pytest.mark.parametrize("count", [2, 3, 4])
+MORE = [pytest.param(n, marks=pytest.mark.long) for n in (2, 4)]
+
+
+@pytest.mark.parametrize("count", [3, *MORE])
 def test_processes_share_a_graph_and_compute_nothing_twice(tmp_path, count):
   log = tmp_path / "log"
   running = [start(tmp_path / "w", log, seconds=0.1) for _ in range(count)]

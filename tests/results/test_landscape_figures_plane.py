@@ -247,7 +247,7 @@ def test_eigenvalues_stand_over_density():
     assert axes.get_xscale() == "log"
     assert axes.get_xlim()[0] > axes.get_xlim()[1]
     assert axes.get_xlabel() == "weights left (%)"
-  assert figure.axes[0].get_xticks().tolist() == [1, 0.5]
+  assert figure.axes[0].get_xticks().tolist() == [0.25, 0.5, 1]
   assert figure.axes[0].get_ylabel() == "largest eigenvalue"
   assert "over 2 replicates" in figure.get_suptitle()
 

@@ -15,7 +15,7 @@ from imp_jax.engine import flags
 from imp_jax.engine.flags import ENVIRONMENT, HARMLESS, PINNED, RECORDED, pinned
 from imp_jax.study import execute, prepare
 from tests.places import ROOT
-from tests.tiny import Log, copy_of, run_tiny, tiny_config
+from tests.tiny import Log, copy_of, run_tiny, seal, tiny_config
 
 # Flags of compilation are among those that are recorded.
 pytestmark = pytest.mark.optimised
@@ -330,7 +330,7 @@ def test_what_was_interrupted_goes_on_only_as_it_began(tmp_path):
   for file in (tmp_path / "objects").glob("*/record.json"):
     record = json.loads(file.read_text())
     record["made_with"]["flags"] = {"jax_default_matmul_precision": "highest"}
-    file.write_text(json.dumps(record))
+    seal(file, record)
   with (
     jax.default_matmul_precision("highest"),
     pytest.raises(ValueError, match="jax_default_matmul_precision unset"),
@@ -362,7 +362,7 @@ def test_ways_that_are_not_mixed(finished, tmp_path, change, told):
     record = json.loads(file.read_text())
     made = record["made_with"] | change
     record["made_with"] = {k: v for k, v in made.items() if v is not None}
-    file.write_text(json.dumps(record))
+    seal(file, record)
   config = tiny_config(replicates=3)
   if told is None:
     prepare(config, str(workdir))

@@ -29,6 +29,7 @@ def test_it_computes_each_node_once_and_writes_the_tidy_files(finished):
   folder = workdir / "studies" / "mnist1d-smoke"
   assert {f.name for f in folder.iterdir()} == {
     "config.json",
+    "artefacts.csv",
     "index.json",
     "results.csv",
     "experiments.csv",
