@@ -6,6 +6,7 @@ from typing import Any
 
 from imp_jax.command.cli import BAD_INPUT, BadInput
 from imp_jax.command.output import say
+from imp_jax.core.index import study_names
 from imp_jax.core.processes import Peers
 from imp_jax.core.store import Store
 from imp_jax.engine.claims import held
@@ -14,7 +15,6 @@ from imp_jax.study.listing import (
   counts,
   load_listing,
   put_away,
-  study_names,
   unneeded,
 )
 from imp_jax.study.outlook import outlook, outlook_lines, stage_lines

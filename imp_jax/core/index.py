@@ -46,6 +46,14 @@ class Entry:
     return f"{self.experiment}:{self.kind}"
 
 
+def study_names(store: Store) -> list[str]:
+  """Returns the studies of a workdir."""
+  folder = store.root / "studies"
+  folders = sorted(folder.iterdir()) if folder.exists() else []
+  # Other files may lie there: .DS_Store, somebody's notes.
+  return [p.name for p in folders if (p / "config.json").exists()]
+
+
 def load_index(store: Store, study: str) -> list[Entry]:
   """Returns where a study's artefacts are stored, of all runs so far.
 

@@ -35,10 +35,8 @@ PyTree = Any
 # Bytes of a tree above which it is written by Orbax: many files, in parallel.
 LARGE = 2**26
 MISSING = "missing"  # what is wrong with an artefact that is not there
-_OWN = (
-  "tree.msgpack",
-  "arrays.npz",
-)  # files of an artefact that are not Orbax's
+# Files of an artefact that are not Orbax's.
+_OWN = ("tree.msgpack", "arrays.npz")
 
 
 class StoreError(Exception):
@@ -233,25 +231,25 @@ class Store:
   ) -> None:
     # A local directory appears by one rename. A bucket has no rename: there
     # the record, which is written last, is what makes it appear.
-    is_local = not _is_remote(target)
-    folder = target
-    if is_local:
-      folder = self._partial()
+    if self.is_remote:
+      target.mkdir(parents=True, exist_ok=True)
+      _fill(target, name, artefact, in_one)
+      return
+    partial = self._partial()
     try:
-      folder.mkdir(parents=True, exist_ok=True)
-      _fill(folder, name, artefact, in_one)
+      partial.mkdir(parents=True)
+      _fill(partial, name, artefact, in_one)
     except BaseException:
-      remove(folder)  # a disk that is full has need of it
+      remove(partial)  # a disk that is full has need of it
       raise
-    if is_local:
-      target.parent.mkdir(parents=True, exist_ok=True)
-      try:
-        folder.rename(target)
-      except OSError:
-        remove(folder)
-        if not (target / "record.json").exists():
-          raise
-        # Another writer was first, with the same content.
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+      partial.rename(target)
+    except OSError:
+      remove(partial)
+      if not (target / "record.json").exists():
+        raise
+      # Another writer was first, with the same content.
 
 
 class Checkpoint:

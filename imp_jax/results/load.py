@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
-from imp_jax.core.index import SCORE, Entry
+from imp_jax.core.index import SCORE, Entry, study_names
 from imp_jax.core.masks import apply_masks, init_masks, unpack_masks
 from imp_jax.core.store import Store
 from imp_jax.models import make_model
@@ -286,12 +286,8 @@ def load(
   Raises:
     FileNotFoundError: no such study, or several and none was named.
   """
-  from etils import epath
-
-  folder = epath.Path(workdir).expanduser() / "studies"
-  folders = list(folder.iterdir()) if folder.exists() else []
-  # Other files may lie there: .DS_Store, somebody's notes.
-  names = sorted(p.name for p in folders if (p / "config.json").exists())
+  store = Store(workdir, writable=False)
+  names = study_names(store)
   if study is None and len(names) == 1:
     study = names[0]
   if study not in names:
@@ -299,4 +295,4 @@ def load(
       f"{workdir} has {'no study' if study is None else 'no study ' + study}; "
       f"it has: {', '.join(names) or 'none'}"
     )
-  return Results(Store(workdir, writable=writable), study)
+  return Results(Store(workdir) if writable else store, study)

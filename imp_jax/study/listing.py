@@ -12,6 +12,7 @@ from typing import Any
 from etils import epath
 
 from imp_jax.core.graph import Item
+from imp_jax.core.index import study_names
 from imp_jax.core.store import Store, StoreError
 
 FILE = "artefacts.csv"
@@ -106,14 +107,6 @@ def counts(
     if owner := held.get(row.object_id):
       count.claimed[owner] = count.claimed.get(owner, 0) + 1
   return found
-
-
-def study_names(store: Store) -> list[str]:
-  """Returns the studies of a workdir."""
-  folder = store.root / "studies"
-  folders = sorted(folder.iterdir()) if folder.exists() else []
-  # Other files may lie there: .DS_Store, somebody's notes.
-  return [p.name for p in folders if (p / "config.json").exists()]
 
 
 def unneeded(store: Store) -> dict[str, int]:

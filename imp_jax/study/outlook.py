@@ -19,6 +19,7 @@ from imp_jax.engine.executor import finished_items
 from imp_jax.engine.replicates import stack_trees
 from imp_jax.engine.scheduler import Wanted, jobs_ahead, remaining
 from imp_jax.engine.trainer import compiled
+from imp_jax.models import Model
 from imp_jax.models.settings import ModelSettings, model_of
 from imp_jax.study.listing import Count, counts, listed
 from imp_jax.study.run import Plan
@@ -133,7 +134,8 @@ def _bytes_of(context: Context, node: Node) -> int:
   kind = node.stage.trains()
   if kind is None:
     return 8192
-  params = _shapes(context, kind)[0]
+  model = model_of(kind[0], context.dataset.input_shape, "plain")
+  params, _ = jax.eval_shape(model.init, jax.random.key(0))
   size = sum(int(np.prod(x.shape)) for x in jax.tree.leaves(params))
   return 8192 + 2 * 4 * size
 
@@ -144,7 +146,13 @@ def flop_of_a_step(context: Context, kind: Kind) -> float:
   Convolutions are counted as such, however they are computed.
   """
   model = model_of(kind[0], context.dataset.input_shape, "plain")
-  state, masks, batch = _abstract(context, kind)
+  inputs = context.dataset.train.inputs
+  state, masks = jax.eval_shape(functools.partial(_fresh, model), 0)
+  batch = {
+    "inputs": jax.ShapeDtypeStruct((kind[1], *inputs.shape[1:]), inputs.dtype),
+    "labels": jax.ShapeDtypeStruct((kind[1],), jnp.int32),
+    "weights": None,
+  }
   recipe = make_recipe(OptimSettings(milestones=(), warmup=0))
 
   def fn(state: TrainState, masks: PyTree, batch: PyTree) -> PyTree:
@@ -165,8 +173,8 @@ def flop_of_a_step(context: Context, kind: Kind) -> float:
 def measured_rate(context: Context, kind: Kind) -> float:
   """Returns replicate-steps a second, as a run would make them here.
 
-  Measured with as many replicates as go together, on the study's data: a few
-  steps, after those that compile.
+  Measured with up to four replicates together on the study's data: a few steps,
+  after those that compile.
   """
   execution, dataset = context.execution, context.dataset
   model = model_of(kind[0], dataset.input_shape, execution.convolution)
@@ -177,25 +185,14 @@ def measured_rate(context: Context, kind: Kind) -> float:
     shared=4,
   )
   together = min(4, execution.replicates_at_once or 4)
-  init = jax.jit(model.init)
-  states = []
-  for r in range(together):
-    params, stats = init(jax.random.key(r))
-    states.append(
-      TrainState(
-        step=jnp.int32(0),
-        params=params,
-        batch_stats=stats,
-        opt_state=init_opt_state(params),
-        key=jax.random.key(r),
-      )
-    )
+  fresh = jax.jit(functools.partial(_fresh, model))
+  states, masks = zip(*map(fresh, range(together)), strict=True)
   rows = np.arange(_MEASURED_STEPS * kind[1]) % len(dataset.train)
   plan = jnp.asarray(rows.reshape(_MEASURED_STEPS, kind[1]), jnp.int32)
   recipe = make_recipe(OptimSettings(milestones=(), warmup=0))
   args = (
     stack_trees(states),
-    stack_trees([init_masks(s.params) for s in states]),
+    stack_trees(masks),
     jnp.stack([plan] * together),
     jnp.asarray(dataset.train.inputs),
     jnp.asarray(dataset.train.labels),
@@ -211,32 +208,17 @@ def measured_rate(context: Context, kind: Kind) -> float:
   return rounds * together * _MEASURED_STEPS / seconds
 
 
-def _shapes(context: Context, kind: Kind) -> tuple[PyTree, PyTree]:
-  model = model_of(kind[0], context.dataset.input_shape, "plain")
-  return jax.eval_shape(model.init, jax.random.key(0))
-
-
-def _abstract(context: Context, kind: Kind) -> tuple[PyTree, PyTree, PyTree]:
-  """Shapes of (state, masks, batch)."""
-  params, stats = _shapes(context, kind)
-  inputs = context.dataset.train.inputs
-
-  def state(params: PyTree, stats: PyTree) -> PyTree:
-    made = TrainState(
-      step=jnp.int32(0),
-      params=params,
-      batch_stats=stats,
-      opt_state=init_opt_state(params),
-      key=jax.random.key(0),
-    )
-    batch = {
-      "inputs": jnp.zeros((kind[1], *inputs.shape[1:]), inputs.dtype),
-      "labels": jnp.zeros(kind[1], jnp.int32),
-      "weights": None,
-    }
-    return made, init_masks(params), batch
-
-  return jax.eval_shape(state, params, stats)
+def _fresh(model: Model, seed: int) -> tuple[TrainState, PyTree]:
+  """A train state, and masks that keep everything."""
+  params, stats = model.init(jax.random.key(seed))
+  state = TrainState(
+    step=jnp.int32(0),
+    params=params,
+    batch_stats=stats,
+    opt_state=init_opt_state(params),
+    key=jax.random.key(seed),
+  )
+  return state, init_masks(params)
 
 
 def outlook_lines(found: Outlook) -> Iterable[str]:

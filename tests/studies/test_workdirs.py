@@ -1,10 +1,12 @@
 """What a workdir holds and lacks: --plan, --status and --gc."""
 
 import shutil
+import time
 
 import pandas as pd
 import pytest
 
+from imp_jax.command import studies
 from imp_jax.command.cli import BadInput
 from imp_jax.command.workdirs import (
   put_away_unneeded,
@@ -184,3 +186,15 @@ def test_a_plan_runs_nothing(tmp_path, quick, capsys):
   assert "MiB of artefacts" in told[-1]
   files = [f for f in tmp_path.rglob("*") if f.is_file()]
   assert not files
+
+
+def test_tables_are_written_while_a_run_goes_on(workdir, monkeypatch):
+  monkeypatch.setattr(studies, "TABLES_SECONDS", 0.05)
+  file = workdir / "studies" / "mnist1d-smoke" / "results.csv"
+  whole = file.read_text()
+  file.unlink()
+  with studies._tables_meanwhile(planned(workdir)):
+    deadline = time.monotonic() + 30
+    while not file.exists() and time.monotonic() < deadline:
+      time.sleep(0.02)
+    assert file.read_text() == whole
