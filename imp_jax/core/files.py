@@ -31,6 +31,12 @@ _KINDS = (
 )
 
 
+def scheme_of(path: str) -> str | None:
+  """Returns what a path has before "://"; None of one of this machine."""
+  scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", path)
+  return scheme[1] if scheme else None
+
+
 def user_path(path: str, what: str) -> epath.Path:
   """Returns the path that a user gave.
 
@@ -41,8 +47,7 @@ def user_path(path: str, what: str) -> epath.Path:
   Raises:
     ValueError: it is a URL.
   """
-  scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", path)
-  if scheme and scheme[1] not in ("gs", "s3"):
+  if scheme_of(path) not in (None, "gs", "s3"):
     raise ValueError(
       f"{what}: is a URL; nothing is downloaded, give a file of this machine"
     )

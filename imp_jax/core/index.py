@@ -1,10 +1,9 @@
 """The index of a study: its artefacts, and where they are stored."""
 
 import dataclasses
-import json
 from collections.abc import Iterable, Mapping
 
-from imp_jax.core.files import read_json
+from imp_jax.core.sealed import read_sealed, write_sealed
 from imp_jax.core.store import Store
 
 SCORE, LABELS = "score", "labels"  # kinds of what is the whole study's
@@ -58,14 +57,15 @@ def load_index(store: Store, study: str) -> list[Entry]:
   """Returns where a study's artefacts are stored, of all runs so far.
 
   Raises:
-    OSError, ValueError: the index cannot be read, or is none of this version's.
+    OSError: the index cannot be read.
+    ValueError: it is damaged, or none of this version's.
   """
   file = store.study_dir(study) / "index.json"
   if not file.exists():
     return []
   try:
-    return [Entry(**row) for row in read_json(file, str(file))]
-  except TypeError as error:  # rows of another version's
+    return [Entry(**row) for row in read_sealed(file)["entries"]]
+  except (KeyError, TypeError) as error:  # of another version's
     raise ValueError(
       f"the index of study {study!r} in {store.study_dir(study)} is none of "
       f"this version's ({error})"
@@ -74,9 +74,8 @@ def load_index(store: Store, study: str) -> list[Entry]:
 
 def save_index(store: Store, study: str, entries: Iterable[Entry]) -> None:
   """Writes an index, one line for each entry."""
-  rows = [json.dumps(dataclasses.asdict(e)) for e in entries]
-  text = "[\n" + ",\n".join(rows) + "\n]\n"
-  store.write_text(store.study_dir(study) / "index.json", text)
+  content = {"entries": [dataclasses.asdict(e) for e in entries]}
+  write_sealed(store, store.study_dir(study) / "index.json", content)
 
 
 def merged_index(old: Iterable[Entry], new: Iterable[Entry]) -> list[Entry]:

@@ -28,6 +28,7 @@ import numpy as np
 from etils import epath
 from flax import serialization
 
+from imp_jax.core.files import scheme_of
 from imp_jax.core.processes import remove, this_process
 
 PyTree = Any
@@ -80,11 +81,16 @@ class Store:
       writable: False opens it for reading only, wherever it is.
 
     Raises:
-      ValueError: workdir is empty.
+      ValueError: workdir is empty, or of a scheme that is not supported.
       OSError: it cannot be made or written to.
     """
     if not workdir:
       raise ValueError("workdir must name a directory, got ''")
+    if scheme_of(workdir) not in (None, "gs"):
+      raise ValueError(
+        f"workdir {workdir}: {scheme_of(workdir)}:// is not supported; give a "
+        "directory or gs://BUCKET/..."
+      )
     root = epath.Path(workdir).expanduser()
     # Orbax takes absolute paths only.
     self.root = root if _is_remote(root) else root.absolute()

@@ -6,9 +6,9 @@ from typing import Any
 
 import pandas as pd
 
-from imp_jax.core.files import read_json
 from imp_jax.core.identity import restored
 from imp_jax.core.index import SCORE, Entry, load_index
+from imp_jax.core.sealed import read_sealed
 from imp_jax.core.store import Artefact, Store, if_finished
 from imp_jax.probes.barriers import Measured, barriers_table, curves_table
 from imp_jax.probes.curvature import Curved, curvature_table
@@ -82,7 +82,7 @@ class Tables:
     self.store, self.study = store, study
     self.index: list[Entry] = load_index(store, study)
     file = store.study_dir(study) / "config.json"
-    self.meaning: dict[str, Any] = read_json(file, str(file))
+    self.meaning: dict[str, Any] = read_sealed(file)
     self._made: dict[str, pd.DataFrame] = {}
     self._failed: dict[str, Exception] = {}
     self._told: set[str] = set()

@@ -6,10 +6,10 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from imp_jax.core.files import read_json
 from imp_jax.core.identity import filled
 from imp_jax.core.index import Entry
 from imp_jax.core.options import extends, merged
+from imp_jax.core.sealed import read_sealed
 from imp_jax.core.store import Store, StoreError
 from imp_jax.engine.provenance import made_with, told_apart, way_of
 from imp_jax.engine.scheduler import Wanted
@@ -18,6 +18,8 @@ from imp_jax.stages.evaluate import EvalSettings
 from imp_jax.stages.prune import PruneSettings
 from imp_jax.stages.trunk import Trunk
 from imp_jax.study.experiment import Study
+from imp_jax.study.listing import FILE as LISTING
+from imp_jax.study.listing import load_listing
 
 
 def damaged_files(store: Store, study: str) -> tuple[str, ...]:
@@ -27,13 +29,16 @@ def damaged_files(store: Store, study: str) -> tuple[str, ...]:
     OSError: one is there and cannot be read.
   """
   found, folder = [], store.study_dir(study)
-  for name, kind in (("config.json", dict), ("index.json", list)):
-    file = folder / name
+  reads = {
+    "config.json": lambda file: read_sealed(file)["experiments"],
+    "index.json": lambda file: read_sealed(file)["entries"],
+    LISTING: lambda _: load_listing(store, study),
+  }
+  for name, read in reads.items():
     try:
-      content = read_json(file, str(file)) if file.exists() else kind()
-    except ValueError:
-      content = None
-    if not isinstance(content, kind):
+      if (folder / name).exists():
+        read(folder / name)
+    except (KeyError, ValueError):
       found.append(name)
   return tuple(found)
 
@@ -50,7 +55,7 @@ def check_same_meaning(store: Store, study: Study) -> None:
   file = store.study_dir(study.name) / "config.json"
   if not file.exists():
     return
-  old, new = json.loads(file.read_text()), meaning_of(study)
+  old, new = read_sealed(file), meaning_of(study)
   if any("trunk" not in e for e in old["experiments"].values()):
     raise ValueError(
       f"config.json of study {study.name!r} is none of this version's; give "

@@ -1,11 +1,9 @@
 """What studies of a workdir need, how far they are, and what none needs.
 
-studies/<name>/artefacts.csv    every artefact that the study needs
+studies/<name>/artefacts.json   every artefact that the study needs
 """
 
-import csv
 import dataclasses
-import io
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -13,9 +11,10 @@ from etils import epath
 
 from imp_jax.core.graph import Item
 from imp_jax.core.index import study_names
+from imp_jax.core.sealed import read_sealed, write_sealed
 from imp_jax.core.store import Store, StoreError
 
-FILE = "artefacts.csv"
+FILE = "artefacts.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,23 +67,15 @@ def load_listing(store: Store, study: str) -> list[Listed]:
   if not file.exists():
     return []
   try:
-    rows = csv.DictReader(io.StringIO(file.read_text()))
-    return [
-      Listed(**(row | {"replicate": int(row["replicate"])}))  # pyright: ignore
-      for row in rows
-    ]
-  except (TypeError, KeyError, ValueError, csv.Error) as error:
+    return [Listed(**row) for row in read_sealed(file)["artefacts"]]
+  except (KeyError, TypeError) as error:
     raise ValueError(f"{file} is damaged ({error})") from error
 
 
 def save_listing(store: Store, study: str, rows: Iterable[Listed]) -> None:
-  """Writes what a study needs."""
-  text = io.StringIO()
-  fields = [field.name for field in dataclasses.fields(Listed)]
-  writer = csv.DictWriter(text, fields, lineterminator="\n")
-  writer.writeheader()
-  writer.writerows(dataclasses.asdict(row) for row in rows)
-  store.write_text(store.study_dir(study) / FILE, text.getvalue())
+  """Writes what a study needs, one line for each artefact."""
+  content = {"artefacts": [dataclasses.asdict(row) for row in rows]}
+  write_sealed(store, store.study_dir(study) / FILE, content)
 
 
 def counts(

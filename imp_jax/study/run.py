@@ -17,6 +17,7 @@ from imp_jax.core.index import (
   save_index,
 )
 from imp_jax.core.ranges import one_of
+from imp_jax.core.sealed import read_sealed, write_sealed
 from imp_jax.core.store import Store
 from imp_jax.data.dataset import Dataset, on_device
 from imp_jax.data.signals import TEST_EXAMPLES
@@ -261,17 +262,14 @@ def _write_meaning(plan: Plan) -> None:
   config = plan.store.study_dir(plan.study.name) / "config.json"
   meaning = meaning_of(plan.whole) | {"data": dict(plan.data)}
   if config.exists():
-    meaning = merged_meaning(json.loads(config.read_text()), meaning)
-  plan.store.write_text(config, json.dumps(meaning, indent=1))
+    meaning = merged_meaning(read_sealed(config), meaning)
+  write_sealed(plan.store, config, meaning)
 
 
 def _write_listing(plan: Plan) -> None:
   """Writes which artefacts the study needs, earlier runs' included."""
   store, name = plan.store, plan.study.name
-  try:
-    known = load_listing(store, name)
-  except ValueError:  # damaged: what it had besides, other runs add again
-    known = []
+  known = load_listing(store, name)
   items = [Item(node, r) for node, rs in plan.nodes.items() for r in rs]
   rows = [*known, *listed(items, plan.study.seed)]
   save_listing(store, name, dict.fromkeys(rows))

@@ -153,14 +153,20 @@ def test_a_reader_changes_nothing_and_says_what_is_damaged(workdir):
   assert snapshot(workdir) == before
 
 
-@pytest.mark.parametrize("name", ["config.json", "index.json"])
-@pytest.mark.parametrize("content", ["", "half", "3"])
+@pytest.mark.parametrize(
+  "name", ["config.json", "index.json", "artefacts.json"]
+)
+@pytest.mark.parametrize("content", ["", "half", "3", "{}", "bit"])
 def test_a_damaged_index_is_named_set_aside_and_rebuilt(
   finished, workdir, name, content
 ):
   file = workdir / STUDY / name
   whole = file.read_bytes()
-  damaged = whole[: len(whole) // 2].decode() if content == "half" else content
+  damaged = {
+    "half": whole[: len(whole) // 2].decode(),
+    # A digit that is another digit: still JSON, and of the right form.
+    "bit": whole.decode().replace(": 0", ": 1", 1),
+  }.get(content, content)
   file.write_text(damaged)
   results, log = run_tiny(workdir)
   assert f"{file} is damaged; set aside" in log.warnings[0]
@@ -189,3 +195,30 @@ def test_what_was_written_is_read_back_before_it_is_sealed(
     store.checkpoint("x").save(1, Artefact({}, tree))
   assert store.checkpoint("x").restore() is None
   assert not list((tmp_path / "partial").iterdir())
+
+
+@pytest.mark.parametrize("name", ["a[1]", "a*?b", "a\\b", "~a b"])
+def test_a_workdir_of_an_odd_name_works_like_any(finished, tmp_path, name):
+  workdir = tmp_path / name
+  shutil.copytree(finished[0], workdir)
+  shutil.rmtree(trained(workdir))
+  _, log = run_tiny(workdir, written=True)
+  assert log.nodes and not log.warnings
+  table = imp_jax.load(str(workdir)).table
+  pd.testing.assert_frame_equal(table, finished[1].table)
+  assert [folder.name for folder in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("scheme", ["http", "s3", "hdfs", "file"])
+def test_a_scheme_that_is_not_supported_makes_nothing(
+  tmp_path, monkeypatch, scheme
+):
+  monkeypatch.chdir(tmp_path)
+  workdir = f"{scheme}://host/w"
+  for use in (
+    lambda: prepare(tiny_config(), workdir),
+    lambda: imp_jax.load(workdir),
+  ):
+    with pytest.raises(ValueError, match=f"{scheme}:// is not supported; give"):
+      use()
+  assert not list(tmp_path.iterdir())

@@ -1,5 +1,6 @@
 """Every artefact damaged in every way; configs and files of noise."""
 
+import contextlib
 import json
 import random
 import shutil
@@ -82,17 +83,13 @@ def test_no_damage_of_any_artefact_reaches_a_table(finished, tmp_path, how):
 
 @pytest.mark.parametrize("how", [truncated, flipped, removed])
 def test_no_damage_of_a_studys_files_reaches_a_table(finished, tmp_path, how):
-  for name in ("config.json", "index.json", "artefacts.csv"):
+  for name in ("config.json", "index.json", "artefacts.json"):
     for seed in range(5):
       workdir = tmp_path / f"{name}{seed}"
       shutil.copytree(finished[0], workdir)
       file = workdir / "studies" / "mnist1d-smoke" / name
       how(file, random.Random(seed))
-      try:
-        results, log = run_tiny(workdir)
-      except BAD_INPUT as error:  # a bit may make it mean something else
-        assert how is flipped and "\n" not in str(error)
-        continue
+      results, log = run_tiny(workdir)
       assert not log.nodes and not log.evaluated
       pd.testing.assert_frame_equal(results.table, finished[1].table)
 
@@ -129,7 +126,12 @@ def mutated(draw):
       for key in draw.choice(fields):
         other = other[key]
       value = other
-    with node.unlocked(), node.ignore_type():
+    # Of an int that is no float ml_collections says so itself.
+    with (
+      contextlib.suppress(OverflowError),
+      node.unlocked(),
+      node.ignore_type(),
+    ):
       node[path[-1]] = value
   return config
 

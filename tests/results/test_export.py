@@ -123,7 +123,7 @@ def test_half_an_experiment_is_left_out(workdirs, out, tmp_path):
   shutil.copytree(workdirs / "all", workdir)
   run_only(workdir, "later")
   study = workdir / "studies" / "mnist1d-smoke"
-  entries = json.loads((study / "index.json").read_text())
+  entries = json.loads((study / "index.json").read_text())["entries"]
   last = [e for e in entries if e["experiment"] == "later"][-1]["ids"]
   shutil.rmtree(next(workdir.glob(f"objects/**/{next(iter(last.values()))}")))
   before = files_of(out)
@@ -142,7 +142,7 @@ def test_a_damaged_mask_is_one_line_and_costs_nothing(workdirs, out, tmp_path):
   workdir = tmp_path / "damaged"
   shutil.copytree(workdirs / "all", workdir)
   study = workdir / "studies" / "mnist1d-smoke"
-  entries = json.loads((study / "index.json").read_text())
+  entries = json.loads((study / "index.json").read_text())["entries"]
   mask = next(e["ids"]["masks"] for e in entries if "masks" in e["ids"])
   for file in next(workdir.glob(f"objects/**/{mask}")).iterdir():
     if file.name != "record.json":

@@ -137,7 +137,7 @@ def test_what_no_study_needs_is_put_away_and_no_more(finished, workdir, capsys):
 
 
 def test_of_studies_that_do_not_say_what_they_need_nothing_is_put_away(workdir):
-  (workdir / "studies" / "mnist1d-smoke" / "artefacts.csv").unlink()
+  (workdir / "studies" / "mnist1d-smoke" / "artefacts.json").unlink()
   with pytest.raises(BadInput):
     put_away_unneeded(str(workdir), dry_run=True)
 
@@ -151,14 +151,13 @@ def test_nothing_is_put_away_while_a_process_is_at_work(workdir, capsys):
   assert not (workdir / "unneeded").exists()
 
 
-@pytest.mark.parametrize("content", ["", "a,b\n1,2\n", "object_id\nx\n"])
+@pytest.mark.parametrize("content", ["", "[]", '{"artefacts": [{"x": 1}]}'])
 def test_a_damaged_listing_is_made_anew_by_a_run(workdir, content):
-  file = workdir / "studies" / "mnist1d-smoke" / "artefacts.csv"
+  file = workdir / "studies" / "mnist1d-smoke" / "artefacts.json"
   whole = file.read_text()
   file.write_text(content)
-  if content:
-    with pytest.raises(BadInput):
-      show_status(str(workdir))
+  with pytest.raises(BadInput):
+    show_status(str(workdir))
   run_tiny(workdir)
   assert file.read_text() == whole
 
