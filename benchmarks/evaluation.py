@@ -181,6 +181,7 @@ def _paths_of(problem: Problem, dtype: str):
     mode=resolve_execution("auto", jax.default_backend()),
     alphas_at_once=1 if jax.default_backend() == "cpu" else 0,  # the default
     devices=1,
+    devices_each=1,
     chunk_steps=1,
     eval_batch_size=BATCH,
   )

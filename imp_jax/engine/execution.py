@@ -7,7 +7,11 @@ import jax
 
 from imp_jax.core.options import option, read
 from imp_jax.core.ranges import flag, number, text, whole
-from imp_jax.engine.replicates import resolve_devices, resolve_execution
+from imp_jax.engine.replicates import (
+  resolve_devices,
+  resolve_devices_each,
+  resolve_execution,
+)
 from imp_jax.models.convolution import resolve_convolution
 
 
@@ -27,6 +31,9 @@ class ExecutionSettings:
   )
   devices: int = option(
     0, whole(0), "that replicates are sharded over; 0 = all, see README"
+  )
+  devices_each: int = option(
+    0, whole(0), "that share a replicate's batches; 0 = what is left over"
   )
   convolution: str = option(
     "auto", text, "auto | fast | onednn | plain | packed | patches"
@@ -49,26 +56,33 @@ class ExecutionSettings:
 
 
 def resolve_execution_settings(
-  execution: Any, input_rank: int
+  execution: Any, input_rank: int, replicates: int, batch_size: int
 ) -> ExecutionSettings:
   """Returns what "auto" means here.
 
   Args:
     execution: the config's group.
     input_rank: of one example: 1 of signals, 3 of images.
+    replicates: of the study.
+    batch_size: of training.
 
   Raises:
-    ValueError: an unknown mode or convolution, or too many devices.
+    ValueError: an unknown mode or convolution, too many devices, or some that
+      do not come out even.
   """
   backend = jax.default_backend()
   mode = resolve_execution(execution.mode, backend)
   at_once = execution.alphas_at_once or (1 if backend == "cpu" else 0)
+  devices = resolve_devices(execution.devices, mode)
   return read(
     ExecutionSettings,
     execution,
     alphas_at_once=at_once,
     mode=mode,
-    devices=resolve_devices(execution.devices, mode),
+    devices=devices,
+    devices_each=resolve_devices_each(
+      execution.devices_each, devices, replicates, batch_size
+    ),
     convolution=resolve_convolution(
       execution.convolution, backend=backend, images=input_rank > 1
     ),

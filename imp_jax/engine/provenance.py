@@ -32,6 +32,7 @@ def made_with(execution: ExecutionSettings) -> dict[str, Any]:
     "flags": recorded(),
     "execution": execution.mode,
     "devices": execution.devices,
+    "devices_each": execution.devices_each,
     "convolution": execution.convolution,
   }
 
@@ -49,10 +50,11 @@ def way_of(made: Mapping[str, Any]) -> dict[str, str]:
     precision = made["matmul_precision"]
     plain = precision == _PLAIN
     flags = {} if plain else {"jax_default_matmul_precision": precision}
+  words = ["exact" if exact else mode, backend, made["convolution"]]
+  if (sharing := made.get("devices_each", 1)) > 1:
+    words.append(f"batches over {sharing} devices")
   return {
-    "execution": (
-      f"{'exact' if exact else mode}/{backend}/{made['convolution']}"
-    ),
+    "execution": "/".join(words),
     "jax": made["jax"],
     "device": made["device"],
     **flags,

@@ -14,6 +14,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jax.typing import ArrayLike
 
+from imp_jax.core.devices import EXAMPLES, REPLICATES
 from imp_jax.engine.memory import (
   bytes_bound,
   bytes_of,
@@ -89,11 +90,40 @@ def resolve_devices(devices: int, execution: str) -> int:
   return devices or there
 
 
+def resolve_devices_each(
+  devices_each: int, devices: int, replicates: int, batch_size: int
+) -> int:
+  """Returns how many devices share each replicate's batches.
+
+  Args:
+    devices_each: or 0, for as many as each replicate can have for itself.
+    devices: in all.
+    replicates: of the study.
+    batch_size: of training, which they divide among them.
+
+  Raises:
+    ValueError: they do not come out even.
+  """
+  if devices_each:
+    for name, whole in (
+      ("execution.devices", devices),
+      ("data.batch_size", batch_size),
+    ):
+      if whole % devices_each:
+        raise ValueError(
+          f"execution.devices_each is {devices_each}, which does not divide "
+          f"{name}, {whole}"
+        )
+    return devices_each
+  fitting = range(max(devices // replicates, 1), 0, -1)
+  return next(n for n in fitting if devices % n == batch_size % n == 0)
+
+
 def spread(tree: PyTree, devices: int) -> PyTree:
   """Returns a tree with its arrays on the device, or on each of several."""
   if devices == 1:
     return jax.tree.map(jnp.asarray, tree)
-  return jax.device_put(tree, NamedSharding(_mesh(devices), P()))
+  return jax.device_put(tree, NamedSharding(_mesh(devices, 1), P()))
 
 
 def replicated(
@@ -103,6 +133,7 @@ def replicated(
   shared: int = 0,
   memory_gib: float = 0.0,
   devices: int = 1,
+  devices_each: int = 1,
 ) -> Callable[..., PyTree]:
   """Returns a compiled `fn` over stacked replicates.
 
@@ -128,20 +159,24 @@ def replicated(
       for what it has; at least one replicate runs there.
     devices: over which replicates are sharded, in one program; where they do
       not come out even some devices repeat the last one. Not for "threads".
+    devices_each: how many of them share each replicate, of which they divide
+      what `fn` puts through `core.devices.over_devices`; divides `devices`.
 
   Returns:
     A function of the same arguments whose outputs carry the replicate axis
     first.
   """
   one = jax.jit(fn)
+  mesh = _mesh(devices, devices_each)
+  rows = devices // devices_each
   together = jax.jit(
-    _sharded(functools.partial(_together, fn, execution), devices)
+    _sharded(functools.partial(_together, fn, execution), mesh)
   )
   known: dict[tuple, int] = {}
 
   def fitting(own: Trees, common: Trees, count: int) -> int:
     """How many replicates are in progress at once, of each device's."""
-    each = -(-count // devices)
+    each = -(-count // rows)
     wanted = min(each, os.cpu_count() or 1) if execution == "threads" else each
     if wanted == 1 or execution == "map":
       return 1
@@ -156,19 +191,19 @@ def replicated(
         memory_gib * 2**30 - bytes_of(common)
         if memory_gib
         else _SAFE * free_bytes(devices)  # in which they lie already
-      ) - held / devices
+      ) - held / rows
       taken = wanted * bytes_bound(alone.jaxpr.jaxpr)
       if taken > room:  # the bound is loose: ask XLA
         taken = (
           wanted * working_bytes(alone)
           if execution == "threads"
-          else working_bytes(together.trace(_placed(own, devices), common))
+          else working_bytes(together.trace(_placed(own, mesh), common))
         )
       known[key] = int(np.clip(wanted * room // max(taken, 1), 1, wanted))
     return known[key]
 
   def part(own: Trees, common: Trees, start: int, stop: int) -> PyTree:
-    placed = _placed(_replicates(own, start, stop), devices)
+    placed = _placed(_replicates(own, start, stop), mesh)
     return _replicates(together(placed, common), 0, stop - start)
 
   def run(*args: PyTree) -> PyTree:
@@ -178,11 +213,11 @@ def replicated(
     size = fitting(own, common, count)
     if execution == "threads":
       return _in_threads(one, own, common, size)
-    if execution == "map" or size * devices >= count:
+    if execution == "map" or size * rows >= count:
       return part(own, common, 0, count)
     parts = [
       part(own, common, indices[0], indices[-1] + 1)
-      for indices in chunks(range(count), size * devices)
+      for indices in chunks(range(count), size * rows)
     ]
     return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
 
@@ -208,35 +243,38 @@ def _together(
   )
 
 
-def _mesh(devices: int) -> Mesh:
-  return Mesh(np.array(jax.local_devices()[:devices]), ("replicates",))
+def _mesh(devices: int, devices_each: int) -> Mesh:
+  """Rows of devices: each row has replicates of its own, and their batches."""
+  rows = np.array(jax.local_devices()[:devices]).reshape(-1, devices_each)
+  return Mesh(rows, (REPLICATES, EXAMPLES))
 
 
 def _sharded(
-  program: Callable[[Trees, Trees], PyTree], devices: int
+  program: Callable[[Trees, Trees], PyTree], mesh: Mesh
 ) -> Callable[[Trees, Trees], PyTree]:
   """A program of (own, common) on several devices, each with its replicates."""
-  if devices == 1:
+  if mesh.size == 1:
     return program
-  rows = P("replicates")
+  rows = P(REPLICATES)
   return jax.shard_map(
     program,
-    mesh=_mesh(devices),
+    mesh=mesh,
     in_specs=(rows, P()),
     out_specs=rows,
+    axis_names={REPLICATES},  # the compiler divides what is over the other
     check_vma=False,  # replicates have nothing to do with each other
   )
 
 
-def _placed(own: Trees, devices: int) -> Trees:
+def _placed(own: Trees, mesh: Mesh) -> Trees:
   """Replicates on their devices, the last one repeated until they come even."""
-  if devices == 1:
+  if mesh.size == 1:
     return own
-  count = len(jax.tree.leaves(own)[0])
-  index = np.minimum(np.arange(-(-count // devices) * devices), count - 1)
+  count, rows = len(jax.tree.leaves(own)[0]), mesh.shape[REPLICATES]
+  index = np.minimum(np.arange(-(-count // rows) * rows), count - 1)
   if len(index) > count:
     own = jax.tree.map(lambda leaf: leaf[index], own)
-  return jax.device_put(own, NamedSharding(_mesh(devices), P("replicates")))
+  return jax.device_put(own, NamedSharding(mesh, P(REPLICATES)))
 
 
 def _replicates(tree: PyTree, start: int, stop: int) -> PyTree:

@@ -357,6 +357,7 @@ def compiled(
     shared=shared,
     memory_gib=execution.memory_gib,
     devices=execution.devices,
+    devices_each=execution.devices_each,
   )
 
 

@@ -66,7 +66,10 @@ def resolve(config: Any, dataset: Dataset, imports: Imports) -> Study:
     ),
     claims=resolve_claims(config.claims, experiments),
     execution=resolve_execution_settings(
-      config.execution, len(dataset.input_shape)
+      config.execution,
+      len(dataset.input_shape),
+      config.replicates,
+      config.data.batch_size,
     ),
   )
   if config.scores.file and not any(

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Int
 
+from imp_jax.core.devices import over_devices
 from imp_jax.models import Model
 
 PyTree = Any
@@ -73,6 +74,7 @@ def recomputed_batch_stats(
 
   def body(i: jax.Array, sums: PyTree) -> PyTree:
     x = jax.lax.dynamic_slice_in_dim(inputs, i * batch_size, batch_size)
+    x = over_devices(x)
     _, new = model.apply_train(params, batch_stats, x, None)
     return jax.tree.map(jnp.add, sums, new)
 
@@ -101,7 +103,7 @@ def map_batches(
     rows = jax.tree.map(
       lambda a: jax.lax.dynamic_slice_in_dim(a, start, size), arrays
     )
-    return start, fn(*rows)
+    return start, fn(*over_devices(rows))
 
   def body(i: jax.Array, out: PyTree) -> PyTree:
     start, new = batch(i)

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
+from imp_jax.core.devices import over_devices
 from imp_jax.data.augment import augment_images
 from imp_jax.models import Model
 from imp_jax.training.optimiser import (
@@ -84,7 +85,8 @@ def train_steps(
     i: jax.Array, carry: tuple[TrainState, Metrics]
   ) -> tuple[TrainState, Metrics]:
     state, sums = carry
-    batch = make_batch(state, plan[i], inputs, labels, pipeline)
+    index = over_devices(plan[i])
+    batch = make_batch(state, index, inputs, labels, pipeline)
     state, new, logits = train_step(
       state,
       masks,

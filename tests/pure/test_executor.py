@@ -67,7 +67,9 @@ def context(tmp_path):
     store=Store(str(tmp_path)),
     dataset=random_dataset(np.random.default_rng(0)),
     seed=0,
-    execution=ExecutionSettings(mode="threads", devices=1, convolution="plain"),
+    execution=ExecutionSettings(
+      mode="threads", devices=1, devices_each=1, convolution="plain"
+    ),
     progress=lambda count: None,
     imports=Imports(),
   )

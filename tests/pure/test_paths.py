@@ -357,7 +357,11 @@ def test_points_of_paths_together_are_those_one_at_a_time(
     dataset=on_device(mnist),
     seed=0,
     execution=ExecutionSettings(
-      mode=mode, devices=1, convolution="fast", eval_batch_size=BATCH
+      mode=mode,
+      devices=1,
+      devices_each=1,
+      convolution="fast",
+      eval_batch_size=BATCH,
     ),
     progress=lambda count: None,
     imports=Imports(),

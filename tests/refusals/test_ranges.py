@@ -36,6 +36,7 @@ RANGES = {
     "execution.alphas_at_once",
     "execution.replicates_at_once",
     "execution.devices",
+    "execution.devices_each",
     *(
       f"claims.{claim}.level"
       for claim in ("rewinding", "little_data", "easy_data", "connected")

@@ -6,12 +6,18 @@ import sys
 
 import pytest
 
-from imp_jax.engine.replicates import resolve_devices
+from imp_jax.engine.replicates import (
+  resolve_devices,
+  resolve_devices_each,
+)
 from tests.places import ROOT
 from tests.tiny import run_tiny
 
 
-def test_replicates_sharded_over_devices():
+@pytest.mark.parametrize(
+  "file,devices", [("several_devices", 3), ("shared_batches", 8)]
+)
+def test_replicates_and_batches_sharded_over_devices(file, devices):
   done = subprocess.run(
     [
       sys.executable,
@@ -19,12 +25,12 @@ def test_replicates_sharded_over_devices():
       "pytest",
       "-p",
       "no:xdist",
-      "tests/studies/several_devices.py",
+      f"tests/studies/{file}.py",
     ],
     cwd=ROOT,
     env=os.environ
     | {
-      "XLA_FLAGS": "--xla_force_host_platform_device_count=3",
+      "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
       "CHECK_EVERY_ROOM": "1",
     },
     capture_output=True,
@@ -44,3 +50,27 @@ def test_bad_numbers_of_devices_are_refused(tmp_path):
   with pytest.raises(ValueError, match="devices must be at least 0, got -1"):
     run_tiny(tmp_path / "w", execution__devices=-1)
   assert not (tmp_path / "w").exists()
+
+
+def test_devices_that_are_left_over_share_batches():
+  for devices, replicates, batch, wanted in (
+    (1, 4, 128, 1),
+    (8, 4, 128, 2),
+    (8, 8, 128, 1),
+    (8, 16, 128, 1),
+    (8, 1, 128, 8),
+    (8, 3, 128, 2),
+    (6, 2, 128, 2),  # three would not divide the batch
+    (8, 2, 100, 4),
+    (8, 1, 100, 4),
+    (8, 1, 7, 1),
+  ):
+    found = resolve_devices_each(0, devices, replicates, batch)
+    assert found == wanted, (devices, replicates, batch)
+  assert resolve_devices_each(4, 8, 8, 128) == 4
+  for devices, batch, message in (
+    (6, 128, "devices_each is 4, which does not divide execution.devices, 6"),
+    (8, 30, "devices_each is 4, which does not divide data.batch_size, 30"),
+  ):
+    with pytest.raises(ValueError, match=message):
+      resolve_devices_each(4, devices, 2, batch)
