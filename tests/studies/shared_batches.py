@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from imp_jax.engine import replicates
-from imp_jax.engine.replicates import replicate_slice, replicated
+from imp_jax.engine.replicates import replicated
 from imp_jax.models import make_model
 from imp_jax.study import prepare
 from imp_jax.training.evaluation import evaluate, recomputed_batch_stats
