@@ -1,7 +1,9 @@
 """What the command-line programs share: errors in one line, exit codes."""
 
 import contextlib
+import os
 import signal
+import sys
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, TextIO
@@ -11,6 +13,7 @@ from absl import app, flags
 
 from imp_jax.command.output import complain, protect_streams, warn
 from imp_jax.core.store import StoreError
+from imp_jax.engine import hosts
 from imp_jax.engine.compilation import use_program_cache
 from imp_jax.engine.context import Stopped
 from imp_jax.models.convolution import resolve_convolution
@@ -19,7 +22,7 @@ from imp_jax.study.options import check_fields
 # What bad input raises, before anything is written.
 BAD_INPUT = (ValueError, OSError, TypeError, OverflowError, ImportError)
 NO_STORAGE = 3  # the exit code where storage failed while a run went on
-
+NO_COMPANY = 4  # where one of several processes of a program failed
 
 GOES_ON = (
   "What is finished is there, and training in progress is kept: the same "
@@ -57,9 +60,23 @@ def run_program(main: Callable[[list[str]], int]) -> None:
       complain(f"error: {' '.join(str(error).split())}. {GOES_ON}")
       return NO_STORAGE
 
+  def together(argv: list[str]) -> int:
+    try:
+      return whole(argv)
+    except Exception as error:
+      if not hosts.have_joined():
+        raise
+      # Its usual end would wait for the others.
+      reason = " ".join(f"{error}".split())[:300] or type(error).__name__
+      complain(
+        f"error: a process of this program has failed: {reason}. {GOES_ON}"
+      )
+      sys.stderr.flush()
+      os._exit(NO_COMPANY)
+
   protect_streams()
   show_user_warnings()
-  app.run(whole, flags_parser=parse_flags)
+  app.run(together, flags_parser=parse_flags)
 
 
 def show_user_warnings() -> None:

@@ -14,6 +14,7 @@ from imp_jax.command.cli import BAD_INPUT, BadInput, run_program, start
 from imp_jax.command.output import say
 from imp_jax.command.studies import run_study
 from imp_jax.command.workdirs import put_away_unneeded, show_plan, show_status
+from imp_jax.engine import hosts
 from imp_jax.study.options import described
 
 
@@ -36,6 +37,16 @@ def define_flags() -> None:
   flags.DEFINE_bool("plan", False, "Print what there is to do; run nothing.")
   flags.DEFINE_bool("status", False, "Print how far a workdir's studies are.")
   flags.DEFINE_bool("gc", False, "Put away what no study of a workdir needs.")
+  flags.DEFINE_bool(
+    "distributed",
+    False,
+    "Be one of the processes of a TPU pod or a SLURM job that run one program.",
+  )
+  flags.DEFINE_string(
+    "coordinator_address", None, "HOST:PORT of process 0, where not found out."
+  )
+  flags.DEFINE_integer("num_processes", None, "Of one program; likewise.")
+  flags.DEFINE_integer("process_id", None, "This one's, from 0; likewise.")
   flags.DEFINE_bool("dry_run", False, "Of --gc: list it, and move nothing.")
 
 
@@ -54,6 +65,7 @@ def main(argv: list[str]) -> int:
   if given.config is None:
     raise BadInput("--config must name a config file")
   try:
+    join_if_asked()
     start(given.config)
     if given.workdir is None and not given.describe:
       raise ValueError("--workdir must name a directory")
@@ -68,6 +80,20 @@ def main(argv: list[str]) -> int:
   if given.plan:
     return show_plan(given.config, str(given.workdir), given.only or ())
   return run_study(given.config, str(given.workdir), given.only or ())
+
+
+def join_if_asked() -> None:
+  """Makes this process one of several, if the flags say so.
+
+  Raises:
+    ValueError: they do so in part, or the others are not there.
+  """
+  given = flags.FLAGS
+  places = given.coordinator_address, given.num_processes, given.process_id
+  if given.distributed:
+    hosts.join(*places)
+  elif any(place is not None for place in places):
+    raise ValueError("--coordinator_address and the like need --distributed")
 
 
 def run() -> None:

@@ -10,12 +10,16 @@ from imp_jax.command.cli import BAD_INPUT, BadInput
 from imp_jax.command.output import LineConsole, stdout, warn
 from imp_jax.command.progress import Bar
 from imp_jax.data.dataset import Dataset
+from imp_jax.engine import hosts
+from imp_jax.engine.leader import check_alike, leading
+from imp_jax.engine.provenance import version
 from imp_jax.results.load import Results
 from imp_jax.results.printed import accuracy_table, matching_step_table
 from imp_jax.results.report import report, write_tables
 from imp_jax.results.scores import reliability_lines
 from imp_jax.results.summary import landscape_lines, summary_lines
-from imp_jax.study import Plan, execute, prepare
+from imp_jax.study import Plan, assist, execute, prepare
+from imp_jax.study.options import flatten
 
 TABLES_SECONDS = 60.0  # between two writings of the tables while a run goes on
 
@@ -35,10 +39,42 @@ def run_study(config: Any, workdir: str, only: Sequence[str] = ()) -> int:
   Raises:
     BadInput: nothing has been written.
   """
+  if hosts.are_several():
+    return _run_together(config, workdir, only)
   try:
     plan = prepare(config, workdir, only)
   except BAD_INPUT as error:
     raise BadInput(error) from None
+  return _run(plan)
+
+
+def _run_together(config: Any, workdir: str, only: Sequence[str]) -> int:
+  """Runs a study in one of several processes, of which the first leads."""
+  leads, error, plan = hosts.leads(), "", None
+  try:
+    plan = prepare(config, workdir, only, writes=leads)
+  except BAD_INPUT as reason:
+    error = str(reason) or repr(reason)
+  facts = {"error": error, "imp_jax": version()}
+  for field, value in flatten(config.to_dict()).items():
+    facts[f"--config.{field}"] = repr(value)
+  if plan:
+    facts |= {"data's fingerprint": plan.dataset.fingerprint, **plan.way}
+  try:
+    check_alike(facts)
+  except ValueError as reason:
+    raise BadInput(reason) from None
+  assert plan  # or it would have an error
+  if not leads:
+    with Bar() as bar:  # for its signals
+      assist(plan, bar.stop)
+    return 0
+  with leading():
+    return _run(plan)
+
+
+def _run(plan: Plan) -> int:
+  """Runs a plan, reports and prints; as `run_study`."""
   try:
     with Bar() as bar, _tables_meanwhile(plan):
       results = execute(plan, bar)

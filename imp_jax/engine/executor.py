@@ -24,6 +24,8 @@ from imp_jax.engine.scheduler import (
 
 # What is known of results: the record of an item's artefact, None without one.
 Known = Callable[[Item], dict[str, Any] | None]
+# (context, a job's items) -> the outcome of each.
+Run = Callable[[Context, Sequence[Item]], dict[Item, Outcome]]
 
 
 class Progress:
@@ -52,6 +54,7 @@ def run_missing(
   progress: Progress,
   failed: dict[Item, str],
   claims: Claims,
+  run: Run | None = None,
 ) -> None:
   """Runs what is missing of a graph, unless other processes do.
 
@@ -65,6 +68,7 @@ def run_missing(
     failed: is filled, while it goes, with the reason why an item has no
       artefact; "" for want of another item.
     claims: on items, by the identities of their artefacts.
+    run: what runs a job, e.g. `leader.lead`; None for `run_items`.
 
   Raises:
     Stopped: it was asked to end. A training in progress has its checkpoint.
@@ -95,7 +99,9 @@ def run_missing(
         # Others may have finished some of it since this was last known.
         if not (known := finished_items(context, job.wanted, progress.warn)):
           progress.node(job.label)
-          _run_job(context, job, done, failed, progress, claims)
+          _run_job(
+            context, job, done, failed, progress, claims, run or run_items
+          )
         for item in known:
           progress.steps(item.node.stage.cost([item.node]))
         done |= known
@@ -182,6 +188,7 @@ def _run_job(
   failed: dict[Item, str],
   progress: Progress,
   claims: Claims,
+  run: Run,
 ) -> None:
   """Runs a job, stores its artefacts, and adds its items to done or failed.
 
@@ -193,7 +200,7 @@ def _run_job(
     return context.stop()
 
   try:
-    outcomes = run_items(dataclasses.replace(context, stop=stop), job.items)
+    outcomes = run(dataclasses.replace(context, stop=stop), job.items)
   except ClaimLostError:
     progress.warn(f"{job.label}: this process was taken for dead")
     return

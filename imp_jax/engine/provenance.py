@@ -33,6 +33,7 @@ def made_with(execution: ExecutionSettings) -> dict[str, Any]:
     "execution": execution.mode,
     "devices": execution.devices,
     "devices_each": execution.devices_each,
+    "processes": jax.process_count(),
     "convolution": execution.convolution,
   }
 

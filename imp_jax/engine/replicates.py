@@ -15,6 +15,7 @@ from jax.sharding import PartitionSpec as P
 from jax.typing import ArrayLike
 
 from imp_jax.core.devices import EXAMPLES, REPLICATES
+from imp_jax.engine import hosts
 from imp_jax.engine.memory import (
   bytes_bound,
   bytes_of,
@@ -56,28 +57,35 @@ def resolve_execution(execution: str, backend: str) -> str:
   replicate alone. Elsewhere "vmap", which no measurement has chosen yet.
 
   Raises:
-    ValueError: unknown execution.
+    ValueError: unknown execution, or "threads" of one of several processes.
   """
   if execution not in EXECUTIONS:
     raise ValueError(
       f"unknown execution.mode {execution!r}; known: {', '.join(EXECUTIONS)}"
     )
+  if execution == "threads" and hosts.are_several():
+    raise ValueError(
+      "execution.mode='threads' runs in one process alone; unroll, map and "
+      "vmap run in several"
+    )
   if execution != "auto":
     return execution
-  return "threads" if backend == "cpu" else "vmap"
+  one_cpu = backend == "cpu" and not hosts.are_several()
+  return "threads" if one_cpu else "vmap"
 
 
 def resolve_devices(devices: int, execution: str) -> int:
-  """Returns over how many of this process's devices replicates are sharded.
+  """Returns over how many devices replicates are sharded.
 
   Args:
     devices: or 0, for all of them, but one where `execution` takes no more.
     execution: resolved.
 
   Raises:
-    ValueError: there are not so many, or "threads" on several.
+    ValueError: there are not so many, or "threads" on several, or several
+      processes would not have all of theirs.
   """
-  there = len(jax.local_devices())
+  there = jax.device_count()
   if execution == "threads":
     if devices > 1:
       raise ValueError(
@@ -87,6 +95,11 @@ def resolve_devices(devices: int, execution: str) -> int:
     return 1
   if devices > there:
     raise ValueError(f"execution.devices is {devices}, but there are {there}")
+  if hosts.are_several() and devices not in (0, there):
+    raise ValueError(
+      f"execution.devices is {devices}, but several processes use all that "
+      f"they have, {there}"
+    )
   return devices or there
 
 
@@ -120,8 +133,11 @@ def resolve_devices_each(
 
 
 def spread(tree: PyTree, devices: int) -> PyTree:
-  """Returns a tree with its arrays on the device, or on each of several."""
-  if devices == 1:
+  """Returns a tree with its arrays on the device, or on each of several.
+
+  Of several processes on one of its own, to be laid over all by a program.
+  """
+  if devices == 1 or hosts.are_several():
     return jax.tree.map(jnp.asarray, tree)
   return jax.device_put(tree, NamedSharding(_mesh(devices, 1), P()))
 
@@ -172,7 +188,21 @@ def replicated(
   together = jax.jit(
     _sharded(functools.partial(_together, fn, execution), mesh)
   )
+  whole = jax.jit(lambda tree: tree, out_shardings=NamedSharding(mesh, P()))
   known: dict[tuple, int] = {}
+  lying: dict[int, tuple[Any, PyTree]] = {}
+
+  def laid(common: Trees) -> Trees:
+    """Data on the devices of all processes; they are laid there once."""
+    leaves, form = jax.tree.flatten(common)
+    before = dict(lying)
+    lying.clear()
+    for leaf in leaves:
+      there = before.get(id(leaf), (None, None))
+      if there[0] is not leaf:
+        there = leaf, hosts.to_devices(leaf, mesh, P())
+      lying[id(leaf)] = there
+    return jax.tree.unflatten(form, [lying[id(leaf)][1] for leaf in leaves])
 
   def fitting(own: Trees, common: Trees, count: int) -> int:
     """How many replicates are in progress at once, of each device's."""
@@ -200,16 +230,24 @@ def replicated(
           else working_bytes(together.trace(_placed(own, mesh), common))
         )
       known[key] = int(np.clip(wanted * room // max(taken, 1), 1, wanted))
+      if hosts.are_several():
+        known[key] = hosts.least(known[key])
     return known[key]
 
   def part(own: Trees, common: Trees, start: int, stop: int) -> PyTree:
     placed = _placed(_replicates(own, start, stop), mesh)
-    return _replicates(together(placed, common), 0, stop - start)
+    out = together(placed, common)
+    if hosts.are_several():
+      out = hosts.from_devices(whole(out))
+    return _replicates(out, 0, stop - start)
 
   def run(*args: PyTree) -> PyTree:
     own, common = args[: len(args) - shared], args[len(args) - shared :]
     count = len(jax.tree.leaves(own)[0])
-    common = spread(common, devices) if devices > 1 else common
+    if hosts.are_several():
+      common = laid(common)
+    elif devices > 1:
+      common = spread(common, devices)
     size = fitting(own, common, count)
     if execution == "threads":
       return _in_threads(one, own, common, size)
@@ -245,7 +283,7 @@ def _together(
 
 def _mesh(devices: int, devices_each: int) -> Mesh:
   """Rows of devices: each row has replicates of its own, and their batches."""
-  rows = np.array(jax.local_devices()[:devices]).reshape(-1, devices_each)
+  rows = np.array(jax.devices()[:devices]).reshape(-1, devices_each)
   return Mesh(rows, (REPLICATES, EXAMPLES))
 
 
@@ -274,6 +312,8 @@ def _placed(own: Trees, mesh: Mesh) -> Trees:
   index = np.minimum(np.arange(-(-count // rows) * rows), count - 1)
   if len(index) > count:
     own = jax.tree.map(lambda leaf: leaf[index], own)
+  if hosts.are_several():
+    return hosts.to_devices(own, mesh, P(REPLICATES))
   return jax.device_put(own, NamedSharding(mesh, P(REPLICATES)))
 
 

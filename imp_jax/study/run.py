@@ -22,11 +22,13 @@ from imp_jax.core.store import Store
 from imp_jax.data.dataset import Dataset, on_device
 from imp_jax.data.signals import TEST_EXAMPLES
 from imp_jax.data.study_data import WHICH, load_study_data
+from imp_jax.engine import hosts
 from imp_jax.engine.claims import check_company, working_in
 from imp_jax.engine.context import Context
-from imp_jax.engine.executor import Known, Progress, run_missing
+from imp_jax.engine.executor import Known, Progress, run_items, run_missing
 from imp_jax.engine.flags import pinned
 from imp_jax.engine.imports import Imports
+from imp_jax.engine.leader import follow, lead
 from imp_jax.engine.provenance import made_with, told_apart, way_of
 from imp_jax.engine.replicates import spread
 from imp_jax.engine.scheduler import Wanted
@@ -113,7 +115,9 @@ class Plan:
 
 
 @pinned()
-def prepare(config: Any, workdir: str, only: Sequence[str] = ()) -> Plan:
+def prepare(
+  config: Any, workdir: str, only: Sequence[str] = (), *, writes: bool = True
+) -> Plan:
   """Returns the plan of a config in a workdir; every check of input is here.
 
   Args:
@@ -121,6 +125,8 @@ def prepare(config: Any, workdir: str, only: Sequence[str] = ()) -> Plan:
     workdir: where its artefacts lie.
     only: names of the experiments to run; none = all. What the study means
       stays all of it, and later plans may run the others.
+    writes: whether it is to be executed by this process, which makes the
+      workdir then.
 
   Raises:
     ValueError, OSError: bad input, in one line; nothing has been written.
@@ -138,8 +144,9 @@ def prepare(config: Any, workdir: str, only: Sequence[str] = ()) -> Plan:
   by_experiment = [(e, tuple(experiment_tickets(e))) for e in study.experiments]
   tickets = tuple(t for _, own in by_experiment for t in own)
   views = tuple(v for e, own in by_experiment for v in experiment_views(e, own))
-  store = Store(workdir)
-  check_company(store, study.execution.lease_seconds)
+  store = Store(workdir, writable=writes)
+  if writes:
+    check_company(store, study.execution.lease_seconds)
   damaged = damaged_files(store, whole.name)
   if "config.json" not in damaged:
     check_same_meaning(store, whole)
@@ -188,15 +195,8 @@ def execute(plan: Plan, progress: Progress) -> Results:
       f"study {study.name!r} was prepared to be executed as {planned}, and now "
       f"it would be {here}: prepare it anew"
     )
-  context = plan.context(progress.steps)
-  context = dataclasses.replace(
-    context,
-    stop=progress.stop,
-    dataset=on_device(
-      plan.dataset,
-      functools.partial(spread, devices=study.execution.devices),
-    ),
-  )
+  context = _running(plan, progress.steps, progress.stop)
+  run = lead if hosts.are_several() else run_items
   failures: dict[Item, str] = {}
   with working_in(store, study.execution.lease_seconds) as claims:
     with claims.alone(f"study-{study.name}"):
@@ -211,11 +211,39 @@ def execute(plan: Plan, progress: Progress) -> Results:
       save_index(store, study.name, index)
       _write_listing(plan)
     try:
-      run_missing(context, plan.wanted, progress, failures, claims)
+      run_missing(context, plan.wanted, progress, failures, claims, run)
     finally:
       with claims.alone(f"study-{study.name}"):
         _write_failures(plan, failures)
   return Results(store, study.name)
+
+
+@pinned()
+def assist(plan: Plan, stop: Callable[[], str | None]) -> None:
+  """Runs its part of what the leader of several processes executes.
+
+  Args:
+    plan: as the leader's.
+    stop: as of `Progress`.
+
+  Raises:
+    Stopped: all of them were asked to end.
+    OutOfStepError: it failed by itself.
+  """
+  follow(_running(plan, lambda _: None, stop), plan.nodes)
+
+
+def _running(
+  plan: Plan,
+  progress: Callable[[int], None],
+  stop: Callable[[], str | None],
+) -> Context:
+  """What a plan's stages run with, the data on the devices."""
+  data = on_device(
+    plan.dataset,
+    functools.partial(spread, devices=plan.study.execution.devices),
+  )
+  return dataclasses.replace(plan.context(progress), stop=stop, dataset=data)
 
 
 def _part(study: Study, only: Sequence[str]) -> Study:
