@@ -1,6 +1,6 @@
 # make demo: find a lottery ticket on MNIST-1D; make test: run every test;
 # make test-fast: those that run no study and compile little; make test-slow: the
-# long ones of tests/faults, which `make test` leaves out.
+# long ones, of faults, which `make test` leaves out.
 # All set up .venv first, and again only when what it is made from changes.
 PYTHON ?= python3
 BIN := .venv/bin
@@ -17,7 +17,7 @@ test: setup
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 test-slow: setup
-	$(BIN)/python -m pytest -m long tests/faults
+	$(BIN)/python -m pytest -m long
 
 test-fast: setup
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow" tests/pure

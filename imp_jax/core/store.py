@@ -512,14 +512,28 @@ def _files(folder: epath.Path) -> list[epath.Path]:
 
 
 def _save_tree(path: epath.Path, tree: PyTree) -> None:
-  import orbax.checkpoint as ocp
-
-  with ocp.PyTreeCheckpointer() as checkpointer:
+  with _checkpointer() as checkpointer:
     checkpointer.save(path, tree)
 
 
 def _load_tree(path: epath.Path) -> PyTree:
+  with _checkpointer() as checkpointer:
+    return checkpointer.restore(path)
+
+
+def _checkpointer() -> Any:
+  """Orbax's, of this process alone: of several, one writes and reads."""
   import orbax.checkpoint as ocp
 
-  with ocp.PyTreeCheckpointer() as checkpointer:
-    return checkpointer.restore(path)
+  if jax.process_count() == 1:
+    return ocp.PyTreeCheckpointer()
+  number = jax.process_index()
+  alone = ocp.options.MultiprocessingOptions(
+    primary_host=number,
+    active_processes={number},
+    barrier_sync_key_prefix=f"process{number}",
+  )
+  return ocp.Checkpointer(
+    ocp.PyTreeCheckpointHandler(multiprocessing_options=alone),
+    multiprocessing_options=alone,
+  )

@@ -92,7 +92,8 @@ def to_devices(tree: PyTree, mesh: Mesh, spec: PartitionSpec) -> PyTree:
   sharding = NamedSharding(mesh, spec)
 
   def laid(leaf: Any) -> jax.Array:
-    if jnp.issubdtype(getattr(leaf, "dtype", None), jax.dtypes.prng_key):
+    is_array = isinstance(leaf, jax.Array)
+    if is_array and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
       words = laid(jax.random.key_data(leaf))
       return jax.random.wrap_key_data(words, impl=jax.random.key_impl(leaf))
     host = np.asarray(leaf)

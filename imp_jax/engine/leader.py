@@ -7,10 +7,12 @@ need not be on the others' machines, and all go on from one checkpoint.
 
 import contextlib
 import dataclasses
+import io
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from flax import serialization
 
 from imp_jax.core.files import shown
@@ -211,24 +213,32 @@ def _tell(read: Callable[[], Artefact]) -> Artefact:
       message = _packed(read())
     except tuple(_ERRORS.values()) as error:
       kind = next(n for n, k in _ERRORS.items() if isinstance(error, k))
-      message = serialization.msgpack_serialize({kind: str(error)})
-  return _unpacked(hosts.told(message))
+      message = _packed(Artefact({kind: str(error)}), failed=True)
+  failed, artefact = _unpacked(hosts.told(message))
+  if failed:
+    ((kind, text),) = artefact.record.items()
+    raise _ReadError(kind, text)
+  return artefact
 
 
-def _packed(artefact: Artefact) -> bytes:
-  content = {"record": json.dumps(artefact.record)}
+def _packed(artefact: Artefact, failed: bool = False) -> bytes:
+  record = json.dumps([failed, artefact.record]).encode()
+  content: dict[str, Any] = {"record": np.frombuffer(record, np.uint8)}
   if artefact.tree is not None:
     content["tree"] = artefact.tree
-  if artefact.arrays is not None:
-    content["arrays"] = dict(artefact.arrays)
+  if artefact.arrays is not None:  # text too, which msgpack has none of
+    file = io.BytesIO()
+    np.savez(file, **artefact.arrays)  # pyright: ignore
+    content["arrays"] = np.frombuffer(file.getvalue(), np.uint8)
   return serialization.msgpack_serialize(content)
 
 
-def _unpacked(message: bytes) -> Artefact:
-  content = serialization.msgpack_restore(message)
-  for kind, text in content.items():
-    if kind in _ERRORS:
-      raise _ReadError(kind, text)
-  return Artefact(
-    json.loads(content["record"]), content.get("tree"), content.get("arrays")
-  )
+def _unpacked(message: bytes) -> tuple[bool, Artefact]:
+  content: Any = serialization.msgpack_restore(message)
+  failed, record = json.loads(content["record"].tobytes())
+  arrays = None
+  if "arrays" in content:
+    file = io.BytesIO(content["arrays"].tobytes())
+    with np.load(file, allow_pickle=False) as loaded:
+      arrays = dict(loaded)
+  return failed, Artefact(record, content.get("tree"), arrays)
