@@ -123,7 +123,7 @@ def check_alike(facts: Mapping[str, Any]) -> None:
 def _in_step(context: Context, items: Sequence[Item]) -> dict[Item, Outcome]:
   context = dataclasses.replace(
     context,
-    store=_Told(context.store),  # pyright: ignore: a store to stages
+    store=_Told(context.store),  # pyright: ignore
     stop=_agreed(context.stop),
   )
   try:

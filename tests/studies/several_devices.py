@@ -78,9 +78,10 @@ def test_batched_and_looped_convolutions_can_be_sharded(rng, kind, mode):
 def test_every_device_works_and_none_talks_to_another():
   """Once the arguments are there: replicates share no sums."""
   fn, own, shared = four("conv1d")
-  own = replicates._placed(own, DEVICES)
+  mesh = replicates._mesh(DEVICES, 1)
+  own = replicates._placed(own, mesh)
   program = replicates._sharded(
-    lambda own, common: jax.vmap(lambda a: fn(*a, *common))(own), DEVICES
+    lambda own, common: jax.vmap(lambda a: fn(*a, *common))(own), mesh
   )
   common = replicates.spread(shared, DEVICES)
   compiled = jax.jit(program).lower(own, common).compile()

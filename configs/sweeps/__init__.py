@@ -1,0 +1,1 @@
+"""Sweeps: files whose get_sweep() returns experiments to add to a study."""
