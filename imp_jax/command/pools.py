@@ -7,6 +7,7 @@ of a pool's business.
 
 import ctypes
 import dataclasses
+import logging
 import os
 import signal
 import socket
@@ -21,6 +22,7 @@ import jax
 # Variables that leave a process one of a machine's devices, by platform.
 _VISIBLE = {"gpu": "CUDA_VISIBLE_DEVICES", "tpu": "TPU_VISIBLE_CHIPS"}
 _POLL_SECONDS = 0.2
+_KNOCK_SECONDS = 10.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,9 +147,14 @@ class RayPool:
       raise ImportError(
         "--ray_address needs Ray: pip install 'imp-jax[cluster]'"
       ) from None
-    self._ray = ray
+    from ray.exceptions import RayError  # pyright: ignore
+
+    self._ray, self._lost = ray, RayError
     try:
-      ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+      _knock(address)  # Ray itself would wait for minutes
+      ray.init(
+        address=address, log_to_driver=False, logging_level=logging.ERROR
+      )
     except Exception as error:  # it raises anything
       reason = " ".join(str(error).split())[:160]
       raise ValueError(
@@ -192,7 +199,7 @@ class RayPool:
       try:
         code, place, line = self._ray.get(ref)
         found.append(Ended(worker, code, place, line))
-      except self._ray.exceptions.RayError as error:
+      except self._lost as error:
         line = str(error).strip().splitlines()[0]
         found.append(Ended(worker, None, "a node that is gone", line))
     return found
@@ -201,6 +208,21 @@ class RayPool:
     for ref in self._running:
       self._ray.cancel(ref, force=True)
     self._ray.shutdown()
+
+
+def _knock(address: str) -> None:
+  """Makes sure that something listens at HOST:PORT.
+
+  Args:
+    address: of a Ray cluster; other forms than that are left to Ray.
+
+  Raises:
+    OSError: nothing does.
+    ValueError: the port is no number.
+  """
+  host, colon, port = address.removeprefix("ray://").rpartition(":")
+  if colon:
+    socket.create_connection((host, int(port)), _KNOCK_SECONDS).close()
 
 
 def _work(
@@ -218,22 +240,27 @@ def _begin(
   log.parent.mkdir(parents=True, exist_ok=True)
   with log.open("ab") as out:
     return subprocess.Popen(
-      command,
+      [*command, f"--parent={os.getpid()}"],
       env=environment,
       stdin=subprocess.DEVNULL,
       stdout=out,
       stderr=out,
-      preexec_fn=_end_with_parent,
     )
 
 
-def _end_with_parent() -> None:
-  """Where Linux can: a worker is asked to end when who started it has died."""
+def end_with(parent: int) -> None:
+  """Has this process asked to end when who started it dies, where Linux can.
+
+  Args:
+    parent: its PID, which may be gone already.
+  """
   try:
     prctl = ctypes.CDLL(None).prctl
   except (OSError, AttributeError):
     return
   prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+  if os.getppid() != parent:
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _log(logs: Path, worker: int) -> Path:

@@ -25,7 +25,7 @@ from absl import flags, logging
 
 from imp_jax.command.cli import BAD_INPUT, BadInput, run_program, start
 from imp_jax.command.output import complain, warn
-from imp_jax.command.pools import Ended, LocalPool, Pool, RayPool
+from imp_jax.command.pools import Ended, LocalPool, Pool, RayPool, end_with
 from imp_jax.command.progress import LINE_SECONDS, Bar
 from imp_jax.command.studies import print_findings, write_report
 from imp_jax.core.files import reading, shown, user_file
@@ -54,6 +54,7 @@ def define_flags() -> None:
   )
   flags.DEFINE_list("resources", [], "Of each worker on Ray, e.g. GPU=1,CPU=4.")
   flags.DEFINE_bool("worker", False, "Be one of the workers.")
+  flags.DEFINE_integer("parent", 0, "PID of who started it, and ends with it.")
 
 
 def load_sweep(path: str) -> list[dict[str, Any]]:
@@ -112,9 +113,10 @@ def _attended(plan: Plan, pool: Pool, bar: Bar) -> int:
   while running:
     if why := bar.stop():
       raise Stopped(why)
-    for ended in pool.ended(seconds=1.0):
+    found = pool.ended(seconds=1.0)
+    running -= {ended.worker for ended in found}
+    for ended in found:
       worker = ended.worker
-      running.discard(worker)
       if ended.code in (0, 1):
         _see_off(pool, running)
         return ended.code
@@ -214,6 +216,8 @@ def main(argv: list[str]) -> int:
   if pool:
     return run_sweep(plan, pool)
   with Bar() as bar:
+    if given.parent:
+      end_with(given.parent)
     return int(execute(plan, bar).has_failures)
 
 
