@@ -166,6 +166,7 @@ class RayPool:
     for name, amount in needs.items():
       most = max((node.get(name, 0.0) for node in nodes), default=0.0)
       if most < amount:
+        ray.shutdown()
         raise ValueError(
           f"a worker needs {name}={amount:g}, and no node of the cluster has "
           f"more than {most:g}"
@@ -200,7 +201,7 @@ class RayPool:
         code, place, line = self._ray.get(ref)
         found.append(Ended(worker, code, place, line))
       except self._lost as error:
-        line = str(error).strip().splitlines()[0]
+        line = str(error).strip().splitlines()[0].partition(". ")[0]
         found.append(Ended(worker, None, "a node that is gone", line))
     return found
 
