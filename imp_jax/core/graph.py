@@ -6,8 +6,8 @@ import functools
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
+from imp_jax.core.artefacts import Artefact, Failure
 from imp_jax.core.identity import content_id, identity
-from imp_jax.core.store import Artefact, Failure
 
 Outcome = Artefact | Failure
 

@@ -7,10 +7,11 @@ from typing import Any
 import jax
 import numpy as np
 
+from imp_jax.core.artefacts import Artefact
 from imp_jax.core.graph import Item
 from imp_jax.core.keys import named_key
 from imp_jax.core.masks import init_masks, unpack_masks
-from imp_jax.core.store import Artefact, Store
+from imp_jax.core.store import Store
 from imp_jax.data.dataset import Dataset
 from imp_jax.engine.execution import ExecutionSettings
 from imp_jax.engine.imports import Imports

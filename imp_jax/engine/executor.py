@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from imp_jax.core.artefacts import MISSING, Artefact, Failure
 from imp_jax.core.graph import Item, Node, Outcome
-from imp_jax.core.store import MISSING, Artefact, Failure
 from imp_jax.engine.claims import POLL_SECONDS, ClaimLostError, Claims
 from imp_jax.engine.context import Context
 from imp_jax.engine.provenance import made_with

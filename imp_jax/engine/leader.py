@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 from flax import serialization
 
+from imp_jax.core.artefacts import Artefact
 from imp_jax.core.files import shown
 from imp_jax.core.graph import Item, Outcome
-from imp_jax.core.store import Artefact, DamagedError, Store, StoreError
+from imp_jax.core.store import DamagedError, Store, StoreError
 from imp_jax.engine import hosts
 from imp_jax.engine.claims import ClaimLostError
 from imp_jax.engine.context import Context, Stopped

@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from imp_jax.core.store import Artefact, Checkpoint, Failure
+from imp_jax.core.artefacts import Artefact, Failure
+from imp_jax.core.store import Checkpoint
 from imp_jax.data.batches import batch_plan, is_padded
 from imp_jax.data.dataset import Dataset, Split
 from imp_jax.data.settings import StreamSettings

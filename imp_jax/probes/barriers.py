@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from imp_jax.core.store import Artefact
+from imp_jax.core.artefacts import Artefact
 from imp_jax.landscape.barriers import FORMS, barriers, connected_share
 from imp_jax.probes.paths import example_array
 

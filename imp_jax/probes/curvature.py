@@ -8,11 +8,11 @@ import jax
 import numpy as np
 import pandas as pd
 
+from imp_jax.core.artefacts import Artefact
 from imp_jax.core.graph import Edge, Item, Node, Outcome, Stage
 from imp_jax.core.index import Entry
 from imp_jax.core.options import off, option, read
 from imp_jax.core.ranges import choice, flag, in_range, several, whole
-from imp_jax.core.store import Artefact
 from imp_jax.engine.context import Context
 from imp_jax.landscape.curvature import (
   MATRICES,

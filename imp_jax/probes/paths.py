@@ -10,10 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from imp_jax.core.artefacts import Artefact, Failure
 from imp_jax.core.graph import Edge, Item, Node, Outcome, Stage
 from imp_jax.core.identity import identity
 from imp_jax.core.masks import apply_masks
-from imp_jax.core.store import Artefact, Failure
 from imp_jax.data.settings import SplitSettings
 from imp_jax.engine.context import Context
 from imp_jax.engine.execution import ExecutionSettings

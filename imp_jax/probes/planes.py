@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from imp_jax.core.artefacts import Artefact, Failure
 from imp_jax.core.graph import Edge, Item, Node, Outcome, Stage
 from imp_jax.core.options import off, option, read
 from imp_jax.core.ranges import choice, in_range, number, several, whole
-from imp_jax.core.store import Artefact, Failure
 from imp_jax.engine.context import Context
 from imp_jax.engine.replicates import stack_trees
 from imp_jax.engine.trainer import evaluate_networks

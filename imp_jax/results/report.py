@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from imp_jax.core.artefacts import Artefact
 from imp_jax.core.index import LABELS, Entry
-from imp_jax.core.store import Artefact
 from imp_jax.data.dataset import Dataset
 from imp_jax.data.study_data import load_study_data
 from imp_jax.probes.barriers import mean_example_barriers

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from imp_jax.core.store import Artefact
+from imp_jax.core.artefacts import Artefact
 from imp_jax.data.dataset import Dataset
 from imp_jax.data.score_files import save_scores
 from imp_jax.results.parts import Parts

@@ -6,10 +6,11 @@ from typing import Any
 
 import pandas as pd
 
+from imp_jax.core.artefacts import Artefact
 from imp_jax.core.identity import restored
 from imp_jax.core.index import SCORE, Entry, load_index
 from imp_jax.core.sealed import read_sealed
-from imp_jax.core.store import Artefact, Store, if_finished
+from imp_jax.core.store import Store, if_finished
 from imp_jax.probes.barriers import Measured, barriers_table, curves_table
 from imp_jax.probes.curvature import Curved, curvature_table
 from imp_jax.results.claims import ClaimSettings, ConnectedClaim

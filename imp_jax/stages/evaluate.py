@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from imp_jax.core.artefacts import Artefact, Failure
 from imp_jax.core.graph import Edge, Item, Node, Outcome, Stage
 from imp_jax.core.options import option
 from imp_jax.core.ranges import choice, duration, one_of, several
-from imp_jax.core.store import Artefact, Failure
 from imp_jax.data.dataset import Dataset
 from imp_jax.data.settings import SPLITS, SplitSettings
 from imp_jax.engine.context import Context

@@ -3,8 +3,8 @@
 import dataclasses
 from collections.abc import Sequence
 
+from imp_jax.core.artefacts import Artefact
 from imp_jax.core.graph import Item, Outcome, Stage
-from imp_jax.core.store import Artefact
 from imp_jax.data.settings import NoiseSettings
 from imp_jax.engine.context import Context
 

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from imp_jax.core.artefacts import Artefact, Failure
 from imp_jax.core.graph import Item, Outcome, Stage
 from imp_jax.core.keys import key_words
 from imp_jax.core.masks import (
@@ -21,7 +22,6 @@ from imp_jax.core.masks import (
 )
 from imp_jax.core.options import option
 from imp_jax.core.ranges import between, choice, several, text, whole
-from imp_jax.core.store import Artefact, Failure
 from imp_jax.data.subsets import keep_indices
 from imp_jax.engine.context import Context
 from imp_jax.engine.execution import ExecutionSettings

@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from imp_jax.core.artefacts import Artefact, Failure
 from imp_jax.core.graph import Edge, Item, Node, Outcome, Stage
 from imp_jax.core.identity import content_id, unhashed
 from imp_jax.core.keys import key_words
-from imp_jax.core.store import Artefact, Failure
 from imp_jax.data.batches import batch_plan, steps_per_epoch
 from imp_jax.data.settings import NO_NOISE, NoiseSettings
 from imp_jax.engine.context import Context

@@ -9,11 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from imp_jax.core.artefacts import Artefact, Failure
 from imp_jax.core.graph import Item, Node, Outcome, Stage
 from imp_jax.core.identity import identity
 from imp_jax.core.keys import key_words
 from imp_jax.core.masks import apply_masks, density, init_masks, layer_table
-from imp_jax.core.store import Artefact, Failure
 from imp_jax.data.settings import StreamSettings
 from imp_jax.data.subsets import keep_indices, label_changes
 from imp_jax.engine.context import Context

@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 
 import imp_jax
-from imp_jax.core.store import Artefact, Store, StoreError
+from imp_jax.core.artefacts import Artefact
+from imp_jax.core.store import Store, StoreError
 from imp_jax.study import prepare
 from tests.tiny import copy_of, run_tiny, seal, tiny_config
 
@@ -181,7 +182,7 @@ def test_what_was_written_is_read_back_before_it_is_sealed(
   tmp_path, monkeypatch
 ):
   """A disk that loses a bit in writing must not be told that all is well."""
-  from imp_jax.core import store as module
+  from imp_jax.core import artefacts as module
 
   store = Store(str(tmp_path))
   real = module._save_tree

@@ -13,8 +13,9 @@ import time
 
 import numpy as np
 
+from imp_jax.core.artefacts import Artefact
 from imp_jax.core.graph import Edge, Node, Stage
-from imp_jax.core.store import Artefact, Store
+from imp_jax.core.store import Store
 from imp_jax.engine.claims import ClaimLostError, working_in
 from imp_jax.engine.context import Context
 from imp_jax.engine.execution import ExecutionSettings

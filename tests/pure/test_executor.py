@@ -5,8 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
+from imp_jax.core.artefacts import Artefact, Failure
 from imp_jax.core.graph import Edge, Item, Node, Relative, Stage
-from imp_jax.core.store import Artefact, Failure, Store
+from imp_jax.core.store import Store
 from imp_jax.engine.claims import NoClaims
 from imp_jax.engine.context import Context
 from imp_jax.engine.execution import ExecutionSettings

@@ -4,8 +4,9 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from imp_jax.core import store
-from imp_jax.core.store import Artefact, Store, StoreError
+from imp_jax.core import artefacts
+from imp_jax.core.artefacts import Artefact
+from imp_jax.core.store import Store, StoreError
 
 TREE = {
   "params": {
@@ -29,7 +30,7 @@ def leaves(tree, path=()):
 @pytest.mark.parametrize("large", [False, True])
 def test_a_tree_comes_back_bit_for_bit(tmp_path, monkeypatch, large):
   if large:
-    monkeypatch.setattr(store, "LARGE", 39)
+    monkeypatch.setattr(artefacts, "LARGE", 39)
   kept = Store(str(tmp_path))
   kept.save("id", Artefact({"a": 1}, TREE, {"scores": np.arange(3.0)}))
   files = [f.name for f in (tmp_path / "objects" / "id").iterdir()]

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from imp_jax.core.store import Artefact
+from imp_jax.core.artefacts import Artefact
 from imp_jax.results.geometry import GEOMETRY_COLUMNS, geometry_table
 from imp_jax.results.landscape import (
   INSTABILITY_COLUMNS,

@@ -16,8 +16,9 @@ from imp_jax.command import output, studies
 from imp_jax.command.cli import show_user_warnings
 from imp_jax.command.output import LineConsole, Stream, encodable, say, warn
 from imp_jax.command.progress import Bar
+from imp_jax.core.artefacts import Artefact
 from imp_jax.core.index import SCORE, Entry, load_index, save_index
-from imp_jax.core.store import Artefact, Store
+from imp_jax.core.store import Store
 from imp_jax.landscape.stability import StableStep
 from imp_jax.results.load import load
 from launch import stability

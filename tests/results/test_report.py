@@ -6,8 +6,9 @@ import json
 import pandas as pd
 import pytest
 
+from imp_jax.core.artefacts import Artefact
 from imp_jax.core.index import Entry, save_index
-from imp_jax.core.store import Artefact, Store
+from imp_jax.core.store import Store
 from imp_jax.results.claims import EasyDataClaim
 from imp_jax.results.load import Results, load
 from imp_jax.results.report import report

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from imp_jax.command.cli import NO_COMPANY
-from imp_jax.core.store import Artefact, DamagedError, Store, StoreError
+from imp_jax.core.artefacts import Artefact
+from imp_jax.core.store import DamagedError, Store, StoreError
 from imp_jax.engine import hosts, leader
 from imp_jax.engine.replicates import resolve_devices, resolve_execution
 

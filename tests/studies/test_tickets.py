@@ -7,8 +7,8 @@ import jax
 import numpy as np
 import pytest
 
+from imp_jax.core.artefacts import Failure
 from imp_jax.core.masks import flat_leaves, init_masks, kept_counts
-from imp_jax.core.store import Failure
 from imp_jax.pruning import Network
 from imp_jax.stages.prune import checked_masks, selected_masks
 from imp_jax.study import prepare

@@ -1,0 +1,280 @@
+"""One artefact's directory: written, sealed and verified.
+
+record.json, and what the artefact has of arrays.npz and nested arrays:
+tree.msgpack, or tree/ (Orbax) of a large or sharded tree. It is finished when
+its record is there: that is written last, holds the checksum of every other
+file and says whose artefact it is. No pickle.
+"""
+
+import dataclasses
+import hashlib
+import io
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from etils import epath
+from flax import serialization
+
+PyTree = Any
+
+# Bytes of a tree above which it is written by Orbax: many files, in parallel.
+LARGE = 2**26
+MISSING = "missing"  # what is wrong with an artefact that is not there
+# Files of an artefact that are not Orbax's.
+_OWN = ("tree.msgpack", "arrays.npz")
+
+
+@dataclasses.dataclass(frozen=True)
+class Artefact:
+  """What a stage made for one replicate.
+
+  Attributes:
+    record: JSON-able facts: metrics, history, context, ...
+    tree: a nested dict of arrays, or None.
+    arrays: a flat dict of arrays for `arrays.npz`, or None.
+  """
+
+  record: dict[str, Any]
+  tree: PyTree | None = None
+  arrays: Mapping[str, np.ndarray] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Failure:
+  """Why one replicate of a node has no artefact."""
+
+  message: str
+
+
+class Damage(Exception):
+  """Why an artefact is of no use; the words go on after "is"."""
+
+
+def fault_of(
+  folder: epath.Path, name: str, facts: Mapping[str, Any] | None = None
+) -> str | None:
+  """Returns what is wrong with an artefact; None if it is intact.
+
+  Args:
+    folder: where it lies.
+    name: what its record must say that it is.
+    facts: entries that its record must have.
+
+  Raises:
+    OSError: it is there and cannot be read.
+  """
+  try:
+    _verified(folder, name, facts)
+  except Damage as damage:
+    return str(damage)
+  return None
+
+
+def read_record(
+  folder: epath.Path, name: str, facts: Mapping[str, Any] | None = None
+) -> tuple[dict[str, Any], dict[str, str]]:
+  """Returns a record whose own checksum is right, and all files' checksums.
+
+  Args:
+    folder, name, facts: as of `fault_of`.
+
+  Raises:
+    Damage: it is missing, damaged or another's.
+    OSError: it cannot be read.
+  """
+  # In a bucket without a record it is being written, or its writer was killed.
+  if not folder.exists() or (
+    is_remote(folder) and not (folder / "record.json").exists()
+  ):
+    raise Damage(MISSING)
+  data = _bytes(folder / "record.json")
+  try:
+    record = json.loads(data)
+    sums = dict(record.pop("checksums"))
+    wanted = sums.pop("record.json")
+  except (ValueError, KeyError, TypeError, AttributeError):
+    raise Damage("damaged (record.json)") from None
+  if wanted != _digest(_canonical(record)):
+    raise Damage("damaged (record.json)")
+  wanted = {"id": name, **(facts or {})}
+  # One of an earlier version does not say which it is.
+  wrong = [k for k, v in wanted.items() if k in record and record[k] != v]
+  wrong += [k for k in facts or {} if k not in record]
+  if wrong:
+    raise Damage(f"damaged (another's: {', '.join(wrong)})")
+  return record, sums
+
+
+def _verified(
+  folder: epath.Path, name: str, facts: Mapping[str, Any] | None = None
+) -> tuple[dict[str, Any], dict[str, bytes]]:
+  """The record of an intact artefact, and the bytes of its own files."""
+  record, sums = read_record(folder, name, facts)
+  files = {}
+  for file, wanted in sums.items():
+    data = _bytes(folder / file)
+    if _digest(data) != wanted:
+      raise Damage(f"damaged ({file})")
+    if file in _OWN:
+      files[file] = data
+  return record, files
+
+
+def read_artefact(
+  folder: epath.Path, name: str, facts: Mapping[str, Any] | None = None
+) -> Artefact:
+  """Returns an artefact, its checksums verified.
+
+  Args:
+    folder, name, facts: as of `fault_of`.
+
+  Raises:
+    Damage, OSError: as of `read_record`.
+  """
+  record, files = _verified(folder, name, facts)
+  tree = arrays = None
+  try:
+    if data := files.get("tree.msgpack"):
+      tree = serialization.msgpack_restore(data)
+    if data := files.get("arrays.npz"):
+      with np.load(io.BytesIO(data), allow_pickle=False) as file:
+        arrays = {key: file[key] for key in file.files}
+  except Exception as error:  # parsers raise anything
+    raise Damage(f"damaged ({type(error).__name__}: {error})") from error
+  if (folder / "tree").exists():
+    tree = _load_tree(folder / "tree")
+  return Artefact(record, tree, arrays)
+
+
+def write_artefact(
+  folder: epath.Path, name: str, artefact: Artefact, in_one: bool
+) -> None:
+  """Writes an artefact's files, the record last; each is read back.
+
+  What is sealed is what was meant: checksums are of the bytes in memory, and
+  of Orbax's files once they give the tree again.
+
+  Args:
+    folder: that is there and empty.
+    name: what its record shall say that it is.
+    artefact: of any size.
+    in_one: whether its tree is one file, not Orbax's.
+
+  Raises:
+    OSError: it cannot be written, or reads back as something else.
+  """
+  files, tree = {}, artefact.tree
+  if tree is not None and in_one:
+    files["tree.msgpack"] = serialization.msgpack_serialize(tree)
+  if artefact.arrays is not None:
+    buffer = io.BytesIO()
+    np.savez(buffer, **artefact.arrays)  # pyright: ignore
+    files["arrays.npz"] = buffer.getvalue()
+  sums = {}
+  for file, data in files.items():
+    (folder / file).write_bytes(data)
+    sums[file] = _digest(data)
+  if tree is not None and not in_one:
+    _save_tree(folder / "tree", tree)
+    if not _same(_load_tree(folder / "tree"), tree):
+      raise OSError(f"{folder / 'tree'} reads back as another tree")
+    for file in _files(folder / "tree"):
+      sums[file.relative_to(folder).as_posix()] = _digest(_bytes(file))
+  # As JSON gives it back, so that its own checksum can be verified.
+  record = json.loads(json.dumps({**artefact.record, "id": name}))
+  sums["record.json"] = _digest(_canonical(record))
+  text = json.dumps({**record, "checksums": sums}, indent=1)
+  for file, data in files.items():
+    if (folder / file).read_bytes() != data:
+      raise OSError(f"{folder / file} reads back as something else")
+  (folder / "record.json").write_text(text)
+
+
+def _bytes(file: epath.Path) -> bytes:
+  """A file of an artefact.
+
+  Raises:
+    OSError: it cannot be read; says which and why.
+  """
+  try:
+    return file.read_bytes()
+  except FileNotFoundError:
+    raise Damage(f"damaged (without {file.name})") from None
+  except OSError as error:
+    reason = error.strerror or error
+    raise type(error)(f"{file} cannot be read: {reason}") from error
+
+
+def _canonical(record: Mapping[str, Any]) -> bytes:
+  return json.dumps(record, sort_keys=True).encode()
+
+
+def _digest(data: bytes) -> str:
+  return hashlib.sha256(data).hexdigest()
+
+
+def _same(one: PyTree, other: PyTree) -> bool:
+  """Whether two trees are equal bit for bit."""
+  (a, one_form), (b, other_form) = map(jax.tree.flatten, (one, other))
+  return one_form == other_form and all(map(_same_array, a, b))
+
+
+def _same_array(one: Any, other: Any) -> bool:
+  if isinstance(other, jax.Array) and not other.is_fully_addressable:
+    return True  # no process has all of it
+  one, other = np.asarray(one), np.asarray(other)
+  if (one.dtype, one.shape) != (other.dtype, other.shape):
+    return False
+  return one.tobytes() == other.tobytes()
+
+
+def is_small(tree: PyTree | None) -> bool:
+  """Returns whether a tree is of this process alone, and not large."""
+  leaves = jax.tree.leaves(tree)
+  return sum(leaf.nbytes for leaf in leaves) <= LARGE and all(
+    leaf.is_fully_addressable for leaf in leaves if isinstance(leaf, jax.Array)
+  )
+
+
+def is_remote(path: epath.Path) -> bool:
+  """Returns whether a path is in a bucket."""
+  return "://" in str(path)
+
+
+def _files(folder: epath.Path) -> list[epath.Path]:
+  """Every file below the folder; epath has no recursive glob on buckets."""
+  files = []
+  for path in sorted(folder.iterdir()):
+    files += _files(path) if path.is_dir() else [path]
+  return files
+
+
+def _save_tree(path: epath.Path, tree: PyTree) -> None:
+  with _checkpointer() as checkpointer:
+    checkpointer.save(path, tree)
+
+
+def _load_tree(path: epath.Path) -> PyTree:
+  with _checkpointer() as checkpointer:
+    return checkpointer.restore(path)
+
+
+def _checkpointer() -> Any:
+  """Orbax's, of this process alone: of several, one writes and reads."""
+  import orbax.checkpoint as ocp
+
+  if jax.process_count() == 1:
+    return ocp.PyTreeCheckpointer()
+  number = jax.process_index()
+  alone = ocp.options.MultiprocessingOptions(
+    primary_host=number,
+    active_processes={number},
+    barrier_sync_key_prefix=f"process{number}",
+  )
+  return ocp.Checkpointer(
+    ocp.PyTreeCheckpointHandler(multiprocessing_options=alone),
+    multiprocessing_options=alone,
+  )
