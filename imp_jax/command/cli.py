@@ -72,7 +72,8 @@ def run_program(main: Callable[[list[str]], int]) -> None:
         f"error: a process of this program has failed: {reason}. {GOES_ON}"
       )
       sys.stderr.flush()
-      os._exit(NO_COMPANY)
+      is_storage = isinstance(error.__cause__, OSError)
+      os._exit(NO_STORAGE if is_storage else NO_COMPANY)
 
   protect_streams()
   show_user_warnings()
@@ -129,7 +130,9 @@ def start(config: Any) -> None:
       backend=jax.default_backend(),
       images=config.data.source != "mnist1d",
     )
-    if kind == "onednn":  # JAX cannot write such programs
+    # JAX cannot write oneDNN's; and where some of several processes find a
+    # program and others make it, these may wait for those.
+    if kind == "onednn" or hosts.are_several():
       jax.config.update("jax_enable_compilation_cache", False)
     else:
       use_program_cache()

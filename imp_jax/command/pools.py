@@ -19,8 +19,9 @@ from typing import Any, Protocol
 
 import jax
 
-# Variables that leave a process one of a machine's devices, by platform.
-_VISIBLE = {"gpu": "CUDA_VISIBLE_DEVICES", "tpu": "TPU_VISIBLE_CHIPS"}
+# What leaves a process one of a machine's GPUs.
+_VISIBLE = "CUDA_VISIBLE_DEVICES"
+_LEAVE_SECONDS = 60.0  # for a cluster's workers to save what is in progress
 _POLL_SECONDS = 0.2
 _KNOCK_SECONDS = 10.0
 
@@ -65,34 +66,48 @@ class Pool(Protocol):
 class LocalPool:
   """Workers of this machine, each with one of its devices."""
 
-  def __init__(self, command: Sequence[str], logs: Path, size: int = 0):
+  def __init__(
+    self,
+    command: Sequence[str],
+    logs: Path,
+    environment: Mapping[str, str],
+    size: int = 0,
+  ):
     """Starts nothing yet.
 
     Args:
       command: of a worker.
       logs: the folder of their outputs.
-      size: how many, or 0: one of each GPU or TPU, or of a CPU one.
+      environment: their variables.
+      size: how many, or 0: one of each GPU, or of a CPU one.
 
     Raises:
-      ValueError: there are fewer GPUs or TPUs.
+      ValueError: there are fewer GPUs; or it is a TPU's host, whose chips one
+        process has.
     """
     devices = jax.local_devices()
-    self._variable = _VISIBLE.get(devices[0].platform)
-    known = os.environ.get(self._variable or "", "")
-    self._names = known.split(",") if known else list(map(str, range(99)))
-    there = len(devices) if self._variable else 1
-    if self._variable and size > there:
+    platform, there = devices[0].platform, len(devices)
+    if platform not in ("cpu", "gpu"):
       raise ValueError(
-        f"--workers is {size}, but this machine has {there} devices"
+        f"one process has all of a {platform}'s devices here: run the study "
+        "itself, with the sweep's experiments in its config"
       )
-    self.size = size or there
+    known = environment.get(_VISIBLE, "")
+    names = known.split(",") if known else list(map(str, range(there)))
+    if platform == "gpu" and size > there:
+      raise ValueError(f"--workers is {size}, but there are {there} GPUs")
+    self._own = (
+      [{_VISIBLE: name} for name in names] if platform == "gpu" else []
+    )
+    self.size = size or len(self._own) or 1
     self._command, self._logs = command, logs
+    self._environment = environment
     self._running: dict[int, subprocess.Popen] = {}
 
   def start(self, worker: int) -> None:
-    own = {self._variable: self._names[worker]} if self._variable else {}
+    own = self._own[worker] if self._own else {}
     self._running[worker] = _begin(
-      self._command, _log(self._logs, worker), os.environ | own
+      self._command, _log(self._logs, worker), {**self._environment, **own}
     )
 
   def ended(self, seconds: float) -> list[Ended]:
@@ -175,7 +190,11 @@ class RayPool:
       min(int(node.get(name, 0.0) // n) for name, n in needs.items())
       for node in nodes
     )
-    self.size = size or max(room, 1)
+    if not room:
+      ray.shutdown()
+      wanted = ", ".join(f"{name}={n:g}" for name, n in needs.items())
+      raise ValueError(f"no node of the cluster has {wanted} together")
+    self.size = size or room
     others = {k: n for k, n in needs.items() if k not in ("CPU", "GPU")}
     self._work = ray.remote(_work).options(
       num_cpus=needs.get("CPU", 0),
@@ -206,8 +225,11 @@ class RayPool:
     return found
 
   def close(self) -> None:
-    for ref in self._running:
-      self._ray.cancel(ref, force=True)
+    running = list(self._running)
+    for ref in running:
+      self._ray.cancel(ref)  # interrupts `_work`
+    if running:
+      self._ray.wait(running, num_returns=len(running), timeout=_LEAVE_SECONDS)
     self._ray.shutdown()
 
 
@@ -231,7 +253,12 @@ def _work(
 ) -> tuple[int, str, str]:
   """Runs a worker on a node; returns its exit code, place and last line."""
   os.chdir(folder)
-  code = _begin(command, Path(log), os.environ).wait()
+  process = _begin(command, Path(log), os.environ)
+  try:
+    code = process.wait()
+  except KeyboardInterrupt:  # the sweep was asked to end
+    process.terminate()
+    code = process.wait()
   return code, socket.gethostname(), _last_line(Path(log))
 
 
@@ -246,6 +273,7 @@ def _begin(
       stdin=subprocess.DEVNULL,
       stdout=out,
       stderr=out,
+      start_new_session=True,  # Ctrl-C is for who started it to pass on
     )
 
 

@@ -52,7 +52,7 @@ def _run_together(config: Any, workdir: str, only: Sequence[str]) -> int:
   """Runs a study in one of several processes, of which the first leads."""
   leads, error, plan = hosts.leads(), "", None
   try:
-    plan = prepare(config, workdir, only, writes=leads)
+    plan = prepare(config, workdir, only, writes=leads, executes=leads)
   except BAD_INPUT as reason:
     error = str(reason) or repr(reason)
   facts = {"error": error, "imp_jax": version()}
@@ -67,10 +67,8 @@ def _run_together(config: Any, workdir: str, only: Sequence[str]) -> int:
   assert plan  # or it would have an error
   if not leads:
     with Bar() as bar:  # for its signals
-      assist(plan, bar.stop)
-    return 0
-  with leading():
-    return _run(plan)
+      return assist(plan, bar.stop)
+  return leading(lambda: _run(plan))
 
 
 def _run(plan: Plan) -> int:

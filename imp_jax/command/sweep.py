@@ -13,11 +13,13 @@ is lost is started again. Workers that are started by hand or by SLURM, with
 --worker and the same flags, join them.
 """
 
+import contextlib
 import importlib.util
 import os
 import sys
 import time
-from collections.abc import Sequence
+import traceback
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,7 @@ from imp_jax.command.pools import Ended, LocalPool, Pool, RayPool, end_with
 from imp_jax.command.progress import LINE_SECONDS, Bar
 from imp_jax.command.studies import print_findings, write_report
 from imp_jax.core.files import reading, shown, user_file
+from imp_jax.core.store import StoreError
 from imp_jax.engine.context import Stopped
 from imp_jax.results.load import Results
 from imp_jax.study import Plan, execute, prepare
@@ -36,6 +39,7 @@ from imp_jax.study.options import flatten
 
 ATTEMPTS = 3  # of each worker that is lost
 _FINAL = (0, 1, 2)  # exit codes with which a worker has said all
+_CRASHED = 5  # of a worker, where Python's own would be 1
 _LEAVE_SECONDS = 60.0  # for the others, once one has found all finished
 
 
@@ -96,17 +100,25 @@ def run_sweep(plan: Plan, pool: Pool) -> int:
   try:
     with Bar() as bar:
       code = _attended(plan, pool, bar)
-  finally:
+  except BaseException:
     pool.close()
-    results = Results(plan.store, plan.study.name)
-    write_report(results, plan.dataset)
+    with contextlib.suppress(OSError, ValueError):  # nothing has begun
+      write_report(Results(plan.store, plan.study.name), plan.dataset)
+    raise
+  pool.close()
+  if code == 2:
+    return code  # no worker has begun
+  results = Results(plan.store, plan.study.name)
+  write_report(results, plan.dataset)
   print_findings(results)
   return code
 
 
 def _attended(plan: Plan, pool: Pool, bar: Bar) -> int:
   """Starts workers, and lost ones again, until one has found all finished."""
-  attempts = dict.fromkeys(range(min(pool.size, _missing(plan))), 1)
+  # One even where all is there: it looks for damage, and writes what is meant.
+  size = max(1, min(pool.size, _missing(plan)))
+  attempts = dict.fromkeys(range(size), 1)
   for worker in attempts:
     pool.start(worker)
   running, code, told_at = set(attempts), 0, time.monotonic()
@@ -194,6 +206,7 @@ def main(argv: list[str]) -> int:
     if given[name].value is None:
       raise BadInput(f"--{name} is missing")
   logging.set_verbosity(logging.WARNING)
+  environment = dict(os.environ)
   if not given.worker:
     # Workers need the memory of the devices that this process only counts.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
@@ -205,28 +218,40 @@ def main(argv: list[str]) -> int:
     with config.unlocked():
       config.experiments = (*config.experiments, *load_sweep(given.sweep))
     start(config)
-    plan = prepare(config, workdir)
+    plan = prepare(config, workdir, executes=given.worker)
     if plan.store.is_remote:
       raise ValueError("workers share a folder; a bucket takes one process")
     pool = None
     if not given.worker:
-      pool = _pool(Path(plan.store.root) / "logs", needs)
+      pool = _pool(Path(plan.store.root) / "logs", environment, needs)
   except BAD_INPUT as error:
     raise BadInput(error) from None
-  if pool:
-    return run_sweep(plan, pool)
+  return run_sweep(plan, pool) if pool else _work(plan, given.parent)
+
+
+def _work(plan: Plan, parent: int) -> int:
+  """Runs what is missing beside other workers; returns the exit code."""
   with Bar() as bar:
-    if given.parent:
-      end_with(given.parent)
-    return int(execute(plan, bar).has_failures)
+    if parent:
+      end_with(parent)
+    try:
+      return int(execute(plan, bar).has_failures)
+    except (Stopped, OSError, StoreError):
+      raise
+    except Exception as error:
+      traceback.print_exc()
+      complain(" ".join(f"error: {type(error).__name__}: {error}".split()))
+      return _CRASHED
 
 
-def _pool(logs: Path, needs: dict[str, float]) -> Pool:
+def _pool(
+  logs: Path, environment: Mapping[str, str], needs: Mapping[str, float]
+) -> Pool:
   given = flags.FLAGS
   command = [sys.executable, "-m", "imp_jax.command.sweep", "--worker"]
   command += sys.argv[1:]
   if given.ray_address is None:
-    return LocalPool(command, logs, given.workers)
+    return LocalPool(command, logs, environment, given.workers)
   return RayPool(command, logs, given.ray_address, needs, given.workers)
 
 

@@ -28,6 +28,8 @@ def read_sealed(file: epath.Path) -> dict[str, Any]:
     ValueError: it is not as it was written.
   """
   content = read_json(file, str(file))
+  if isinstance(content, list):  # an index of before
+    return {"entries": content}
   if not isinstance(content, dict):
     raise ValueError(f"{file} is damaged: it holds a {type(content).__name__}")
   if content.pop("checksum", None) not in (None, _digest(content)):

@@ -4,6 +4,7 @@ Each holds some of the devices, and all of the arrays between two programs. What
 goes from one to another here has to be asked for by all of them, in one order.
 """
 
+import re
 from typing import Any
 
 import jax
@@ -31,8 +32,8 @@ def join(
     process: this one's number, from 0.
 
   Raises:
-    ValueError: they cannot be found, or some are given and others not.
-    RuntimeError: the others were not met.
+    ValueError: they cannot be found, some are given and others not, or the
+      others were not met.
   """
   given = [value is not None for value in (coordinator, processes, process)]
   if any(given) and not all(given):
@@ -40,9 +41,19 @@ def join(
       "--coordinator_address, --num_processes and --process_id are given "
       "together, or none of them"
     )
-  jax.distributed.initialize(
-    coordinator, processes, process, heartbeat_timeout_seconds=LEASE_SECONDS
-  )
+  if coordinator and not re.fullmatch(r".+:\d+", coordinator):
+    raise ValueError(
+      f"--coordinator_address must be HOST:PORT, got {coordinator!r}"
+    )
+  try:
+    jax.distributed.initialize(
+      coordinator, processes, process, heartbeat_timeout_seconds=LEASE_SECONDS
+    )
+  except RuntimeError as error:
+    reason = " ".join(str(error).split())[:200]
+    raise ValueError(
+      f"--distributed: the other processes were not met ({reason})"
+    ) from None
 
 
 def have_joined() -> bool:

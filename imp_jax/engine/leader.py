@@ -9,7 +9,7 @@ import contextlib
 import dataclasses
 import io
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -51,12 +51,32 @@ def lead(context: Context, items: Sequence[Item]) -> dict[Item, Outcome]:
     OutOfStepError: it failed in a way of which the others know nothing.
   """
   ids = [item.node.object_id(context.seed, item.replicate) for item in items]
-  hosts.told(json.dumps(ids).encode())
+  _say(items=ids)
   return _in_step(context, items)
 
 
-def follow(context: Context, wanted: Wanted) -> None:
-  """Runs the leader's jobs with it, until it says that it ends.
+def leading(run: Callable[[], int]) -> int:
+  """Returns what `run` does, and tells the others how it ended.
+
+  Args:
+    run: what the leader does; it calls `lead`, and returns an exit code.
+  """
+  try:
+    code = run()
+  except OutOfStepError:
+    raise  # nobody would hear it
+  except Stopped as why:
+    _say(stopped=str(why))
+    raise
+  except BaseException as error:
+    _say(failed=" ".join(f"{type(error).__name__}: {error}".split()))
+    raise
+  _say(code=code)
+  return code
+
+
+def follow(context: Context, wanted: Wanted) -> int:
+  """Runs the leader's jobs with it until it ends; returns its exit code.
 
   Args:
     context: what stages run with; nothing is read from its store.
@@ -64,36 +84,29 @@ def follow(context: Context, wanted: Wanted) -> None:
 
   Raises:
     Stopped: all processes were asked to end.
-    OutOfStepError: as of `lead`.
+    OutOfStepError: as of `lead`, or the leader failed.
   """
   by_id = {
     node.object_id(context.seed, r): Item(node, r)
     for node, replicates in wanted.items()
     for r in replicates
   }
-  stopped = None
-  while ids := json.loads(hosts.told()):
-    # What the leader raises too; it says what becomes of it.
-    with contextlib.suppress(ClaimLostError, *_ERRORS.values()):
-      try:
-        _in_step(context, [by_id[i] for i in ids])
-      except Stopped as why:
-        stopped = why
-  if stopped:
-    raise stopped
+  while True:
+    said = json.loads(hosts.told())
+    if "stopped" in said:
+      raise Stopped(said["stopped"])
+    if "failed" in said:
+      raise OutOfStepError(f"the leader: {said['failed']}")
+    if "code" in said:
+      return said["code"]
+    # What ends the leader's job too; it says what becomes of it.
+    with contextlib.suppress(Stopped, ClaimLostError, *_ERRORS.values()):
+      _in_step(context, [by_id[i] for i in said["items"]])
 
 
-@contextlib.contextmanager
-def leading() -> Iterator[None]:
-  """Says to all others, after the block, that there are no more jobs."""
-  try:
-    yield
-  except OutOfStepError:
-    raise  # nobody would hear it
-  except BaseException:
-    hosts.told(b"[]")
-    raise
-  hosts.told(b"[]")
+def _say(**message: Any) -> None:
+  """Says what is next to all who follow."""
+  hosts.told(json.dumps(message).encode())
 
 
 def check_alike(facts: Mapping[str, Any]) -> None:
@@ -128,6 +141,7 @@ def _in_step(context: Context, items: Sequence[Item]) -> dict[Item, Outcome]:
     stop=_agreed(context.stop),
   )
   try:
+    context.stop_if_asked()
     return run_items(context, items)
   except (Stopped, ClaimLostError):
     raise

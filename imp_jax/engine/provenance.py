@@ -53,7 +53,7 @@ def way_of(made: Mapping[str, Any]) -> dict[str, str]:
     flags = {} if plain else {"jax_default_matmul_precision": precision}
   words = ["exact" if exact else mode, backend, made["convolution"]]
   if (sharing := made.get("devices_each", 1)) > 1:
-    words.append(f"batches over {sharing} devices")
+    words.append(f"devices_each={sharing}")
   return {
     "execution": "/".join(words),
     "jax": made["jax"],

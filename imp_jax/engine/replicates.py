@@ -31,6 +31,11 @@ Trees = tuple[PyTree, ...]
 # no program accounts for.
 _SAFE = 0.8
 
+# Data that lie on the devices of several processes: the latest few, which are
+# a training split's and those it is evaluated on.
+_LARGE, _KEPT = 2**20, 6
+_lying: dict[tuple[int, Mesh], tuple[Any, jax.Array]] = {}
+
 EXECUTIONS = ("auto", "threads", "unroll", "map", "vmap")
 
 
@@ -190,19 +195,6 @@ def replicated(
   )
   whole = jax.jit(lambda tree: tree, out_shardings=NamedSharding(mesh, P()))
   known: dict[tuple, int] = {}
-  lying: dict[int, tuple[Any, PyTree]] = {}
-
-  def laid(common: Trees) -> Trees:
-    """Data on the devices of all processes; they are laid there once."""
-    leaves, form = jax.tree.flatten(common)
-    before = dict(lying)
-    lying.clear()
-    for leaf in leaves:
-      there = before.get(id(leaf), (None, None))
-      if there[0] is not leaf:
-        there = leaf, hosts.to_devices(leaf, mesh, P())
-      lying[id(leaf)] = there
-    return jax.tree.unflatten(form, [lying[id(leaf)][1] for leaf in leaves])
 
   def fitting(own: Trees, common: Trees, count: int) -> int:
     """How many replicates are in progress at once, of each device's."""
@@ -222,6 +214,8 @@ def replicated(
         if memory_gib
         else _SAFE * free_bytes(devices)  # in which they lie already
       ) - held / rows
+      if hosts.are_several():  # what follows is then the same on all
+        room = hosts.least(max(int(room), 0))
       taken = wanted * bytes_bound(alone.jaxpr.jaxpr)
       if taken > room:  # the bound is loose: ask XLA
         taken = (
@@ -230,8 +224,6 @@ def replicated(
           else working_bytes(together.trace(_placed(own, mesh), common))
         )
       known[key] = int(np.clip(wanted * room // max(taken, 1), 1, wanted))
-      if hosts.are_several():
-        known[key] = hosts.least(known[key])
     return known[key]
 
   def part(own: Trees, common: Trees, start: int, stop: int) -> PyTree:
@@ -245,7 +237,7 @@ def replicated(
     own, common = args[: len(args) - shared], args[len(args) - shared :]
     count = len(jax.tree.leaves(own)[0])
     if hosts.are_several():
-      common = laid(common)
+      common = jax.tree.map(lambda leaf: _laid(leaf, mesh), common)
     elif devices > 1:
       common = spread(common, devices)
     size = fitting(own, common, count)
@@ -279,6 +271,20 @@ def _together(
   return stack_trees(
     [fn(*replicate_slice(own, r), *common) for r in range(count)]
   )
+
+
+def _laid(leaf: Any, mesh: Mesh) -> jax.Array:
+  """Shared data on the devices of all processes; what is large stays there."""
+  if getattr(leaf, "nbytes", 0) < _LARGE:
+    return hosts.to_devices(leaf, mesh, P())
+  key = (id(leaf), mesh)
+  known, there = _lying.pop(key, (None, None))
+  if known is not leaf or there is None:
+    there = hosts.to_devices(leaf, mesh, P())
+  _lying[key] = leaf, there
+  while len(_lying) > _KEPT:
+    del _lying[next(iter(_lying))]
+  return there
 
 
 def _mesh(devices: int, devices_each: int) -> Mesh:

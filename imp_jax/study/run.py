@@ -116,7 +116,12 @@ class Plan:
 
 @pinned()
 def prepare(
-  config: Any, workdir: str, only: Sequence[str] = (), *, writes: bool = True
+  config: Any,
+  workdir: str,
+  only: Sequence[str] = (),
+  *,
+  writes: bool = True,
+  executes: bool = True,
 ) -> Plan:
   """Returns the plan of a config in a workdir; every check of input is here.
 
@@ -125,8 +130,9 @@ def prepare(
     workdir: where its artefacts lie.
     only: names of the experiments to run; none = all. What the study means
       stays all of it, and later plans may run the others.
-    writes: whether it is to be executed by this process, which makes the
-      workdir then.
+    writes: whether this process writes in the workdir, which is made then.
+    executes: whether it is this process that runs what is missing; another may
+      have other devices.
 
   Raises:
     ValueError, OSError: bad input, in one line; nothing has been written.
@@ -167,7 +173,7 @@ def prepare(
   context = plan.context(lambda _: None)
   for node, replicates in plan.nodes.items():
     node.stage.check(node, context, len(replicates))
-  if not study.execution.mix:
+  if executes and not study.execution.mix:
     known = [] if "index.json" in damaged else load_index(store, study.name)
     check_same_execution(store, study, plan.nodes, known)
   return plan
@@ -219,8 +225,8 @@ def execute(plan: Plan, progress: Progress) -> Results:
 
 
 @pinned()
-def assist(plan: Plan, stop: Callable[[], str | None]) -> None:
-  """Runs its part of what the leader of several processes executes.
+def assist(plan: Plan, stop: Callable[[], str | None]) -> int:
+  """Runs its part of what the leader executes; returns the leader's exit code.
 
   Args:
     plan: as the leader's.
@@ -228,9 +234,9 @@ def assist(plan: Plan, stop: Callable[[], str | None]) -> None:
 
   Raises:
     Stopped: all of them were asked to end.
-    OutOfStepError: it failed by itself.
+    OutOfStepError: it or the leader failed by itself.
   """
-  follow(_running(plan, lambda _: None, stop), plan.nodes)
+  return follow(_running(plan, lambda _: None, stop), plan.nodes)
 
 
 def _running(

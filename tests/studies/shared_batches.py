@@ -129,5 +129,7 @@ def test_a_study_is_the_same_but_for_rounding(tmp_path):
   a, b = (r.table.query("metric == 'loss'").value for r in (one, several))
   np.testing.assert_allclose(a, b, rtol=1e-3)
   settings |= {"prune__levels": 2, "execution__devices_each": 2}
-  with pytest.raises(ValueError, match="add vmap.* over 2 devices, which"):
+  with pytest.raises(
+    ValueError, match="add vmap/cpu/fast/devices_each=2, which"
+  ):
     prepare(tiny_config(**settings), str(tmp_path / "0"))

@@ -16,6 +16,7 @@ from imp_jax.command.cli import NO_COMPANY
 from imp_jax.core.artefacts import Artefact
 from imp_jax.core.store import DamagedError, Store, StoreError
 from imp_jax.engine import hosts, leader
+from imp_jax.engine.context import Context, Stopped
 from imp_jax.engine.replicates import resolve_devices, resolve_execution
 
 SMOKE = (
@@ -75,6 +76,13 @@ def ended(processes, seconds=120):
 
 def table(workdir):
   return (workdir / STUDY / "results.csv").read_bytes()
+
+
+def raising(error):
+  def run():
+    raise error
+
+  return run
 
 
 @pytest.fixture(scope="module")
@@ -152,6 +160,42 @@ def test_what_one_is_asked_all_do(tmp_path, asked):
   assert list(tmp_path.glob("checkpoints/*/*/record.json"))
   for code, errors in ended(pair((tmp_path, tmp_path), *LONGER)):
     assert code == 0, errors
+
+
+@pytest.mark.parametrize("address", ["here", "here:", ":1", "here:x"])
+def test_an_address_without_a_port_is_refused(address):
+  with pytest.raises(ValueError, match="must be HOST:PORT, got"):
+    hosts.join(address, 2, 0)
+
+
+@pytest.mark.parametrize(
+  "run,said,raised",
+  [
+    (lambda: 1, {"code": 1}, None),
+    (raising(Stopped("SIGHUP")), {"stopped": "SIGHUP"}, Stopped),
+    (raising(OSError("full")), {"failed": "OSError: full"}, OSError),
+    (raising(leader.OutOfStepError("x")), None, leader.OutOfStepError),
+  ],
+)
+def test_how_the_leader_ended_all_end(monkeypatch, run, said, raised):
+  told = []
+  monkeypatch.setattr(hosts, "told", lambda data=b"": told.append(data))
+  if raised is None:
+    assert leader.leading(run) == said["code"]
+  else:
+    with pytest.raises(raised):
+      leader.leading(run)
+  assert [json.loads(data) for data in told] == ([said] if said else [])
+  if not said:
+    return
+  monkeypatch.setattr(hosts, "told", lambda: told[0])
+  context = Context(None, None, 0, None, None, None)
+  if raised is None:
+    assert leader.follow(context, {}) == said["code"]
+  else:
+    wanted = Stopped if raised is Stopped else leader.OutOfStepError
+    with pytest.raises(wanted, match=next(iter(said.values()))):
+      leader.follow(context, {})
 
 
 @pytest.mark.parametrize(

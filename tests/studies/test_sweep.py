@@ -9,13 +9,14 @@ import time
 
 import pytest
 
+from imp_jax.command import sweep as module
 from imp_jax.command.pools import Ended, LocalPool, RayPool
 from imp_jax.command.progress import Bar
-from imp_jax.command.sweep import _attended, _needs, load_sweep
+from imp_jax.command.sweep import _attended, _needs, load_sweep, run_sweep
 from imp_jax.study import prepare
 from imp_jax.study.options import check_fields
 from tests.places import ROOT
-from tests.tiny import tiny_config
+from tests.tiny import copy_of, tiny_config
 
 SMOKE = "--config=configs/mnist1d.py:smoke"
 MORE = """
@@ -170,31 +171,87 @@ def test_lost_workers_are_started_again(tmp_path, capsys, codes, code, started):
     assert "worker 0 (there) ended with 4: its last line" in told
 
 
-def test_no_more_workers_are_started_than_there_is_work(
-  finished, tmp_path, monkeypatch
-):
+def test_no_more_workers_are_started_than_there_is_work(finished):
+  """But for one, which looks for damage and writes what the study means."""
   plan = prepare(tiny_config(), str(finished[0]))
   pool = Scripted([[0]] * 3)
-  assert _attended(plan, pool, Bar()) == 0 and not pool.started
+  assert _attended(plan, pool, Bar()) == 0 and pool.started == [0]
 
 
-def test_a_worker_is_asked_to_end_with_who_started_it(tmp_path):
-  pool = LocalPool(
-    [
-      sys.executable,
-      "-c",
-      "import time; print('here', flush=True); time.sleep(60)",
-    ],
-    tmp_path,
-  )
+def sleeper(tmp_path, code="import time; time.sleep(60)"):
+  command = [sys.executable, "-c", f"print('here', flush=True); {code}"]
+  return LocalPool(command, tmp_path, os.environ)
+
+
+def test_workers_of_a_pool_that_closes_are_asked_to_end(tmp_path):
+  pool = sleeper(tmp_path)
   assert pool.size == 1
   pool.start(0)
   assert pool.ended(0.1) == []
-  process = pool._running[0]
+  while "here" not in (tmp_path / "worker0.log").read_text():
+    time.sleep(0.01)
   pool.close()
-  assert process.returncode == -signal.SIGTERM
   (ended,) = pool.ended(1)
-  assert ended == Ended(0, -signal.SIGTERM, "here", ended.last_line)
+  assert ended == Ended(0, -signal.SIGTERM, "here", "here")
+
+
+def test_a_worker_ends_with_who_started_it():
+  """Who is killed, and passes nothing on."""
+  child = (
+    "import os, sys, time; from imp_jax.command.pools import end_with; "
+    "end_with(int(sys.argv[1])); print(os.getpid(), flush=True); time.sleep(60)"
+  )
+  parent = (
+    "import os, subprocess, sys, time; subprocess.Popen([sys.executable, '-c', "
+    "sys.argv[1], str(os.getpid())]); time.sleep(60)"
+  )
+  starter = subprocess.Popen(
+    [sys.executable, "-c", parent, child], stdout=subprocess.PIPE, text=True
+  )
+  assert starter.stdout
+  pid = int(starter.stdout.readline())
+  starter.kill()
+  starter.wait()
+  deadline = time.monotonic() + 30
+  while is_running(pid):
+    assert time.monotonic() < deadline
+    time.sleep(0.05)
+
+
+def is_running(pid):
+  try:
+    with open(f"/proc/{pid}/stat") as file:
+      return file.read().rpartition(")")[2].split()[0] not in "ZX"
+  except FileNotFoundError:
+    return False
+
+
+@pytest.mark.parametrize(
+  "codes,code,begun",
+  [([[2]], 2, False), ([[0]], 0, True), ([[3] * 3], 3, True)],
+)
+def test_a_sweep_reports_what_there_is(
+  finished, tmp_path, codes, code, begun, capsys
+):
+  workdir = copy_of(finished, tmp_path) if begun else tmp_path / "w"
+  plan = prepare(tiny_config(), str(workdir))
+  table = workdir / "studies" / "mnist1d-smoke" / "results.csv"
+  table.unlink(missing_ok=True)
+  assert run_sweep(plan, Scripted(codes)) == code
+  assert table.exists() == begun
+
+
+def test_a_worker_that_crashes_is_no_failed_replicate(
+  tmp_path, monkeypatch, capsys
+):
+  def crash(plan, bar):
+    raise RuntimeError("out of memory")
+
+  monkeypatch.setattr(module, "execute", crash)
+  code = module._work(prepare(tiny_config(), str(tmp_path)), 0)
+  assert code not in (0, 1, 2)
+  told = capsys.readouterr().err.splitlines()
+  assert told[-1] == "error: RuntimeError: out of memory"
 
 
 def test_two_local_workers_make_the_study_of_one(tmp_path):
@@ -276,3 +333,7 @@ def test_what_no_node_has_is_refused(tmp_path, cluster):
   cluster.wait_for_nodes()
   with pytest.raises(ValueError, match="needs GPU=1, and no node .* than 0"):
     RayPool([], tmp_path, cluster.address, {"GPU": 1})
+  cluster.add_node(num_cpus=0, resources={"special": 1})
+  cluster.wait_for_nodes()
+  with pytest.raises(ValueError, match="has special=1, CPU=1 together"):
+    RayPool([], tmp_path, cluster.address, {"special": 1, "CPU": 1})
