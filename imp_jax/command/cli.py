@@ -130,9 +130,7 @@ def start(config: Any) -> None:
       backend=jax.default_backend(),
       images=config.data.source != "mnist1d",
     )
-    # JAX cannot write oneDNN's; and where some of several processes find a
-    # program and others make it, these may wait for those.
-    if kind == "onednn" or hosts.are_several():
+    if kind == "onednn":  # JAX cannot write such programs
       jax.config.update("jax_enable_compilation_cache", False)
     else:
       use_program_cache()
