@@ -65,7 +65,7 @@ def pair(workdirs, *flags, each=((), ())):
   ]
 
 
-def ended(processes, seconds=120):
+def ended(processes, seconds=300):
   """(exit code, standard error) of each."""
   found = []
   for process in processes:
