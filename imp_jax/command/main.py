@@ -64,22 +64,24 @@ def main(argv: list[str]) -> int:
     return put_away_unneeded(given.workdir, dry_run=given.dry_run)
   if given.config is None:
     raise BadInput("--config must name a config file")
+  if given.only is not None and not any(given.only):
+    raise BadInput("--only must name an experiment, or several with commas")
   try:
     join_if_asked()
     start(given.config)
     if given.workdir is None and not given.describe:
       raise ValueError("--workdir must name a directory")
   except BAD_INPUT as error:  # the file did not load
-    raise BadInput(error) from None
+    if not hosts.have_joined():
+      raise BadInput(error) from None
+    # `prepare` says it again, for all processes to hear.
   if given.describe:
     for line in described(given.config):
       say(line)
     return 0
-  if given.only is not None and not any(given.only):
-    raise BadInput("--only must name an experiment, or several with commas")
   if given.plan:
-    return show_plan(given.config, str(given.workdir), given.only or ())
-  return run_study(given.config, str(given.workdir), given.only or ())
+    return show_plan(given.config, given.workdir or "", given.only or ())
+  return run_study(given.config, given.workdir or "", given.only or ())
 
 
 def join_if_asked() -> None:

@@ -118,6 +118,19 @@ def test_processes_that_differ_are_refused(tmp_path):
   assert not list(tmp_path.glob("w/studies/*"))
 
 
+def test_what_one_cannot_do_ends_all(tmp_path):
+  """Said in one line by each, with nobody waiting for the other."""
+  workdirs = tmp_path / "w", tmp_path / "w"
+  bad = [(), ("--config.prune.levels=-1",)]
+  (first, second) = ended(pair(workdirs, *SMOKE, each=bad))
+  line = "prune.levels must be at least 0, got -1"
+  for code, errors in (first, second):
+    assert code == 2
+    assert line in errors.splitlines()[-1]
+  assert "error: process 1 cannot begin: " in first[1]
+  assert not list(tmp_path.glob("w/studies/*"))
+
+
 def in_training(workdir, *flags):
   """Two processes, once they have a checkpoint."""
   running = pair((workdir, workdir), *flags)
