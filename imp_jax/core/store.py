@@ -240,7 +240,8 @@ class Checkpoint:
       OSError: as of `Store.save`; earlier ones are still there.
     """
     target = self._folder / f"{step:09d}"
-    if not target.exists():
+    if not (target / "record.json").exists():
+      remove(target)  # what a killed writer left in a bucket
       self._store._write(target, self._name(target), artefact, in_one=False)
     for older in self._folder.iterdir():
       if older.name < target.name:
@@ -256,7 +257,10 @@ class Checkpoint:
       try:
         return int(folder.name), read_artefact(folder, self._name(folder))
       except Damage as damage:
-        self._store._set_aside(folder, str(damage))
+        if str(damage) == MISSING:
+          remove(folder)  # likewise
+        else:
+          self._store._set_aside(folder, str(damage))
     return None
 
   def load_record(self) -> dict[str, Any]:
