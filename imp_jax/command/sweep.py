@@ -18,7 +18,6 @@ import importlib.util
 import os
 import sys
 import time
-import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,15 +30,14 @@ from imp_jax.command.pools import Ended, LocalPool, Pool, RayPool, end_with
 from imp_jax.command.progress import LINE_SECONDS, Bar
 from imp_jax.command.studies import print_findings, write_report
 from imp_jax.core.files import reading, shown, user_file
-from imp_jax.core.store import StoreError
 from imp_jax.engine.context import Stopped
 from imp_jax.results.load import Results
 from imp_jax.study import Plan, execute, prepare
 from imp_jax.study.options import flatten
 
 ATTEMPTS = 3  # of each worker that is lost
-_FINAL = (0, 1, 2)  # exit codes with which a worker has said all
-_CRASHED = 5  # of a worker, where Python's own would be 1
+# Exit codes with which a worker has said all; Python's own, 1, is none of them.
+_FINISHED, _REFUSED = 0, 2
 _LEAVE_SECONDS = 60.0  # for the others, once one has found all finished
 
 
@@ -106,12 +104,12 @@ def run_sweep(plan: Plan, pool: Pool) -> int:
       write_report(Results(plan.store, plan.study.name), plan.dataset)
     raise
   pool.close()
-  if code == 2:
+  if code == _REFUSED:
     return code  # no worker has begun
   results = Results(plan.store, plan.study.name)
   write_report(results, plan.dataset)
   print_findings(results)
-  return code
+  return code or int(results.has_failures)
 
 
 def _attended(plan: Plan, pool: Pool, bar: Bar) -> int:
@@ -129,11 +127,11 @@ def _attended(plan: Plan, pool: Pool, bar: Bar) -> int:
     running -= {ended.worker for ended in found}
     for ended in found:
       worker = ended.worker
-      if ended.code in (0, 1):
+      if ended.code == _FINISHED:
         _see_off(pool, running)
-        return ended.code
+        return 0
       line = f"worker {worker} {_said(ended)}"
-      if ended.code in _FINAL or attempts[worker] == ATTEMPTS:
+      if ended.code == _REFUSED or attempts[worker] == ATTEMPTS:
         warn(line)
         code = ended.code or 1
         continue
@@ -230,18 +228,15 @@ def main(argv: list[str]) -> int:
 
 
 def _work(plan: Plan, parent: int) -> int:
-  """Runs what is missing beside other workers; returns the exit code."""
+  """Runs what is missing beside other workers; returns the exit code.
+
+  It is the same where replicates failed: the sweep's program looks for that.
+  """
   with Bar() as bar:
     if parent:
       end_with(parent)
-    try:
-      return int(execute(plan, bar).has_failures)
-    except (Stopped, OSError, StoreError):
-      raise
-    except Exception as error:
-      traceback.print_exc()
-      complain(" ".join(f"error: {type(error).__name__}: {error}".split()))
-      return _CRASHED
+    execute(plan, bar)
+  return _FINISHED
 
 
 def _pool(
