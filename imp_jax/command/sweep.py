@@ -17,6 +17,7 @@ import contextlib
 import importlib.util
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -217,11 +218,9 @@ def main(argv: list[str]) -> int:
       config.experiments = (*config.experiments, *load_sweep(given.sweep))
     start(config)
     plan = prepare(config, workdir, executes=given.worker)
-    if plan.store.is_remote:
-      raise ValueError("workers share a folder; a bucket takes one process")
     pool = None
     if not given.worker:
-      pool = _pool(Path(plan.store.root) / "logs", environment, needs)
+      pool = _pool(_logs(plan), environment, needs)
   except BAD_INPUT as error:
     raise BadInput(error) from None
   return run_sweep(plan, pool) if pool else _work(plan, given.parent)
@@ -237,6 +236,15 @@ def _work(plan: Plan, parent: int) -> int:
       end_with(parent)
     execute(plan, bar)
   return _FINISHED
+
+
+def _logs(plan: Plan) -> Path:
+  """Where the workers' outputs are kept: none can be added to in a bucket."""
+  if not plan.store.is_remote:
+    return Path(plan.store.root) / "logs"
+  folder = Path(tempfile.mkdtemp(prefix="imp_jax_sweep_"))
+  complain(f"the workers' outputs are in {folder}, on each machine")
+  return folder
 
 
 def _pool(

@@ -1,11 +1,11 @@
 """What a workdir holds and lacks: --plan, --status and --gc."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from imp_jax.command.cli import BAD_INPUT, BadInput
 from imp_jax.command.output import say
+from imp_jax.core.buckets import read_file
 from imp_jax.core.index import study_names
 from imp_jax.core.processes import Peers
 from imp_jax.core.store import Store
@@ -59,7 +59,7 @@ def show_status(workdir: str) -> int:
         say(f"  {line}")
       failures = store.study_dir(name) / "failures.txt"
       if failures.exists():
-        for line in failures.read_text().splitlines():
+        for line in read_file(failures).decode().splitlines():
           say(f"  failed: {line}")
     for facts in _others(store).values():
       say(f"at work: process {facts.get('pid')} on {facts.get('host')}")
@@ -108,12 +108,8 @@ def _open(workdir: str) -> Store:
 
 
 def _others(store: Store) -> Mapping[str, Mapping[str, Any]]:
-  if store.is_remote:
-    return {}
-  return Peers(Path(store.root), _LEASE).others()
+  return Peers(store.root, _LEASE).others()
 
 
 def _held(store: Store) -> Mapping[str, str]:
-  if store.is_remote:
-    return {}
-  return held(Path(store.root), Peers(Path(store.root), _LEASE))
+  return held(store.root, Peers(store.root, _LEASE))

@@ -3,20 +3,36 @@
 record.json, and what the artefact has of arrays.npz and nested arrays:
 tree.msgpack, or tree/ (Orbax) of a large or sharded tree. It is finished when
 its record is there: that is written last, holds the checksum of every other
-file and says whose artefact it is. No pickle.
+file and says whose artefact it is. In a bucket, where folders do not appear at
+once, each writer has a folder of its own below, and the record says which one's
+files are the artefact's. No pickle.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import io
 import json
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import jax
 import numpy as np
 from etils import epath
 from flax import serialization
+
+from imp_jax.core.buckets import (
+  create_file,
+  download,
+  entries,
+  is_remote,
+  read_file,
+  scheme_of,
+  upload,
+  write_file,
+)
 
 PyTree = Any
 
@@ -110,16 +126,19 @@ def read_record(
 
 def _verified(
   folder: epath.Path, name: str, facts: Mapping[str, Any] | None = None
-) -> tuple[dict[str, Any], dict[str, bytes]]:
-  """The record of an intact artefact, and the bytes of its own files."""
+) -> tuple[dict[str, Any], dict[str, Any]]:
+  """The record of an intact artefact, the bytes of its files, where Orbax's."""
   record, sums = read_record(folder, name, facts)
   files = {}
   for file, wanted in sums.items():
     data = _bytes(folder / file)
     if _digest(data) != wanted:
       raise Damage(f"damaged ({file})")
-    if file in _OWN:
-      files[file] = data
+    name = PurePosixPath(file).name
+    if name in _OWN:
+      files[name] = data
+    elif "tree/" in file:
+      files["tree"] = f"{file.partition('tree/')[0]}tree"
   return record, files
 
 
@@ -144,13 +163,17 @@ def read_artefact(
         arrays = {key: file[key] for key in file.files}
   except Exception as error:  # parsers raise anything
     raise Damage(f"damaged ({type(error).__name__}: {error})") from error
-  if (folder / "tree").exists():
-    tree = _load_tree(folder / "tree")
+  if where := files.get("tree"):
+    tree = _load_tree(folder / where)
   return Artefact(record, tree, arrays)
 
 
 def write_artefact(
-  folder: epath.Path, name: str, artefact: Artefact, in_one: bool
+  folder: epath.Path,
+  name: str,
+  artefact: Artefact,
+  in_one: bool,
+  part: str = "",
 ) -> None:
   """Writes an artefact's files, the record last; each is read back.
 
@@ -158,13 +181,15 @@ def write_artefact(
   of Orbax's files once they give the tree again.
 
   Args:
-    folder: that is there and empty.
+    folder: that is there; without a part it is empty.
     name: what its record shall say that it is.
     artefact: of any size.
     in_one: whether its tree is one file, not Orbax's.
+    part: the folder in it where all but the record is written.
 
   Raises:
     OSError: it cannot be written, or reads back as something else.
+    FileExistsError: another writer's record is there.
   """
   files, tree = {}, artefact.tree
   if tree is not None and in_one:
@@ -173,24 +198,25 @@ def write_artefact(
     buffer = io.BytesIO()
     np.savez(buffer, **artefact.arrays)  # pyright: ignore
     files["arrays.npz"] = buffer.getvalue()
+  place = folder / part
   sums = {}
   for file, data in files.items():
-    (folder / file).write_bytes(data)
-    sums[file] = _digest(data)
+    write_file(place / file, data)
+    sums[(place / file).relative_to(folder).as_posix()] = _digest(data)
   if tree is not None and not in_one:
-    _save_tree(folder / "tree", tree)
-    if not _same(_load_tree(folder / "tree"), tree):
-      raise OSError(f"{folder / 'tree'} reads back as another tree")
-    for file in _files(folder / "tree"):
+    _save_tree(place / "tree", tree)
+    if not _same(_load_tree(place / "tree"), tree):
+      raise OSError(f"{place / 'tree'} reads back as another tree")
+    for file in _files(place / "tree"):
       sums[file.relative_to(folder).as_posix()] = _digest(_bytes(file))
   # As JSON gives it back, so that its own checksum can be verified.
   record = json.loads(json.dumps({**artefact.record, "id": name}))
   sums["record.json"] = _digest(_canonical(record))
   text = json.dumps({**record, "checksums": sums}, indent=1)
   for file, data in files.items():
-    if (folder / file).read_bytes() != data:
-      raise OSError(f"{folder / file} reads back as something else")
-  (folder / "record.json").write_text(text)
+    if read_file(place / file) != data:
+      raise OSError(f"{place / file} reads back as something else")
+  create_file(folder / "record.json", text.encode())
 
 
 def _bytes(file: epath.Path) -> bytes:
@@ -200,7 +226,7 @@ def _bytes(file: epath.Path) -> bytes:
     OSError: it cannot be read; says which and why.
   """
   try:
-    return file.read_bytes()
+    return read_file(file)
   except FileNotFoundError:
     raise Damage(f"damaged (without {file.name})") from None
   except OSError as error:
@@ -239,27 +265,50 @@ def is_small(tree: PyTree | None) -> bool:
   )
 
 
-def is_remote(path: epath.Path) -> bool:
-  """Returns whether a path is in a bucket."""
-  return "://" in str(path)
-
-
 def _files(folder: epath.Path) -> list[epath.Path]:
   """Every file below the folder; epath has no recursive glob on buckets."""
   files = []
-  for path in sorted(folder.iterdir()):
+  for path in entries(folder):
     files += _files(path) if path.is_dir() else [path]
   return files
 
 
 def _save_tree(path: epath.Path, tree: PyTree) -> None:
-  with _checkpointer() as checkpointer:
-    checkpointer.save(path, tree)
+  with _orbax(path) as (checkpointer, place):
+    checkpointer.save(place, tree)
+    if place != path:
+      upload(Path(place), path)
 
 
 def _load_tree(path: epath.Path) -> PyTree:
-  with _checkpointer() as checkpointer:
-    return checkpointer.restore(path)
+  with _orbax(path) as (checkpointer, place):
+    if place != path:
+      download(path, Path(place))
+    return checkpointer.restore(place)
+
+
+@contextlib.contextmanager
+def _orbax(path: epath.Path) -> Iterator[tuple[Any, epath.Path]]:
+  """Orbax's checkpointer, and the place where it can work on a path's tree.
+
+  It has no driver for Amazon's buckets: there, a folder of this machine.
+
+  Raises:
+    OSError: a bucket cannot be read or written.
+  """
+  try:
+    with contextlib.ExitStack() as stack:
+      place = path
+      if scheme_of(str(path)) == "s3":
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        place = epath.Path(folder) / "tree"
+      yield stack.enter_context(_checkpointer()), place
+  except OSError:
+    raise
+  except Exception as error:  # its driver raises ValueErrors
+    if not is_remote(path):
+      raise
+    raise OSError(f"{path}: {' '.join(str(error).split())[:300]}") from error
 
 
 def _checkpointer() -> Any:

@@ -3,7 +3,6 @@
 import contextlib
 import io
 import json
-import re
 import tokenize
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -11,6 +10,8 @@ from typing import Any
 
 import numpy as np
 from etils import epath
+
+from imp_jax.core.buckets import SCHEMES, open_path, read_file, scheme_of
 
 # What names of studies, experiments and scores look like: they name files too.
 NAME = r"\w[\w.+=-]*"
@@ -31,27 +32,22 @@ _KINDS = (
 )
 
 
-def scheme_of(path: str) -> str | None:
-  """Returns what a path has before "://"; None of one of this machine."""
-  scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", path)
-  return scheme[1] if scheme else None
-
-
 def user_path(path: str, what: str) -> epath.Path:
   """Returns the path that a user gave.
 
   Args:
-    path: of this machine ("~" is the home directory) or gs://...
+    path: of this machine ("~" is the home directory), gs://... or s3://...
     what: the field and the path, for messages.
 
   Raises:
     ValueError: it is a URL.
+    ImportError: the package for its kind of bucket is not installed.
   """
-  if scheme_of(path) not in (None, "gs", "s3"):
+  if scheme_of(path) not in (None, *SCHEMES):
     raise ValueError(
       f"{what}: is a URL; nothing is downloaded, give a file of this machine"
     )
-  return epath.Path(path).expanduser()
+  return open_path(path)
 
 
 def user_file(path: str, what: str) -> epath.Path:
@@ -106,7 +102,7 @@ def read_array(file: epath.Path, what: str) -> np.ndarray:
     OSError, ValueError: as `reading`; or it declares more than it holds.
   """
   with reading(what, "must be an .npy file of numbers"):
-    data = file.read_bytes()
+    data = read_file(file)
     if not data.startswith(b"\x93NUMPY"):
       raise ValueError(_seen(data))
     return _array(io.BytesIO(data))
@@ -133,7 +129,7 @@ def read_json(file: epath.Path, what: str) -> Any:
     OSError, ValueError: as `reading`.
   """
   with reading(what, f"{file.name} must be JSON"):
-    return json.loads(file.read_text())
+    return json.loads(read_file(file))
 
 
 def shown(value: Any) -> str:

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Iterable, Mapping
 
+from imp_jax.core.buckets import entries
 from imp_jax.core.sealed import read_sealed, write_sealed
 from imp_jax.core.store import Store
 
@@ -47,8 +48,7 @@ class Entry:
 
 def study_names(store: Store) -> list[str]:
   """Returns the studies of a workdir."""
-  folder = store.root / "studies"
-  folders = sorted(folder.iterdir()) if folder.exists() else []
+  folders = entries(store.root / "studies")
   # Other files may lie there: .DS_Store, somebody's notes.
   return [p.name for p in folders if (p / "config.json").exists()]
 

@@ -22,6 +22,15 @@ from typing import Any
 
 from etils import epath
 
+from imp_jax.core.buckets import (
+  entries,
+  is_remote,
+  make_folder,
+  read_file,
+  remove,
+  replace_file,
+)
+
 FOLDER = "processes"
 
 
@@ -38,7 +47,7 @@ class Heart:
     lease: seconds without a beat after which others take it for dead.
   """
 
-  def __init__(self, root: Path, lease: float, facts: dict[str, Any]):
+  def __init__(self, root: epath.Path, lease: float, facts: dict[str, Any]):
     """Begins to beat.
 
     Args:
@@ -52,7 +61,7 @@ class Heart:
     self.lease = lease
     self._facts = {"host": socket.gethostname(), "pid": os.getpid(), **facts}
     self._file = root / FOLDER / this_process()
-    self._file.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(self._file.parent)
     self._over = threading.Event()
     self._count = 0
     self._was_late = False
@@ -87,9 +96,7 @@ class Heart:
   def _beat(self) -> None:
     self._count += 1
     text = json.dumps({**self._facts, "beat": self._count})
-    partial = self._file.with_name(f".{self._file.name}")
-    partial.write_text(text)
-    partial.replace(self._file)
+    replace_file(self._file, text.encode())
     # Before the time is set anew, or nobody would know.
     self._was_late = self._was_late or self._is_late()
     self._beaten = time.monotonic()
@@ -98,7 +105,7 @@ class Heart:
 class Peers:
   """What this process has seen of others in a workdir."""
 
-  def __init__(self, root: Path, lease: float):
+  def __init__(self, root: epath.Path, lease: float):
     """Has seen nothing yet.
 
     Args:
@@ -126,7 +133,7 @@ class Peers:
     if is_here and not _is_running(*numbers[:2]):
       return False
     try:
-      sign = (self._root / FOLDER / name).read_text()
+      sign = read_file(self._root / FOLDER / name).decode()
     except FileNotFoundError:
       return is_here  # it writes, a report say, without being at work
     return self.has_changed(name, sign)
@@ -148,31 +155,25 @@ class Peers:
   def others(self) -> dict[str, dict[str, Any]]:
     """Returns the facts of all other living processes, by name."""
     found = {}
-    folder = self._root / FOLDER
-    for file in sorted(folder.iterdir()) if folder.exists() else ():
+    for file in entries(self._root / FOLDER):
       if file.name == this_process() or not self.is_alive(file.name):
         continue
       with contextlib.suppress(OSError, ValueError):
-        found[file.name] = json.loads(file.read_text())
+        found[file.name] = json.loads(read_file(file))
     return found
 
   def sweep(self) -> None:
     """Removes what dead processes have left in partial/ and processes/."""
     for folder in ("partial", FOLDER):
-      files = self._root / folder
-      for file in sorted(files.iterdir()) if files.exists() else ():
+      for file in entries(self._root / folder):
         owner = file.name.removeprefix(".").partition(".")[0]
         if not self.is_alive(owner):
-          remove(epath.Path(file))
+          remove(file)
+    if is_remote(self._root):
+      return
     for file in self._root.glob("studies/*/.*"):  # of earlier versions
       if re.fullmatch(r"\..+\.[0-9a-f]+", file.name):
-        remove(epath.Path(file))
-
-
-def remove(path: epath.Path) -> None:
-  """Removes a file or folder; another process may be doing the same."""
-  with contextlib.suppress(FileNotFoundError):
-    path.rmtree() if path.is_dir() else path.unlink()
+        remove(file)
 
 
 @functools.cache

@@ -21,14 +21,24 @@ from imp_jax.core.artefacts import (
   Artefact,
   Damage,
   fault_of,
-  is_remote,
   is_small,
   read_artefact,
   read_record,
   write_artefact,
 )
-from imp_jax.core.files import scheme_of
-from imp_jax.core.processes import remove, this_process
+from imp_jax.core.buckets import (
+  SCHEMES,
+  entries,
+  is_remote,
+  make_folder,
+  move,
+  open_path,
+  remove,
+  replace_file,
+  scheme_of,
+  write_file,
+)
+from imp_jax.core.processes import this_process
 
 
 class StoreError(Exception):
@@ -40,42 +50,51 @@ class DamagedError(StoreError):
 
 
 class Store:
-  """Artefacts of one workdir, by identity; a local path or gs://..."""
+  """Artefacts of one workdir, by identity."""
 
   def __init__(self, workdir: str, *, writable: bool = True):
     """Opens the workdir, making it if need be.
 
     Args:
-      workdir: a local path ("~" is the home directory) or gs://...
+      workdir: a local path ("~" is the home directory), gs://BUCKET/... or
+        s3://BUCKET/..., whose bucket must be there.
       writable: False opens it for reading only, wherever it is.
 
     Raises:
       ValueError: workdir is empty, or of a scheme that is not supported.
+      ImportError: the package for its kind of bucket is not installed.
       OSError: it cannot be made or written to.
     """
     if not workdir:
       raise ValueError("workdir must name a directory, got ''")
-    if scheme_of(workdir) not in (None, "gs"):
+    if (scheme := scheme_of(workdir)) not in (None, *SCHEMES):
       raise ValueError(
-        f"workdir {workdir}: {scheme_of(workdir)}:// is not supported; give a "
-        "directory or gs://BUCKET/..."
+        f"workdir {workdir}: {scheme}:// is not supported; give a directory, "
+        "gs://BUCKET/... or s3://BUCKET/..."
       )
-    root = epath.Path(workdir).expanduser()
+    if scheme and set("*?[]") & set(workdir):  # patterns to what lists objects
+      raise ValueError(f"workdir {workdir}: a bucket's must have none of *?[]")
+    try:
+      root = open_path(workdir)
+    except OSError as error:
+      raise OSError(f"workdir {workdir}: {error}") from error
     # Orbax takes absolute paths only.
     self.root = root if is_remote(root) else root.absolute()
     if not writable:
       return
     probe = self.root / f".probe-{uuid.uuid4().hex}"
     try:
-      self.root.mkdir(parents=True, exist_ok=True)
-      probe.write_text("")
+      make_folder(self.root)
+      write_file(probe, b"")
       probe.unlink()
-    except (OSError, ImportError) as error:
-      raise OSError(f"workdir {workdir} is not writable: {error}") from error
+    except OSError as error:
+      if scheme and isinstance(error, FileNotFoundError):
+        error = "there is no such bucket"
+      raise OSError(f"workdir {workdir} is not writable: {error}") from None
 
   @property
   def is_remote(self) -> bool:
-    """Whether it is a bucket, which has no rename."""
+    """Whether it is in a bucket."""
     return is_remote(self.root)
 
   def fault(
@@ -120,10 +139,8 @@ class Store:
   def set_file_aside(self, file: epath.Path) -> str:
     """Moves a damaged file of a study to damaged/; returns a line about it."""
     where = f"{file.parent.name}-{file.name}-{uuid.uuid4().hex[:8]}"
-    aside = self.root / "damaged" / where
-    aside.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.suppress(FileNotFoundError):  # another process was first
-      file.rename(aside)
+      move(file, self.root / "damaged" / where)
     return f"{file} is damaged; set aside in damaged/ and made anew"
 
   def save(self, object_id: str, artefact: Artefact) -> None:
@@ -175,18 +192,7 @@ class Store:
 
   def write_bytes(self, path: epath.Path, data: bytes) -> None:
     """Replaces a small file whole: a reader sees the old or the new."""
-    if self.is_remote:
-      replace_file(path, data)
-      return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = self._partial()
-    try:
-      partial.parent.mkdir(exist_ok=True)
-      partial.write_bytes(data)
-      partial.replace(path)
-    except BaseException:
-      remove(partial)
-      raise
+    replace_file(path, data, self._partial())
 
   def _partial(self) -> epath.Path:
     """What is being written, and by whom: a later run removes a dead one's."""
@@ -194,9 +200,8 @@ class Store:
 
   def _set_aside(self, folder: epath.Path, fault: str) -> str | None:
     aside = self.root / "damaged" / f"{folder.name}-{uuid.uuid4().hex[:8]}"
-    aside.parent.mkdir(parents=True, exist_ok=True)
     try:
-      folder.rename(aside)
+      move(folder, aside)
     except FileNotFoundError:
       return None
     return f"artefact {folder.name} is {fault}; set aside in damaged/"
@@ -204,11 +209,21 @@ class Store:
   def _write(
     self, target: epath.Path, name: str, artefact: Artefact, in_one: bool
   ) -> None:
-    # A local directory appears by one rename. A bucket has no rename: there
-    # the record, which is written last, is what makes it appear.
+    # On a disk a folder appears by one rename. A bucket has none: there the
+    # record, of which there is only one, says which writer's files are it.
     if self.is_remote:
-      target.mkdir(parents=True, exist_ok=True)
-      write_artefact(target, name, artefact, in_one)
+      part = uuid.uuid4().hex[:8]
+      try:
+        write_artefact(target, name, artefact, in_one, part)
+      except BaseException as error:
+        with contextlib.suppress(OSError):
+          remove(target / part)
+        if isinstance(error, OSError) and (target / "record.json").exists():
+          return  # another writer was first
+        raise
+      for other in entries(target):  # what killed writers have left
+        if other.name not in (part, "record.json"):
+          remove(other)
       return
     partial = self._partial()
     try:
@@ -217,9 +232,8 @@ class Store:
     except BaseException:
       remove(partial)  # a disk that is full has need of it
       raise
-    target.parent.mkdir(parents=True, exist_ok=True)
     try:
-      partial.rename(target)
+      move(partial, target)
     except OSError:
       remove(partial)
       if not (target / "record.json").exists():
@@ -241,9 +255,8 @@ class Checkpoint:
     """
     target = self._folder / f"{step:09d}"
     if not (target / "record.json").exists():
-      remove(target)  # what a killed writer left in a bucket
       self._store._write(target, self._name(target), artefact, in_one=False)
-    for older in self._folder.iterdir():
+    for older in entries(self._folder):
       if older.name < target.name:
         remove(older)
 
@@ -258,7 +271,7 @@ class Checkpoint:
         return int(folder.name), read_artefact(folder, self._name(folder))
       except Damage as damage:
         if str(damage) == MISSING:
-          remove(folder)  # likewise
+          remove(folder)  # what a killed writer left in a bucket
         else:
           self._store._set_aside(folder, str(damage))
     return None
@@ -271,9 +284,7 @@ class Checkpoint:
     return {}
 
   def _latest_first(self) -> list[epath.Path]:
-    if not self._folder.exists():
-      return []
-    return sorted(self._folder.iterdir(), reverse=True)
+    return entries(self._folder)[::-1]
 
   def _name(self, folder: epath.Path) -> str:
     """What a checkpoint's record says that it is."""
@@ -281,16 +292,7 @@ class Checkpoint:
 
   def clear(self) -> None:
     """Removes the checkpoints of a finished item."""
-    if self._folder.exists():
-      remove(self._folder)
-
-
-def replace_file(path: epath.Path, data: bytes) -> None:
-  """Writes a small file whole, in place of what was there."""
-  path.parent.mkdir(parents=True, exist_ok=True)
-  partial = path.parent / f".{path.name}.{uuid.uuid4().hex}"
-  partial.write_bytes(data)
-  partial.replace(path)
+    remove(self._folder)
 
 
 @contextlib.contextmanager

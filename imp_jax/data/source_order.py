@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from etils import epath
 
+from imp_jax.core.buckets import replace_file
 from imp_jax.core.files import (
   read_array,
   read_json,
@@ -23,7 +24,6 @@ from imp_jax.core.files import (
   user_file,
   user_path,
 )
-from imp_jax.core.store import replace_file
 from imp_jax.data.dataset import Dataset, Listing
 
 SUFFIXES = (".npy", ".csv")

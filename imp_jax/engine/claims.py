@@ -2,18 +2,26 @@
 
 claims/<id>.<generation>    holds the name of the process that is at it
 
-A claim is a file that is created only where there is none. One of a process
+A claim is a file that is created only where there is none, on a disk or in a
+bucket. One of a process
 that is dead is not removed but followed by the next generation, which again one
 alone can create: of two that see a death only one takes over.
 """
 
 import contextlib
-import os
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
+from etils import epath
+
+from imp_jax.core.buckets import (
+  create_file,
+  entries,
+  make_folder,
+  read_file,
+  write_file,
+)
 from imp_jax.core.processes import FOLDER, Heart, Peers, this_process
 from imp_jax.core.store import Store
 from imp_jax.engine.provenance import version
@@ -28,7 +36,7 @@ class ClaimLostError(Exception):
 class Claims:
   """The claims of this process in one workdir, and those of others."""
 
-  def __init__(self, root: Path, heart: Heart, peers: Peers):
+  def __init__(self, root: epath.Path, heart: Heart, peers: Peers):
     """Opens them.
 
     Args:
@@ -40,7 +48,7 @@ class Claims:
       OSError: nothing can be written there.
     """
     self._folder, self._heart, self._peers = root / "claims", heart, peers
-    self._folder.mkdir(parents=True, exist_ok=True)
+    make_folder(self._folder)
     self._mine: set[str] = set()
 
   def take(self, name: str) -> bool:
@@ -65,8 +73,7 @@ class Claims:
           return False
       number = generations[-1] + 1 if generations else 0
       try:
-        with self._file(name, number).open("x") as file:
-          file.write(this_process())
+        create_file(self._file(name, number), this_process().encode())
       except FileExistsError:
         continue  # another was first
       self._mine.add(name)
@@ -119,13 +126,13 @@ class Claims:
     finally:
       self.release(name)
 
-  def _file(self, name: str, number: int) -> Path:
+  def _file(self, name: str, number: int) -> epath.Path:
     return self._folder / f"{name}.{number}"
 
   def _generations(self, name: str) -> list[int]:
     found = []
-    for file in os.listdir(self._folder):
-      of, _, number = file.rpartition(".")
+    for file in entries(self._folder):
+      of, _, number = file.name.rpartition(".")
       if of == name and number.isdigit():
         found.append(int(number))
     return sorted(found)
@@ -137,11 +144,11 @@ class Claims:
     return _is_alive(self._peers, f"{name}.{number}", owner)
 
 
-def held(root: Path, peers: Peers) -> dict[str, str]:
+def held(root: epath.Path, peers: Peers) -> dict[str, str]:
   """Returns what other living processes of a workdir are at, and which ones."""
   folder, latest = root / "claims", {}
-  for file in os.listdir(folder) if folder.exists() else ():
-    name, _, number = file.rpartition(".")
+  for file in entries(folder):
+    name, _, number = file.name.rpartition(".")
     if number.isdigit():
       latest[name] = max(int(number), latest.get(name, 0))
   found = {}
@@ -154,10 +161,10 @@ def held(root: Path, peers: Peers) -> dict[str, str]:
   return found
 
 
-def _owner(file: Path) -> str | None:
+def _owner(file: epath.Path) -> str | None:
   """Who made a claim, "" if it is being made; None if there is none."""
   try:
-    return file.read_text()
+    return read_file(file).decode()
   except FileNotFoundError:
     return None
 
@@ -166,28 +173,6 @@ def _is_alive(peers: Peers, claim: str, owner: str) -> bool:
   if not owner:  # its maker is about to write its name, or was killed
     return peers.has_changed(claim, "being made")
   return peers.is_alive(owner)
-
-
-class NoClaims(Claims):
-  """Of a bucket, which one process alone may work in: all is its own."""
-
-  def __init__(self):
-    """Claims nothing."""
-
-  def take(self, name: str) -> bool:
-    return True
-
-  def is_mine(self, name: str) -> bool:
-    return True
-
-  def release(self, name: str) -> None:
-    pass
-
-  def check(self) -> None:
-    pass
-
-  def held_by_others(self) -> dict[str, str]:
-    return {}
 
 
 @contextlib.contextmanager
@@ -203,15 +188,11 @@ def working_in(store: Store, lease: float) -> Iterator[Claims]:
   Raises:
     OSError: nothing can be written there.
   """
-  if store.is_remote:
-    yield NoClaims()
-    return
-  root = Path(store.root)
-  peers = Peers(root, lease)
-  heart = Heart(root, lease, {"version": version()})
+  peers = Peers(store.root, lease)
+  heart = Heart(store.root, lease, {"version": version()})
   try:
     peers.sweep()
-    yield Claims(root, heart, peers)
+    yield Claims(store.root, heart, peers)
     peers.sweep()
   finally:
     heart.close()
@@ -226,15 +207,13 @@ def check_company(store: Store, lease: float) -> None:
     ValueError: there is one.
     OSError: what processes share cannot be written to.
   """
-  if store.is_remote:
-    return
-  root, mine = Path(store.root), version()
+  root, mine = store.root, version()
   for folder in ("claims", FOLDER):
     probe = root / folder / f".{this_process()}.probe"
     if not probe.parent.exists():
       continue
     try:
-      probe.write_text("")
+      write_file(probe, b"")
       probe.unlink()
     except OSError as error:
       raise OSError(

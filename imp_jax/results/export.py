@@ -21,11 +21,12 @@ import numpy as np
 import pandas as pd
 from etils import epath
 
+from imp_jax.core.buckets import open_path, replace_file
 from imp_jax.core.files import read_json, shown
 from imp_jax.core.identity import filled, restored
 from imp_jax.core.index import Entry
 from imp_jax.core.masks import unpacked_leaves
-from imp_jax.core.store import Store, StoreError, if_finished, replace_file
+from imp_jax.core.store import Store, StoreError, if_finished
 from imp_jax.engine.provenance import way_of
 from imp_jax.results.claims import ClaimSettings
 from imp_jax.results.landscape import LANDSCAPE_COLUMNS
@@ -70,7 +71,7 @@ def export(results: Results, out: str) -> tuple[list[str], list[str], int]:
       f"no experiment of study {tables.study} is finished; unfinished: "
       f"{', '.join(unfinished) or 'none'}"
     )
-  folder = epath.Path(out).expanduser()
+  folder = open_path(out)
   meaning = _merged(folder, {"study": tables.study} | _without_places(tables))
   there = _there(folder)
   files: dict[str, bytes] = {}

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import jax
 
+from imp_jax.core.buckets import scheme_of
 from imp_jax.core.masks import total_counts
 from imp_jax.data.dataset import Dataset
 from imp_jax.engine.memory import free_bytes, host_free_bytes
@@ -267,7 +268,7 @@ def _weights(study: Study, dataset: Dataset) -> dict[ModelSettings, tuple]:
 
 def _disk_bytes(workdir: str) -> int | None:
   """The size of the disk that a workdir is or would be on; None of a bucket."""
-  if "://" in workdir:
+  if scheme_of(workdir):
     return None
   folder = Path(os.path.expanduser(workdir)).absolute()
   while not folder.exists():

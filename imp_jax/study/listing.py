@@ -9,6 +9,7 @@ from typing import Any
 
 from etils import epath
 
+from imp_jax.core.buckets import entries, move
 from imp_jax.core.graph import Item
 from imp_jax.core.index import study_names
 from imp_jax.core.sealed import read_sealed, write_sealed
@@ -126,11 +127,9 @@ def unneeded(store: Store) -> dict[str, int]:
       except (StoreError, KeyError):
         continue
       ahead += inputs.values()
-  objects = store.root / "objects"
-  found = sorted(objects.iterdir()) if objects.exists() else []
   return {
     f"objects/{folder.name}": _bytes(folder)
-    for folder in found
+    for folder in entries(store.root / "objects")
     if folder.name not in needed
   }
 
@@ -147,9 +146,7 @@ def put_away(store: Store, names: Iterable[str]) -> epath.Path:
   """
   target = store.root / "unneeded"
   for name in names:
-    to = target / name
-    to.parent.mkdir(parents=True, exist_ok=True)
-    (store.root / name).rename(to)
+    move(store.root / name, target / name)
   return target
 
 

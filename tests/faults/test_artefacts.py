@@ -210,7 +210,7 @@ def test_a_workdir_of_an_odd_name_works_like_any(finished, tmp_path, name):
   assert [folder.name for folder in tmp_path.iterdir()] == [name]
 
 
-@pytest.mark.parametrize("scheme", ["http", "s3", "hdfs", "file"])
+@pytest.mark.parametrize("scheme", ["http", "az", "hdfs", "file"])
 def test_a_scheme_that_is_not_supported_makes_nothing(
   tmp_path, monkeypatch, scheme
 ):

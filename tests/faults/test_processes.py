@@ -9,8 +9,10 @@ import sys
 import time
 
 import pytest
+from etils import epath
 
 from imp_jax.core import processes
+from imp_jax.core.buckets import entries
 from imp_jax.core.graph import Item
 from imp_jax.core.processes import Heart, Peers, this_process
 from imp_jax.core.store import Store
@@ -83,7 +85,7 @@ def check_whole(workdir):
       made = 1 + sum(values[source] for _, source in node.sources(r))
       assert record["value"] == made
   for folder in ("claims", "processes", "partial"):
-    assert not list((workdir / folder).iterdir()), folder
+    assert not entries(context.store.root / folder), folder
 
 
 def check_at_once(rows, silent):
@@ -200,8 +202,9 @@ def two(tmp_path, monkeypatch):
   now = [0.0]
   for used in (processes, module):
     monkeypatch.setattr(used.time, "monotonic", lambda: now[0])
-  heart = Heart(tmp_path, 10, {"version": "1"})
-  yield now, Claims(tmp_path, heart, Peers(tmp_path, 10)), tmp_path
+  root = epath.Path(tmp_path)
+  heart = Heart(root, 10, {"version": "1"})
+  yield now, Claims(root, heart, Peers(root, 10)), tmp_path
   heart.close()
 
 
@@ -297,7 +300,7 @@ def test_what_dead_processes_left_is_removed_and_no_more(tmp_path):
   (study / ".curves.csv.0a1b").write_text("half")
   (study / ".notes").write_text("a user's")
   (study / "results.csv").write_text("whole")
-  Peers(tmp_path, 60).sweep()
+  Peers(epath.Path(tmp_path), 60).sweep()
   left = sorted(f.name for f in partial.iterdir())
   assert left == sorted([f"{alive}.ab", f"{this_process()}.ab"])
   assert sorted(f.name for f in study.iterdir()) == [".notes", "results.csv"]

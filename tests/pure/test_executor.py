@@ -8,7 +8,7 @@ import pytest
 from imp_jax.core.artefacts import Artefact, Failure
 from imp_jax.core.graph import Edge, Item, Node, Relative, Stage
 from imp_jax.core.store import Store
-from imp_jax.engine.claims import NoClaims
+from imp_jax.engine.claims import working_in
 from imp_jax.engine.context import Context
 from imp_jax.engine.execution import ExecutionSettings
 from imp_jax.engine.executor import Progress, known_of, run_missing
@@ -76,28 +76,34 @@ def context(tmp_path):
   )
 
 
+@pytest.fixture
+def claims(context):
+  with working_in(context.store, lease=60.0) as claims:
+    yield claims
+
+
 def value(context, node, replicate):
   record = known_of(context)(Item(node, replicate))
   return record and record["value"]
 
 
-def test_a_failure_costs_what_is_made_of_it_and_nothing_else(context):
+def test_a_failure_costs_what_is_made_of_it_and_nothing_else(context, claims):
   first = made_of(label="first", bad=(1,))
   second = made_of(Edge("a", first), label="second")
   failed, told = {}, Told()
   graph = {first: range(3), second: range(3)}
-  run_missing(context, lambda _: graph, told, failed, NoClaims())
+  run_missing(context, lambda _: graph, told, failed, claims)
   assert failed == {Item(first, 1): "first 1 is bad", Item(second, 1): ""}
   assert [value(context, second, r) for r in range(3)] == [2, None, 2]
   assert told.warnings == ["first 1 is bad"] and told.total == [6]
   # Again: what is there is kept, and what failed is tried once more.
   failed, told = {}, Told()
-  run_missing(context, lambda _: graph, told, failed, NoClaims())
+  run_missing(context, lambda _: graph, told, failed, claims)
   assert told.labels == ["first"] and told.total == [2]
   assert Item(first, 1) in failed and Item(second, 1) in failed
 
 
-def test_a_stage_between_replicates(context):
+def test_a_stage_between_replicates(context, claims):
   """A matching is one edge: to replicate 0, or to a partner."""
   own = made_of(label="own")
   for replicate, wanted in (
@@ -111,12 +117,12 @@ def test_a_stage_between_replicates(context):
       lambda _, p=pair: {own: wanted, p: (0, 1)},
       Told(),
       {},
-      NoClaims(),
+      claims,
     )
     assert [value(context, pair, r) for r in (0, 1)] == [2, 2]
 
 
-def test_a_plan_may_depend_on_results(context):
+def test_a_plan_may_depend_on_results(context, claims):
   """It is asked again when all is settled: levels until a value is reached."""
 
   def plan(known):
@@ -131,11 +137,11 @@ def test_a_plan_may_depend_on_results(context):
     return dict.fromkeys(nodes, (0,))
 
   told = Told()
-  run_missing(context, plan, told, {}, NoClaims())
+  run_missing(context, plan, told, {}, claims)
   assert told.labels == ["level 0", "level 1", "level 2"]
   assert told.total == [1, 1, 1]
   told = Told()
-  run_missing(context, plan, told, {}, NoClaims())
+  run_missing(context, plan, told, {}, claims)
   assert told.labels == []
 
 
@@ -149,7 +155,9 @@ class Forgetful(Sum):
     return super().run(context, items[:-1])
 
 
-def test_a_stage_that_forgets_an_item_is_told_and_not_asked_for_ever(context):
+def test_a_stage_that_forgets_an_item_is_told_and_not_asked_for_ever(
+  context, claims
+):
   node = Node(Forgetful(), (), "forgetful")
   with pytest.raises(KeyError):
-    run_missing(context, lambda _: {node: range(2)}, Told(), {}, NoClaims())
+    run_missing(context, lambda _: {node: range(2)}, Told(), {}, claims)
