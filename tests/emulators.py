@@ -1,7 +1,8 @@
 """Google's and Amazon's buckets, emulated on this machine: python -m ... gs DIR
 
 The process writes DIR/port once it listens. DIR/failing holds how many requests
-come to one that is answered by 503, 0 = none; it may change at any time.
+come to one that is answered by 503, 0 = none; while there is DIR/overwriting,
+conditions are ignored. Both may change at any time.
 """
 
 import functools
@@ -68,6 +69,11 @@ class Emulator:
     """Has one of so many requests answered by 503; 0 = none, 1 = all."""
     (self._folder / "failing").write_text(str(count))
 
+  def overwrite(self, always: bool) -> None:
+    """Has files overwritten that are to be created where there is none."""
+    file = self._folder / "overwriting"
+    file.touch() if always else file.unlink()
+
   def close(self) -> None:
     self._process.kill()
     self._process.wait()
@@ -91,23 +97,38 @@ def _serve_google(folder: pathlib.Path) -> None:
   from gcp_storage_emulator.handlers import buckets, objects
   from gcp_storage_emulator.storage import Storage
 
-  failing = _Failing(folder)
-  upload = objects._multipart_upload
+  failing, overwriting = _Failing(folder), folder / "overwriting"
+  download = objects.download
 
-  def upload_if_absent(request, response, storage):
-    """What Google's has and the emulator has not: ifGenerationMatch=0."""
-    if request.query.get("ifGenerationMatch") == ["0"]:
-      bucket, name = request.params["bucket_name"], request.data["meta"]["name"]
-      try:
-        storage.get_file_obj(bucket, name)
-      except NotFound:
+  def generation(storage, bucket, name):
+    try:
+      return storage.get_file_obj(bucket, name)["generation"]
+    except NotFound:
+      return "0"
+
+  def conditional(upload):
+    """An upload with what Google's has and the emulator has not."""
+
+    def uploaded(request, response, storage):
+      wanted = request.query.get("ifGenerationMatch")
+      name = request.query.get("name") or [request.data["meta"]["name"]]
+      there = generation(storage, request.params["bucket_name"], name[0])
+      if wanted in (None, [there]) or overwriting.exists():
         return upload(request, response, storage)
       response.status = HTTPStatus.PRECONDITION_FAILED
       response.json({"error": {"message": "conditionNotMet"}})
       return None
-    return upload(request, response, storage)
 
-  objects._multipart_upload = upload_if_absent
+    return uploaded
+
+  def downloaded(request, response, storage, *args, **kwargs):
+    download(request, response, storage, *args, **kwargs)
+    place = request.params["bucket_name"], request.params["object_id"]
+    response["x-goog-generation"] = generation(storage, *place)
+
+  objects.download = downloaded
+  objects._media_upload = conditional(objects._media_upload)
+  objects._multipart_upload = conditional(objects._multipart_upload)
   handle = server.Router.handle
 
   def handle_or_fail(self, method):
@@ -136,10 +157,12 @@ def _serve_amazon(folder: pathlib.Path) -> None:
   from moto.server import DomainDispatcherApplication, create_backend_app
   from werkzeug.serving import make_server
 
-  failing = _Failing(folder)
+  failing, overwriting = _Failing(folder), folder / "overwriting"
   whole = DomainDispatcherApplication(create_backend_app)
 
   def app(environ, start_response):
+    if overwriting.exists():
+      environ.pop("HTTP_IF_NONE_MATCH", None)
     if not failing():
       return whole(environ, start_response)
     environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))

@@ -125,6 +125,28 @@ def create_file(path: epath.Path, data: bytes) -> None:
     raise FileExistsError(f"{path} exists") from error
 
 
+def try_creating(path: epath.Path) -> None:
+  """Makes sure that files can be created at a place, and each only once.
+
+  Args:
+    path: of a file that is not there; nor is it afterwards.
+
+  Raises:
+    OSError: they cannot.
+  """
+  try:
+    create_file(path, b"one")
+    if is_remote(path):
+      with contextlib.suppress(FileExistsError):
+        create_file(path, b"another")
+        raise OSError(
+          "its service overwrites what is to be created only where there is "
+          "none, by which processes tell who is at what"
+        )
+  finally:
+    remove(path)
+
+
 def make_folder(folder: epath.Path) -> None:
   """Makes a folder where there is such a thing; fsspec would make buckets."""
   if not is_remote(folder):

@@ -36,7 +36,7 @@ from imp_jax.core.buckets import (
   remove,
   replace_file,
   scheme_of,
-  write_file,
+  try_creating,
 )
 from imp_jax.core.processes import this_process
 
@@ -85,8 +85,7 @@ class Store:
     probe = self.root / f".probe-{uuid.uuid4().hex}"
     try:
       make_folder(self.root)
-      write_file(probe, b"")
-      probe.unlink()
+      try_creating(probe)
     except OSError as error:
       if scheme and isinstance(error, FileNotFoundError):
         error = "there is no such bucket"

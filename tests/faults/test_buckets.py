@@ -311,6 +311,16 @@ def test_a_bucket_that_is_not_there_is_refused_in_one_line(emulator, capsys):
     Store(workdir)
 
 
+def test_a_service_that_creates_over_what_is_there_is_refused(
+  workdir, emulator
+):
+  emulator.overwrite(True)
+  with pytest.raises(OSError, match="not writable: its service overwrites"):
+    Store(workdir)
+  emulator.overwrite(False)
+  assert not entries(Store(workdir).root)
+
+
 def test_an_address_that_means_several_is_refused(emulator):
   for odd in "*?[]":
     with pytest.raises(ValueError, match="a bucket's must have none of"):

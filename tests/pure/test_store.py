@@ -63,14 +63,3 @@ def test_a_checkpoint_is_orbax_whatever_its_size(tmp_path):
   assert (folder / "tree").is_dir()
   step, found = checkpoint.restore()
   assert step == 3 and leaves(found.tree) == leaves(TREE)
-
-
-def test_a_half_written_checkpoint_is_written_anew(tmp_path):
-  """As a killed writer leaves it in a bucket, which has no rename."""
-  checkpoint = Store(str(tmp_path)).checkpoint("x")
-  target = tmp_path / "checkpoints" / "x" / f"{5:09d}"
-  target.mkdir(parents=True)
-  (target / "arrays.npz").write_bytes(b"half")
-  checkpoint.save(5, Artefact({"y": 1}, {"w": np.arange(3.0)}))
-  found = checkpoint.restore()
-  assert found and (found[0], found[1].record["y"]) == (5, 1)
