@@ -23,8 +23,6 @@ BUCKET = "bucket"
 _VARIABLES = {
   "gs": {
     "STORAGE_EMULATOR_HOST": "{url}",
-    "TENSORSTORE_GCS_HTTP_URL": "{url}",
-    "GOOGLE_AUTH_TOKEN_FOR_TESTING": "x",
     "FSSPEC_GCS_TOKEN": "anon",
     "NO_GCE_CHECK": "true",
   },
@@ -98,37 +96,23 @@ def _serve_google(folder: pathlib.Path) -> None:
   from gcp_storage_emulator.storage import Storage
 
   failing, overwriting = _Failing(folder), folder / "overwriting"
-  download = objects.download
+  upload = objects._multipart_upload
 
-  def generation(storage, bucket, name):
-    try:
-      return storage.get_file_obj(bucket, name)["generation"]
-    except NotFound:
-      return "0"
-
-  def conditional(upload):
-    """An upload with what Google's has and the emulator has not."""
-
-    def uploaded(request, response, storage):
-      wanted = request.query.get("ifGenerationMatch")
-      name = request.query.get("name") or [request.data["meta"]["name"]]
-      there = generation(storage, request.params["bucket_name"], name[0])
-      if wanted in (None, [there]) or overwriting.exists():
+  def upload_if_absent(request, response, storage):
+    """What Google's has and the emulator has not: ifGenerationMatch=0."""
+    wanted = request.query.get("ifGenerationMatch") == ["0"]
+    if wanted and not overwriting.exists():
+      bucket, name = request.params["bucket_name"], request.data["meta"]["name"]
+      try:
+        storage.get_file_obj(bucket, name)
+      except NotFound:
         return upload(request, response, storage)
       response.status = HTTPStatus.PRECONDITION_FAILED
       response.json({"error": {"message": "conditionNotMet"}})
       return None
+    return upload(request, response, storage)
 
-    return uploaded
-
-  def downloaded(request, response, storage, *args, **kwargs):
-    download(request, response, storage, *args, **kwargs)
-    place = request.params["bucket_name"], request.params["object_id"]
-    response["x-goog-generation"] = generation(storage, *place)
-
-  objects.download = downloaded
-  objects._media_upload = conditional(objects._media_upload)
-  objects._multipart_upload = conditional(objects._multipart_upload)
+  objects._multipart_upload = upload_if_absent
   handle = server.Router.handle
 
   def handle_or_fail(self, method):

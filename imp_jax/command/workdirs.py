@@ -5,7 +5,7 @@ from typing import Any
 
 from imp_jax.command.cli import BAD_INPUT, BadInput
 from imp_jax.command.output import say
-from imp_jax.core.buckets import read_file
+from imp_jax.core.buckets import exists, read_file
 from imp_jax.core.index import study_names
 from imp_jax.core.processes import Peers
 from imp_jax.core.store import Store
@@ -58,7 +58,7 @@ def show_status(workdir: str) -> int:
       for line in stage_lines(counts(store, rows, holding)):
         say(f"  {line}")
       failures = store.study_dir(name) / "failures.txt"
-      if failures.exists():
+      if exists(failures):
         for line in read_file(failures).decode().splitlines():
           say(f"  failed: {line}")
     for facts in _others(store).values():
@@ -102,7 +102,7 @@ def put_away_unneeded(workdir: str, *, dry_run: bool) -> int:
 def _open(workdir: str) -> Store:
   """A workdir that is there, for reading."""
   store = Store(workdir, writable=False)
-  if not store.root.exists():
+  if not exists(store.root):
     raise FileNotFoundError(f"there is no workdir {workdir}")
   return store
 

@@ -26,10 +26,10 @@ from flax import serialization
 from imp_jax.core.buckets import (
   create_file,
   download,
-  entries,
+  exists,
   is_remote,
   read_file,
-  scheme_of,
+  tree_files,
   upload,
   write_file,
 )
@@ -102,8 +102,8 @@ def read_record(
     OSError: it cannot be read.
   """
   # In a bucket without a record it is being written, or its writer was killed.
-  if not folder.exists() or (
-    is_remote(folder) and not (folder / "record.json").exists()
+  if not exists(folder) or (
+    is_remote(folder) and not exists(folder / "record.json")
   ):
     raise Damage(MISSING)
   data = _bytes(folder / "record.json")
@@ -134,9 +134,8 @@ def _verified(
     data = _bytes(folder / file)
     if _digest(data) != wanted:
       raise Damage(f"damaged ({file})")
-    name = PurePosixPath(file).name
-    if name in _OWN:
-      files[name] = data
+    if (own := PurePosixPath(file).name) in _OWN:
+      files[own] = data
     elif "tree/" in file:
       files["tree"] = f"{file.partition('tree/')[0]}tree"
   return record, files
@@ -207,8 +206,9 @@ def write_artefact(
     _save_tree(place / "tree", tree)
     if not _same(_load_tree(place / "tree"), tree):
       raise OSError(f"{place / 'tree'} reads back as another tree")
-    for file in _files(place / "tree"):
-      sums[file.relative_to(folder).as_posix()] = _digest(_bytes(file))
+    for file in tree_files(place / "tree"):
+      path = place / "tree" / file
+      sums[path.relative_to(folder).as_posix()] = _digest(read_file(path))
   # As JSON gives it back, so that its own checksum can be verified.
   record = json.loads(json.dumps({**artefact.record, "id": name}))
   sums["record.json"] = _digest(_canonical(record))
@@ -230,8 +230,8 @@ def _bytes(file: epath.Path) -> bytes:
   except FileNotFoundError:
     raise Damage(f"damaged (without {file.name})") from None
   except OSError as error:
-    reason = error.strerror or error
-    raise type(error)(f"{file} cannot be read: {reason}") from error
+    kind = PermissionError if isinstance(error, PermissionError) else OSError
+    raise kind(f"{file} cannot be read: {error.strerror or error}") from error
 
 
 def _canonical(record: Mapping[str, Any]) -> bytes:
@@ -265,14 +265,6 @@ def is_small(tree: PyTree | None) -> bool:
   )
 
 
-def _files(folder: epath.Path) -> list[epath.Path]:
-  """Every file below the folder; epath has no recursive glob on buckets."""
-  files = []
-  for path in entries(folder):
-    files += _files(path) if path.is_dir() else [path]
-  return files
-
-
 def _save_tree(path: epath.Path, tree: PyTree) -> None:
   with _orbax(path) as (checkpointer, place):
     checkpointer.save(place, tree)
@@ -289,26 +281,17 @@ def _load_tree(path: epath.Path) -> PyTree:
 
 @contextlib.contextmanager
 def _orbax(path: epath.Path) -> Iterator[tuple[Any, epath.Path]]:
-  """Orbax's checkpointer, and the place where it can work on a path's tree.
+  """Orbax's checkpointer, and the place where it works on a path's tree.
 
-  It has no driver for Amazon's buckets: there, a folder of this machine.
-
-  Raises:
-    OSError: a bucket cannot be read or written.
+  Of a bucket, a folder of this machine: it has no driver for Amazon's, and of
+  Google's one with credentials, and an endless patience, of its own.
   """
-  try:
-    with contextlib.ExitStack() as stack:
-      place = path
-      if scheme_of(str(path)) == "s3":
-        folder = stack.enter_context(tempfile.TemporaryDirectory())
-        place = epath.Path(folder) / "tree"
-      yield stack.enter_context(_checkpointer()), place
-  except OSError:
-    raise
-  except Exception as error:  # its driver raises ValueErrors
-    if not is_remote(path):
-      raise
-    raise OSError(f"{path}: {' '.join(str(error).split())[:300]}") from error
+  with contextlib.ExitStack() as stack:
+    place = path
+    if is_remote(path):
+      folder = stack.enter_context(tempfile.TemporaryDirectory())
+      place = epath.Path(folder) / "tree"
+    yield stack.enter_context(_checkpointer()), place
 
 
 def _checkpointer() -> Any:

@@ -11,7 +11,15 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from imp_jax.core.buckets import SCHEMES, open_path, read_file, scheme_of
+from imp_jax.core.buckets import (
+  SCHEMES,
+  exists,
+  is_folder,
+  is_remote,
+  open_path,
+  read_file,
+  scheme_of,
+)
 
 # What names of studies, experiments and scores look like: they name files too.
 NAME = r"\w[\w.+=-]*"
@@ -62,10 +70,10 @@ def user_file(path: str, what: str) -> epath.Path:
   """
   file = user_path(path, what)
   with reading(what, "must be a file"):
-    is_file, is_folder = path and file.is_file(), path and file.is_dir()
-  if is_folder:
+    is_there, a_folder = path and exists(file), path and is_folder(file)
+  if a_folder:
     raise ValueError(f"{what}: is a folder, not a file")
-  if not is_file:
+  if not is_there:
     raise FileNotFoundError(f"{what}: no such file")
   return file
 
@@ -115,7 +123,7 @@ def read_arrays(file: epath.Path, what: str) -> Mapping[str, Any]:
     OSError, ValueError: as `reading`.
   """
   with reading(what, "must be an .npz file, as np.savez writes it"):
-    with file.open("rb") as start:
+    with _opened(file) as start:
       head = start.read(512)
     if not head.startswith(b"PK"):
       raise ValueError(_seen(head))
@@ -145,7 +153,7 @@ class _Archive(Mapping[str, np.ndarray]):
 
   def __init__(self, file: epath.Path, what: str):
     self._file, self._what = file, what
-    with file.open("rb") as data, zipfile.ZipFile(data) as archive:
+    with _opened(file) as data, zipfile.ZipFile(data) as archive:
       self._names = [
         name.removesuffix(".npy")
         for name in archive.namelist()
@@ -157,7 +165,7 @@ class _Archive(Mapping[str, np.ndarray]):
       raise KeyError(name)
     with (
       reading(f"{self._what}: {name}", "must be an array of numbers or text"),
-      self._file.open("rb") as data,
+      _opened(self._file) as data,
       zipfile.ZipFile(data) as archive,
       archive.open(f"{name}.npy") as member,
     ):
@@ -168,6 +176,11 @@ class _Archive(Mapping[str, np.ndarray]):
 
   def __len__(self) -> int:
     return len(self._names)
+
+
+def _opened(file: epath.Path) -> Any:
+  """A file to read from, one of a bucket as a whole."""
+  return io.BytesIO(read_file(file)) if is_remote(file) else file.open("rb")
 
 
 def _array(data: Any) -> np.ndarray:

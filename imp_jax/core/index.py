@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Iterable, Mapping
 
-from imp_jax.core.buckets import entries
+from imp_jax.core.buckets import entries, exists
 from imp_jax.core.sealed import read_sealed, write_sealed
 from imp_jax.core.store import Store
 
@@ -50,7 +50,7 @@ def study_names(store: Store) -> list[str]:
   """Returns the studies of a workdir."""
   folders = entries(store.root / "studies")
   # Other files may lie there: .DS_Store, somebody's notes.
-  return [p.name for p in folders if (p / "config.json").exists()]
+  return [p.name for p in folders if exists(p / "config.json")]
 
 
 def load_index(store: Store, study: str) -> list[Entry]:
@@ -61,7 +61,7 @@ def load_index(store: Store, study: str) -> list[Entry]:
     ValueError: it is damaged, or none of this version's.
   """
   file = store.study_dir(study) / "index.json"
-  if not file.exists():
+  if not exists(file):
     return []
   try:
     return [Entry(**row) for row in read_sealed(file)["entries"]]

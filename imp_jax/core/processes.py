@@ -74,7 +74,7 @@ class Heart:
     """Stops beating and leaves the workdir."""
     self._over.set()
     self._thread.join()
-    self._file.unlink(missing_ok=True)
+    remove(self._file)
 
   def was_late(self) -> bool:
     """Returns whether others may have taken this process for dead.
@@ -168,12 +168,12 @@ class Peers:
       for file in entries(self._root / folder):
         owner = file.name.removeprefix(".").partition(".")[0]
         if not self.is_alive(owner):
-          remove(file)
+          remove(epath.Path(file))
     if is_remote(self._root):
       return
-    for file in self._root.glob("studies/*/.*"):  # of earlier versions
+    for file in Path(self._root).glob("studies/*/.*"):  # of earlier versions
       if re.fullmatch(r"\..+\.[0-9a-f]+", file.name):
-        remove(file)
+        remove(epath.Path(file))
 
 
 @functools.cache

@@ -29,10 +29,12 @@ from imp_jax.core.artefacts import (
 from imp_jax.core.buckets import (
   SCHEMES,
   entries,
+  exists,
   is_remote,
   make_folder,
   move,
   open_path,
+  read_file,
   remove,
   replace_file,
   scheme_of,
@@ -115,7 +117,7 @@ class Store:
 
   def has(self, object_id: str) -> bool:
     """Returns whether an artefact is there; damage is not looked for."""
-    return (self.root / "objects" / object_id / "record.json").exists()
+    return exists(self.root / "objects" / object_id / "record.json")
 
   def is_finished(
     self, object_id: str, facts: Mapping[str, Any] | None = None
@@ -216,9 +218,10 @@ class Store:
         write_artefact(target, name, artefact, in_one, part)
       except BaseException as error:
         with contextlib.suppress(OSError):
-          remove(target / part)
-        if isinstance(error, OSError) and (target / "record.json").exists():
-          return  # another writer was first
+          if not _names(target / "record.json", part):
+            remove(target / part)
+        if isinstance(error, OSError) and fault_of(target, name) is None:
+          return  # another writer was first, or an answer was lost
         raise
       for other in entries(target):  # what killed writers have left
         if other.name not in (part, "record.json"):
@@ -253,7 +256,7 @@ class Checkpoint:
       OSError: as of `Store.save`; earlier ones are still there.
     """
     target = self._folder / f"{step:09d}"
-    if not (target / "record.json").exists():
+    if not exists(target / "record.json"):
       self._store._write(target, self._name(target), artefact, in_one=False)
     for older in entries(self._folder):
       if older.name < target.name:
@@ -292,6 +295,14 @@ class Checkpoint:
   def clear(self) -> None:
     """Removes the checkpoints of a finished item."""
     remove(self._folder)
+
+
+def _names(record: epath.Path, part: str) -> bool:
+  """Whether an artefact's record says that a part's files are it."""
+  try:
+    return f'"{part}/'.encode() in read_file(record)
+  except FileNotFoundError:
+    return False
 
 
 @contextlib.contextmanager

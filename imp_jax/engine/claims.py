@@ -18,8 +18,10 @@ from etils import epath
 from imp_jax.core.buckets import (
   create_file,
   entries,
+  exists,
   make_folder,
   read_file,
+  remove,
   write_file,
 )
 from imp_jax.core.processes import FOLDER, Heart, Peers, this_process
@@ -95,7 +97,7 @@ class Claims:
     if self._owner(name, generations[-1]) == this_process():
       # The oldest first: while one is left, no other begins anew.
       for number in generations:
-        self._file(name, number).unlink(missing_ok=True)
+        remove(self._file(name, number))
 
   def check(self) -> None:
     """Makes sure that this process has what it claimed, where that may be lost.
@@ -210,11 +212,11 @@ def check_company(store: Store, lease: float) -> None:
   root, mine = store.root, version()
   for folder in ("claims", FOLDER):
     probe = root / folder / f".{this_process()}.probe"
-    if not probe.parent.exists():
+    if not exists(probe.parent):
       continue
     try:
       write_file(probe, b"")
-      probe.unlink()
+      remove(probe)  # if no other has, which cannot know whose it is
     except OSError as error:
       raise OSError(
         f"{probe.parent}, by which processes share a workdir, is not writable: "

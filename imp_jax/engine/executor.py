@@ -78,7 +78,7 @@ def run_missing(
   done: set[Item] = set()
   while new := _without(plan(known_of(context)), wanted):
     wanted = _merged(wanted, new)
-    done |= finished_items(context, new, progress.warn)
+    done |= finished_items(context, new, None)
     clear_checkpoints(context, new, done)
     steps = sum(job.cost for job in jobs_ahead(new, done, at_once))
     progress.begin(steps)
@@ -150,7 +150,8 @@ def finished_items(
   Args:
     context: what stages run with.
     wanted: the graph.
-    warn: is told of damaged ones, which are set aside; None leaves them.
+    warn: is told of damaged ones, which are set aside: of items that this
+      process has claimed, or another's new ones might be. None leaves them.
 
   Raises:
     OSError: an artefact cannot be read.

@@ -21,7 +21,13 @@ import numpy as np
 import pandas as pd
 from etils import epath
 
-from imp_jax.core.buckets import open_path, replace_file
+from imp_jax.core.buckets import (
+  entries,
+  exists,
+  open_path,
+  read_file,
+  replace_file,
+)
 from imp_jax.core.files import read_json, shown
 from imp_jax.core.identity import filled, restored
 from imp_jax.core.index import Entry
@@ -182,10 +188,12 @@ def _without_places(tables: Any) -> dict[str, Any]:
 
 def _there(folder: epath.Path) -> dict[str, Any]:
   """The records of the experiments that a folder holds."""
-  if not folder.exists():
-    return {}
-  files = sorted(folder.glob("*/experiment.json"))
-  return {file.parent.name: read_json(file, str(file)) for file in files}
+  files = [own / "experiment.json" for own in entries(folder)]
+  return {
+    file.parent.name: read_json(file, str(file))
+    for file in files
+    if exists(file)
+  }
 
 
 def _merged(folder: epath.Path, meaning: dict[str, Any]) -> dict[str, Any]:
@@ -195,7 +203,7 @@ def _merged(folder: epath.Path, meaning: dict[str, Any]) -> dict[str, Any]:
     ValueError: names the field that differs.
   """
   file = folder / "config.json"
-  if not file.exists():
+  if not exists(file):
     return meaning
   known = read_json(file, str(file))
   common = known["experiments"].keys() & meaning["experiments"].keys()
@@ -242,9 +250,7 @@ def _write_joined(
   def joined(file: str) -> pd.DataFrame | None:
     there = [folder / name / file for name in names]
     parts = [
-      pd.read_csv(io.BytesIO(path.read_bytes()))
-      for path in there
-      if path.exists()
+      pd.read_csv(io.BytesIO(read_file(path))) for path in there if exists(path)
     ]
     return pd.concat(parts, ignore_index=True) if parts else None
 

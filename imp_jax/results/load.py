@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
+from imp_jax.core.buckets import exists
 from imp_jax.core.index import SCORE, Entry, study_names
 from imp_jax.core.masks import apply_masks, init_masks, unpack_masks
 from imp_jax.core.store import Store
@@ -101,7 +102,7 @@ class Results:
   @property
   def has_failures(self) -> bool:
     """Whether a replicate failed in the last run, as failures.txt tells."""
-    return (self._store.study_dir(self.study) / "failures.txt").exists()
+    return exists(self._store.study_dir(self.study) / "failures.txt")
 
   def has_table(self, name: str) -> bool:
     """Returns whether the study has such a table; see `read_table`."""

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from imp_jax.core.buckets import exists
 from imp_jax.core.identity import filled
 from imp_jax.core.index import Entry
 from imp_jax.core.options import extends, merged
@@ -36,7 +37,7 @@ def damaged_files(store: Store, study: str) -> tuple[str, ...]:
   }
   for name, read in reads.items():
     try:
-      if (folder / name).exists():
+      if exists(folder / name):
         read(folder / name)
     except (KeyError, ValueError):
       found.append(name)
@@ -53,7 +54,7 @@ def check_same_meaning(store: Store, study: Study) -> None:
     ValueError: names the field, what it was and what it is now.
   """
   file = store.study_dir(study.name) / "config.json"
-  if not file.exists():
+  if not exists(file):
     return
   old, new = read_sealed(file), meaning_of(study)
   if any("trunk" not in e for e in old["experiments"].values()):

@@ -9,7 +9,7 @@ from typing import Any
 
 from etils import epath
 
-from imp_jax.core.buckets import entries, move
+from imp_jax.core.buckets import entries, exists, move, tree_bytes
 from imp_jax.core.graph import Item
 from imp_jax.core.index import study_names
 from imp_jax.core.sealed import read_sealed, write_sealed
@@ -65,7 +65,7 @@ def load_listing(store: Store, study: str) -> list[Listed]:
     ValueError: it is damaged.
   """
   file = store.study_dir(study) / FILE
-  if not file.exists():
+  if not exists(file):
     return []
   try:
     return [Listed(**row) for row in read_sealed(file)["artefacts"]]
@@ -110,7 +110,7 @@ def unneeded(store: Store) -> dict[str, int]:
     OSError, ValueError: a study does not say what it needs.
   """
   names = study_names(store)
-  without = [n for n in names if not (store.study_dir(n) / FILE).exists()]
+  without = [n for n in names if not exists(store.study_dir(n) / FILE)]
   if without:
     raise ValueError(
       f"what studies {', '.join(without)} need is not listed: they are of an "
@@ -128,7 +128,7 @@ def unneeded(store: Store) -> dict[str, int]:
         continue
       ahead += inputs.values()
   return {
-    f"objects/{folder.name}": _bytes(folder)
+    f"objects/{folder.name}": tree_bytes(folder)
     for folder in entries(store.root / "objects")
     if folder.name not in needed
   }
@@ -148,10 +148,3 @@ def put_away(store: Store, names: Iterable[str]) -> epath.Path:
   for name in names:
     move(store.root / name, target / name)
   return target
-
-
-def _bytes(folder: epath.Path) -> int:
-  return sum(
-    _bytes(file) if file.is_dir() else file.stat().length
-    for file in folder.iterdir()
-  )

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from imp_jax.core.buckets import exists, read_file, remove
 from imp_jax.core.graph import Item, Node, nodes_in_order
 from imp_jax.core.index import (
   LABELS,
@@ -295,7 +296,7 @@ def _write_meaning(plan: Plan) -> None:
   """Writes what the study's name stands for, earlier experiments included."""
   config = plan.store.study_dir(plan.study.name) / "config.json"
   meaning = meaning_of(plan.whole) | {"data": dict(plan.data)}
-  if config.exists():
+  if exists(config):
     meaning = merged_meaning(read_sealed(config), meaning)
   write_sealed(plan.store, config, meaning)
 
@@ -359,9 +360,9 @@ def _write_failures(plan: Plan, failures: Mapping[Item, str]) -> None:
   folder = store.study_dir(plan.study.name)
   file, text = folder / "failures.json", folder / "failures.txt"
   known: dict[str, dict[str, Any]] = {}
-  if file.exists():
+  if exists(file):
     with contextlib.suppress(ValueError):  # damaged: it is of these failures
-      known = dict(json.loads(file.read_text()))
+      known = dict(json.loads(read_file(file)))
   known |= {
     f"{node.object_id(seed, r)} {node.label}": {
       "artefact": node.object_id(seed, r),
@@ -381,4 +382,4 @@ def _write_failures(plan: Plan, failures: Mapping[Item, str]) -> None:
     store.write_text(text, "\n".join(_failure_lines(left.values())) + "\n")
     return
   for old in (file, text):
-    old.unlink(missing_ok=True)
+    remove(old)

@@ -26,6 +26,7 @@ from imp_jax.core.store import DamagedError, Store
 from imp_jax.engine.claims import working_in
 from imp_jax.engine.context import Stopped
 from imp_jax.study import execute, prepare
+from imp_jax.study.extension import damaged_files
 from tests.emulators import BUCKET, Emulator
 from tests.faults.test_asked_to_end import CHANGES, Asked
 from tests.faults.test_processes import (
@@ -154,6 +155,85 @@ def test_what_a_killed_writer_left_is_missing_and_goes(workdir):
   ]
   kept.clear()
   assert kept.restore() is None
+
+
+def test_a_lost_answer_to_the_last_request_loses_nothing(workdir, monkeypatch):
+  """The record is there; its writer is told that nothing was reached."""
+  store, write = Store(workdir), artefacts.create_file
+
+  def unanswered(path, data):
+    write(path, data)
+    raise OSError("no answer")
+
+  monkeypatch.setattr(artefacts, "create_file", unanswered)
+  store.save("x", ARTEFACT)
+  assert store.load("x").record["value"] == 1.5
+
+
+def test_a_damaged_artefact_that_stays_does_not_count_as_made(workdir):
+  store = Store(workdir)
+  store.save("x", ARTEFACT)
+  artefacts.write_file(store.root / "objects" / "x" / "record.json", b"{")
+  with pytest.raises(OSError):
+    store.save("x", ARTEFACT)
+
+
+def test_what_cannot_be_removed_is_no_success(workdir, monkeypatch):
+  """Amazon's client does not say that one of many was left."""
+  path = open_path(f"{workdir}/a")
+  artefacts.write_file(path, b"x")
+  monkeypatch.setattr(buckets._filesystem(workdir[:2]), "rm", _nothing)
+  with pytest.raises(OSError, match="cannot be removed"):
+    buckets.remove(path)
+  with pytest.raises(OSError, match=r"not writable: .*cannot be removed"):
+    Store(workdir)
+
+
+def _nothing(*args, **kwargs):
+  """Does nothing, and says so to nobody."""
+
+
+def test_objects_that_stand_for_folders_are_none_of_their_files(workdir):
+  """As consoles and mounts make them."""
+  bucket = buckets._filesystem(workdir[:2])
+  bucket.pipe_file(f"{workdir}/processes/", b"")
+  artefacts.write_file(open_path(f"{workdir}/processes/a"), b"xyz")
+  folder = open_path(f"{workdir}/processes")
+  assert [file.name for file in entries(folder)] == ["a"]
+  assert buckets.tree_files(folder) == ["a"]
+  assert buckets.tree_bytes(open_path(workdir)) == 3
+
+
+def test_what_was_moved_before_is_moved_again(workdir):
+  store = Store(workdir)
+  for _ in range(2):
+    store.save("x", ARTEFACT)
+    buckets.move(store.root / "objects" / "x", store.root / "unneeded" / "x")
+    assert not entries(store.root / "objects")
+  found = buckets.tree_files(store.root / "unneeded" / "x")
+  assert sum(name == "record.json" for name in found) == 1
+  assert all(name.count("/") < 2 for name in found)
+  with pytest.raises(FileNotFoundError):
+    buckets.move(store.root / "objects" / "x", store.root / "unneeded" / "x")
+
+
+@pytest.mark.parametrize("error", [KeyError("x"), ConnectionError("gone")])
+def test_whatever_goes_wrong_is_a_plain_oserror(workdir, monkeypatch, error):
+  """Clients raise what they like, of which some cannot even be made anew."""
+
+  def fail(*args, **kwargs):
+    raise error
+
+  store = Store(workdir)
+  store.save("x", ARTEFACT)
+  monkeypatch.setattr(buckets._filesystem(workdir[:2]), "cat_file", fail)
+  with pytest.raises(OSError, match="cannot be read: .*cannot be reached") as e:
+    store.fault("x")
+  assert type(e.value) is OSError
+  index = store.study_dir("s") / "config.json"
+  artefacts.write_file(index, b"{}")
+  with pytest.raises(OSError):  # it is not damaged
+    damaged_files(store, "s")
 
 
 def test_of_many_one_alone_creates_a_file(workdir):

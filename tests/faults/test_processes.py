@@ -288,7 +288,13 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path):
     check_company(store, 60)
 
 
-def test_what_dead_processes_left_is_removed_and_no_more(tmp_path):
+# Beside a workdir that the name of an odd one would match as a pattern.
+@pytest.mark.parametrize("name", ["w", "w[1]"])
+def test_what_dead_processes_left_is_removed_and_no_more(tmp_path, name):
+  other = tmp_path / "w1" / "studies" / "s" / ".curves.csv.0a1b"
+  other.parent.mkdir(parents=True)
+  other.write_text("another's")
+  tmp_path /= name
   store = Store(str(tmp_path))
   alive = stranger(tmp_path)
   partial, study = tmp_path / "partial", tmp_path / "studies" / "s"
@@ -304,4 +310,5 @@ def test_what_dead_processes_left_is_removed_and_no_more(tmp_path):
   left = sorted(f.name for f in partial.iterdir())
   assert left == sorted([f"{alive}.ab", f"{this_process()}.ab"])
   assert sorted(f.name for f in study.iterdir()) == [".notes", "results.csv"]
+  assert other.exists()
   assert store.fault("x") == "missing"
