@@ -95,7 +95,8 @@ def define_flags() -> None:
 
 
 def main(argv: Sequence[str]) -> int:
-  from imp_jax.results.figures.side_by_side import side_by_side_figure
+  from imp_jax.results.charts.drawing import drawn
+  from imp_jax.results.charts.side_by_side import side_by_side_chart
 
   if len(argv) < 2:
     raise BadInput("give the folders of one study's results or more")
@@ -107,9 +108,8 @@ def main(argv: Sequence[str]) -> int:
     out.mkdir(parents=True, exist_ok=True)
     table.to_csv(out / "side_by_side.csv", index=False, float_format="%.6g")
     orders(settings).to_csv(out / "orders.csv", index=False)
-    side_by_side_figure(table).savefig(
-      out / "side_by_side.svg", metadata={"Date": None}
-    )
+    chart = drawn(side_by_side_chart(table), "svg")
+    (out / "side_by_side.svg").write_bytes(chart)
   except BAD_INPUT as error:
     raise BadInput(error) from None
   say(markdown(table))

@@ -27,6 +27,7 @@ class Parts:
     self.store, self.study = store, study
     self.folder = store.study_dir(study)
     self.failed: list[str] = []
+    self._cannot_draw = False
 
   @contextlib.contextmanager
   def attempt(self, name: str) -> Iterator[None]:
@@ -67,14 +68,24 @@ class Parts:
 
     Args:
       name: of the files.
-      make: returns a matplotlib figure, or None.
+      make: returns a chart, or None.
     """
-    from imp_jax.results.figures.accuracy import save_figure
-
+    if self._cannot_draw:
+      return
+    try:
+      from imp_jax.results.charts.drawing import drawn
+    except ImportError as error:
+      self._cannot_draw = True
+      self.failed.append(
+        f"the figures of study {self.study} are left out of its report: {error}"
+      )
+      return
     with self.attempt(f"{name}.png"):
-      figure = make()
-      if figure is not None:
-        save_figure(self.store, self.folder / name, figure)
+      chart = make()
+      if chart is not None:
+        for kind in ("png", "svg"):
+          file = self.folder / f"{name}.{kind}"
+          self.store.write_bytes(file, drawn(chart, kind))
 
   def made(self, name: str, make: Callable[[], T]) -> T | None:
     """Returns what a function makes, or None if it fails."""

@@ -76,33 +76,33 @@ def _json_lines(tables: Tables) -> str:
 
 
 def _draw_tickets(parts: Parts, tables: Tables) -> None:
-  from imp_jax.results.figures.accuracy import accuracy_figure
-  from imp_jax.results.figures.diet import diet_figure, size_figure
+  from imp_jax.results.charts.accuracy import accuracy_chart
+  from imp_jax.results.charts.diet import diet_chart, size_chart
 
   results, experiments = tables.get("results"), tables.get("experiments")
   if not len(results):
     return
-  parts.figure("accuracy", lambda: accuracy_figure(results, experiments))
+  parts.figure("accuracy", lambda: accuracy_chart(results, experiments))
   level = tables.claims.primary_level
   if level is None:
     level = max(map(int, results["level"]))
   published = parts.made(
     "the paper's curves", lambda: published_curves(experiments)
   )
-  parts.figure("diet", lambda: diet_figure(results, experiments, published))
+  parts.figure("diet", lambda: diet_chart(results, experiments, published))
   parts.figure(
-    "sizes", lambda: size_figure(results, experiments, level, published)
+    "sizes", lambda: size_chart(results, experiments, level, published)
   )
 
 
 def _draw_landscape(parts: Parts, tables: Tables) -> None:
-  from imp_jax.results.figures.curvature import (
-    eigenvalue_figure,
-    first_spectrum_figure,
+  from imp_jax.results.charts.curvature import (
+    eigenvalue_chart,
+    first_spectrum_chart,
   )
-  from imp_jax.results.figures.predictors import (
-    landscape_figure,
-    predictor_figure,
+  from imp_jax.results.charts.predictors import (
+    landscape_chart,
+    predictor_chart,
   )
 
   if tables.paths:
@@ -112,17 +112,17 @@ def _draw_landscape(parts: Parts, tables: Tables) -> None:
     shown = landscape
     if names:
       shown = landscape.query("experiment in @names")
-    parts.figure("landscape", lambda: landscape_figure(shown, level))
+    parts.figure("landscape", lambda: landscape_chart(shown, level))
     parts.figure(
       "predictors",
-      lambda: predictor_figure(tables.get("predictors"), level),
+      lambda: predictor_chart(tables.get("predictors"), level),
     )
   if tables.curved:
     table = tables.get("curvature")
     # Against density, on an axis that has no place for emptied networks.
     if len(table.query("density != 0")):
-      parts.figure("eigenvalues", lambda: eigenvalue_figure(table))
-    parts.figure("spectrum", lambda: first_spectrum_figure(tables.curved))
+      parts.figure("eigenvalues", lambda: eigenvalue_chart(table))
+    parts.figure("spectrum", lambda: first_spectrum_chart(tables.curved))
   for entry, artefact in tables.finished("plane"):
     name = f"plane_{entry.experiment}_{'_'.join(entry.between.split(', '))}"
     parts.figure(
@@ -131,16 +131,16 @@ def _draw_landscape(parts: Parts, tables: Tables) -> None:
 
 
 def _draw_paths(parts: Parts, tables: Tables) -> None:
-  from imp_jax.results.figures.landscape import (
-    barrier_histograms,
-    instability_figure,
-    levels_figure,
-    path_figure,
+  from imp_jax.results.charts.landscape import (
+    barrier_chart,
+    instability_chart,
+    levels_chart,
+    path_chart,
   )
 
-  parts.figure("paths", lambda: path_figure(tables.get("paths")))
+  parts.figure("paths", lambda: path_chart(tables.get("paths")))
   parts.figure(
-    "instability", lambda: instability_figure(tables.get("instability"))
+    "instability", lambda: instability_chart(tables.get("instability"))
   )
   densities = tables.get("results").groupby("level").density.mean()
   modes = {
@@ -153,7 +153,7 @@ def _draw_paths(parts: Parts, tables: Tables) -> None:
     parts.figure(
       f"levels_{mode}",
       functools.partial(
-        levels_figure, tables.get("barriers"), densities, batch_stats=mode
+        levels_chart, tables.get("barriers"), densities, batch_stats=mode
       ),
     )
   per_example = mean_example_barriers(tables.paths)
@@ -161,19 +161,19 @@ def _draw_paths(parts: Parts, tables: Tables) -> None:
     threshold = tables.shown_threshold
     shown = (threshold,) if threshold else ()
     parts.figure(
-      "barriers", lambda: barrier_histograms(per_example, thresholds=shown)
+      "barriers", lambda: barrier_chart(per_example, thresholds=shown)
     )
 
 
 def _plane(entry: Entry, artefact: Artefact) -> Any:
-  from imp_jax.results.figures.planes import plane_figure
+  from imp_jax.results.charts.planes import plane_chart
 
   arrays = artefact.arrays
   assert arrays is not None  # a plane, by construction
   paths = [
     arrays[name][:, :2] for name in sorted(arrays) if name.startswith("path.")
   ]
-  return plane_figure(
+  return plane_chart(
     arrays["xs"],
     arrays["ys"],
     np.asarray(arrays["loss"]),

@@ -87,27 +87,27 @@ def reliability_lines(table: pd.DataFrame) -> list[str]:
 def _draw(
   parts: Parts, scores: Mapping[str, Artefact], dataset: Dataset
 ) -> None:
-  from imp_jax.results.figures.examples import example_grid_figure
-  from imp_jax.results.figures.scores import (
-    histogram_figure,
-    reliability_figure,
-    scatter_figure,
+  from imp_jax.results.charts.examples import example_chart
+  from imp_jax.results.charts.scores import (
+    histogram_chart,
+    reliability_chart,
+    scatter_chart,
   )
 
   values = {name: values_of(artefact) for name, artefact in scores.items()}
-  parts.figure("histograms", lambda: histogram_figure(values))
+  parts.figure("histograms", lambda: histogram_chart(values))
   if len(values) > 1:
-    parts.figure("scatter", lambda: scatter_figure(values))
+    parts.figure("scatter", lambda: scatter_chart(values))
   records = {name: artefact.record for name, artefact in scores.items()}
   table = reliability_table(parts.study, records)
   if len(table):
-    parts.figure("reliability", lambda: reliability_figure(table))
+    parts.figure("reliability", lambda: reliability_chart(table))
   train = dataset.train
   for name, artefact in scores.items():
     parts.figure(
       f"scores/{name}_examples",
       functools.partial(
-        example_grid_figure,
+        example_chart,
         np.asarray(train.inputs),
         np.asarray(train.labels),
         values[name],

@@ -105,17 +105,20 @@ def test_tfds_and_mnist1d_are_imported_only_where_used():
         assert not any(heavy in ast.unparse(node) for heavy in HEAVY), file
 
 
-def test_only_figures_import_matplotlib():
-  """And nothing imports figures but where it draws: inside a function."""
+def test_one_module_alone_draws():
+  """And nothing imports charts but where it makes some: inside a function."""
+  charts = ROOT / "imp_jax/results/charts"
   for file in PACKAGE:
-    own = file.is_relative_to(ROOT / "imp_jax/results/figures")
+    own = file.is_relative_to(charts)
     for module, _ in imports(file):
-      assert own or not module.startswith("matplotlib"), file
+      drawing = module.startswith(("altair", "vl_convert", "matplotlib"))
+      assert file == charts / "drawing.py" or not drawing, file
+      assert not own or not module.endswith("charts.drawing"), file
     if own:
       continue
     for node in ast.parse(file.read_text()).body:
       if isinstance(node, (ast.Import, ast.ImportFrom)):
-        assert "results.figures" not in ast.unparse(node), file
+        assert "results.charts" not in ast.unparse(node), file
 
 
 def module_of(file):

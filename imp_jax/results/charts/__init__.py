@@ -1,0 +1,1 @@
+"""Charts: what each one shows, as tables, and one place that draws them all."""

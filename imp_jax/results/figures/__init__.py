@@ -1,1 +1,0 @@
-"""Figures: the only folder that imports matplotlib, and only when drawing."""
