@@ -142,7 +142,7 @@ def test_a_figure_or_table_that_fails_costs_no_other(tmp_path, monkeypatch):
   def fail(*_):
     raise RuntimeError("no\nsuch font")
 
-  monkeypatch.setattr("imp_jax.results.figures.accuracy.accuracy_figure", fail)
+  monkeypatch.setattr("imp_jax.results.charts.accuracy.accuracy_chart", fail)
   monkeypatch.setattr("imp_jax.results.tables.layers_table", fail)
   failed = []
   _, files = report_of(tmp_path, SUBSETS, failed=failed)

@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 import scipy.stats
 
-from imp_jax.results.figures.side_by_side import side_by_side_figure
+from imp_jax.results.charts.drawing import spec_of
+from imp_jax.results.charts.side_by_side import side_by_side_chart
 from imp_jax.results.published import load_published
 from imp_jax.results.side_by_side import (
   RHO,
@@ -19,6 +20,7 @@ from imp_jax.results.side_by_side import (
 )
 from launch.side_by_side import markdown, settings_of
 from tests.places import ROOT
+from tests.results.shown import shown
 from tests.results.tables import make_experiments, make_results
 from tests.score_files import refusal
 
@@ -171,21 +173,25 @@ def test_every_difference_of_every_setting_is_drawn(settings):
   correlation = {"study": "c", "level": 4, "density": 0.2, "estimate": 0.7}
   rho = pd.DataFrame([correlation | {"low": 0.4, "high": 0.9, "replicates": 6}])
   table = side_by_side([published_setting(), *settings], rho)
-  figure = side_by_side_figure(table)
-  left, right = figure.axes
-  told = [t.get_text() for t in figure.legends[0].get_texts()]
-  assert told == ["the paper, t_r = 200 (0.32 %)", "hand, t_r = 20 (2 %)"]
-  labels = [t.get_text() for t in left.get_yticklabels()]
-  assert labels == [
+  chart = side_by_side_chart(table)
+  told = ["the paper, t_r = 200 (0.32 %)", "hand, t_r = 20 (2 %)"]
+  assert chart.names == told
+  assert list(chart.panels[0].y.labels.values()) == [
     *("all − none", "random − all"),
     *("easy − random", "easy − hard"),
   ]
-  drawn = [len(c[0].get_xdata()) for c in left.containers]
-  assert drawn == [4, 4]
+  left, right = (
+    [[x for x, _ in shown(chart, "point", name, i)] for name in told]
+    for i in (0, 1)
+  )
+  assert list(map(len, left)) == [4, 4]
   # The gain is 1 there by definition.
-  assert [len(c[0].get_xdata()) for c in right.containers] == [3, 3]
-  hand = left.containers[1][0].get_xdata()
-  np.testing.assert_allclose(np.asarray(hand, float), [10, 1, -4, -16 / 3])
+  assert list(map(len, right)) == [3, 3]
+  np.testing.assert_allclose(left[1], [10, 1, -4, -16 / 3])
+  np.testing.assert_allclose(right[1], [0.1, -0.4, -16 / 30])
+  (low, high) = shown(chart, "lying", told[1], 0, ("low", "high"))[0]
+  assert low < 10 < high
+  spec_of(chart)
 
 
 def test_a_folder_of_a_study_is_read(tmp_path):

@@ -127,9 +127,9 @@ class Layer:
     mark: what each row is drawn as.
     table: with the columns that COLUMNS says, and any others to be told of.
     options: of some marks: "title" and "logarithmic" of cells' colours; "side"
-      of texts ("left", "center", "right"), "above" of them in pixels (downwards),
-      "size" of their letters, and "rim" of white ones below others; "size" of
-      points, in square pixels.
+      of texts ("left", "center", "right"), "above" of them in pixels, negative
+      upwards, "size" of their letters, and "rim" of white ones below others;
+      "size" of points, in square pixels.
   """
 
   mark: Mark

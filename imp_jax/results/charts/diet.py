@@ -150,11 +150,9 @@ def size_chart(
     lines = here.query("kind not in ['none', 'all']")
     bands = spread(flat, ["diet"], "size").rename(columns={"diet": "name"})
     curves = [
-      _published_rows(published, kind, step, None)
-      .query("level == @level")
-      .sort_values("size")
-      .assign(kind=kind)
+      curve[curve["level"] == level].sort_values("size").assign(kind=kind)
       for kind in _kinds_in(published, here)
+      for curve in [_published_rows(published, kind, step, None)]
     ]
     level_of = [c for c in curves if c["kind"].iloc[0] in ("none", "all")]
     of_size = [c for c in curves if c["kind"].iloc[0] not in ("none", "all")]

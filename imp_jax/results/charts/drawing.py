@@ -68,8 +68,10 @@ def spec_of(chart: Chart) -> dict[str, Any]:
     whole = alt.concat(*panels, columns=chart.columns)
     whole = whole.resolve_scale(fill="independent")
   lines = chart.title.splitlines()
+  if len(panels) == 1 and chart.panels[0].title:
+    lines.append(chart.panels[0].title)
   whole = whole.properties(
-    title=alt.TitleParams(lines if len(lines) > 1 else chart.title, offset=10)
+    title=alt.TitleParams(lines if len(lines) > 1 else lines[0], offset=10)
   )
   spec: dict[str, Any] = whole.to_dict()
   spec["datasets"] = data

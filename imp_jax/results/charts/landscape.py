@@ -53,7 +53,7 @@ def instability_chart(table: pd.DataFrame) -> Chart | None:
   if not len(table):
     return None
   paths: Mapping[str, Any] = variant_paths(table)
-  named = [n for n, own in paths.items() if (own["rewind_step"] > 0).any()]
+  named = [n for n, own in paths.items() if max(own["rewind_step"]) > 0]
   styles = series_styles(named, colours=COLOURS[:-1])  # black is for none
   styles |= {_NONE: Style(COLOURS[-1])}
   styles |= {_STABLE: Style(GREY, DASHED, "stroke")}

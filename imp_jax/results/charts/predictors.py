@@ -102,11 +102,12 @@ def predictor_chart(predictors: pd.DataFrame, level: int) -> Chart | None:
   def placed(table: Any) -> Any:
     """Below each other in a scope's group, which is one high."""
     table = table[table["predictor"].isin(names)]
-    within = table["predictor"].map(names.index) + 1
+    of_scope = np.array([scopes.index(s) for s in table["scope"]], float)
+    within = np.array([names.index(p) + 1 for p in table["predictor"]], float)
     return table.assign(
       x=table["rho"],
-      y=table["scope"].map(scopes.index) + within / (len(names) + 1) - 0.5,
-      name=table["predictor"].map(said),
+      y=of_scope + within / (len(names) + 1) - 0.5,
+      name=[said[p] for p in table["predictor"]],
     )
 
   drawn, hollow = placed(spearman), placed(means)
@@ -126,7 +127,7 @@ def predictor_chart(predictors: pd.DataFrame, level: int) -> Chart | None:
   lines = pd.DataFrame(
     {"y": [i - 0.5 for i in range(1, len(scopes))], "name": "zero"}
   )
-  hollow = hollow.assign(name=hollow["name"] + ", means")
+  hollow = hollow.assign(name=[f"{name}, means" for name in hollow["name"]])
   panel = Panel(
     "",
     Axis("Spearman's ρ with sparse test accuracy", domain=(-1.02, 1.02)),
