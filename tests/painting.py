@@ -4,7 +4,7 @@ import contextlib
 
 from imp_jax.results.charts import drawing
 
-_drawn = drawing.drawn
+_drawn, _library = drawing.drawn, drawing.library
 
 
 def _unpainted(chart, kind, width=None):
@@ -15,9 +15,10 @@ def _unpainted(chart, kind, width=None):
 @contextlib.contextmanager
 def painting(painted):
   """Studies make their figures all the same; they are painted, or not."""
-  before = drawing.drawn
+  before = drawing.drawn, drawing.library
   drawing.drawn = _drawn if painted else _unpainted
+  drawing.library = _library if painted else str
   try:
     yield
   finally:
-    drawing.drawn = before
+    drawing.drawn, drawing.library = before

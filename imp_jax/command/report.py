@@ -1,23 +1,41 @@
-"""Writes a study's tables and figures from what is finished.
+"""Writes a study's tables and figures from what is finished, and report.html.
 
   imp-jax-report --workdir=DIR [--study=NAME]
 
 In a clone also python -m launch.report, with the same flags.
 
 Whenever asked, also while a run goes on in that workdir; nothing is computed.
+With --figure one figure is written for a page of a paper, and nothing else:
+
+  imp-jax-report --workdir=DIR --figure=accuracy --format=pdf --width=3.25in
 """
+
+import re
+from pathlib import Path
 
 from absl import flags
 
 from imp_jax.command.cli import BAD_INPUT, BadInput, run_program
+from imp_jax.command.output import say
 from imp_jax.command.studies import print_findings, write_report
-from imp_jax.results.load import load
+from imp_jax.results.load import Results, load
+from imp_jax.results.report import charts_of
+
+_INCHES = {"in": 1.0, "cm": 1 / 2.54, "mm": 1 / 25.4, "pt": 1 / 72}
 
 
 def define_flags() -> None:
   """Defines the program's flags."""
   flags.DEFINE_string("workdir", None, "Where artefacts and results lie.")
   flags.DEFINE_string("study", None, "Its name, where there are several.")
+  flags.DEFINE_string("figure", None, "Write this figure alone, by its name.")
+  flags.DEFINE_enum(
+    "format", "pdf", ["pdf", "svg", "png"], "Of --figure: the kind of file."
+  )
+  flags.DEFINE_string(
+    "width", "3.25in", "Of --figure: its width, in in, cm, mm or pt."
+  )
+  flags.DEFINE_string("out", None, "Of --figure: the file; FIGURE.FORMAT here.")
   flags.mark_flag_as_required("workdir")
 
 
@@ -26,12 +44,48 @@ def main(argv: list[str]) -> int:
     raise BadInput(f"unknown arguments: {' '.join(argv[1:])}")
   given = flags.FLAGS
   try:
-    results = load(given.workdir, given.study, writable=True)
+    results = load(given.workdir, given.study, writable=not given.figure)
+    if given.figure:
+      return _write_figure(results, given.figure)
   except BAD_INPUT as error:
     raise BadInput(error) from None
   write_report(results)
   print_findings(results)
   return 0
+
+
+def _write_figure(results: Results, name: str) -> int:
+  """Writes one figure as the flags say; returns the exit code.
+
+  Raises:
+    ValueError: there is no such figure, or no room for it in that width.
+  """
+  from imp_jax.results.charts.drawing import drawn
+
+  given = flags.FLAGS
+  charts = charts_of(results)
+  if name not in charts:
+    raise ValueError(
+      f"study {results.study} has no figure {name!r}; it has: "
+      f"{', '.join(charts) or 'none'}"
+    )
+  out = Path(given.out or f"{name}.{given.format}").expanduser()
+  out.write_bytes(drawn(charts[name], given.format, _inches(given.width)))
+  say(f"{out}: {' '.join(charts[name].title.split())}")
+  return 0
+
+
+def _inches(text: str) -> float:
+  """A width in inches, of one with its unit.
+
+  Raises:
+    ValueError: it is none.
+  """
+  found = re.fullmatch(r"(\d+\.?\d*|\.\d+)\s*(in|cm|mm|pt)", text.strip())
+  width = float(found[1]) * _INCHES[found[2]] if found else 0.0
+  if not 0 < width < 100:
+    raise ValueError(f"--width is like 3.25in, 8.3cm or 234pt, got {text!r}")
+  return width
 
 
 def run() -> None:

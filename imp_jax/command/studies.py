@@ -1,34 +1,39 @@
 """A study as a program runs it: checked, executed, reported, printed."""
 
 import contextlib
+import shlex
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from imp_jax.command.cli import BAD_INPUT, BadInput
 from imp_jax.command.output import LineConsole, stdout, warn
 from imp_jax.command.progress import Bar
+from imp_jax.core.buckets import exists
 from imp_jax.data.dataset import Dataset
 from imp_jax.engine import hosts
 from imp_jax.engine.leader import check_alike, leading
 from imp_jax.engine.provenance import version
 from imp_jax.results.load import Results
+from imp_jax.results.page.page import COMMAND, PAGE
 from imp_jax.results.printed import accuracy_table, matching_step_table
-from imp_jax.results.report import report, write_tables
+from imp_jax.results.report import report
 from imp_jax.results.scores import reliability_lines
 from imp_jax.results.summary import landscape_lines, summary_lines
 from imp_jax.study import Plan, assist, execute, prepare
 from imp_jax.study.options import flatten
 
-TABLES_SECONDS = 60.0  # between two writings of the tables while a run goes on
+TABLES_SECONDS = 60.0  # between two reports while a run goes on
 
 
 def run_study(config: Any, workdir: str, only: Sequence[str] = ()) -> int:
   """Runs what is missing of a study, writes its report, prints what it found.
 
-  Tables of what is finished are written while it goes on, and the report also
-  when it is interrupted.
+  The report of what is finished is written while it goes on too, and when it
+  is interrupted.
 
   Args:
     config, workdir, only: as of `study.prepare`.
@@ -73,8 +78,10 @@ def _run_together(config: Any, workdir: str, only: Sequence[str]) -> int:
 
 def _run(plan: Plan) -> int:
   """Runs a plan, reports and prints; as `run_study`."""
+  folder = plan.store.study_dir(plan.study.name)
+  plan.store.write_text(folder / COMMAND, _command())
   try:
-    with Bar() as bar, _tables_meanwhile(plan):
+    with Bar() as bar, _reports_meanwhile(plan):
       results = execute(plan, bar)
   except BaseException:
     with contextlib.suppress(OSError, ValueError):  # nothing has begun
@@ -85,9 +92,16 @@ def _run(plan: Plan) -> int:
   return int(results.has_failures)
 
 
+def _command() -> str:
+  """The command line that runs this process's study."""
+  installed = Path(sys.argv[0]).name == "imp-jax"
+  program = ["imp-jax"] if installed else ["python", "-m", "launch.main"]
+  return shlex.join([*program, *sys.argv[1:]])
+
+
 @contextlib.contextmanager
-def _tables_meanwhile(plan: Plan) -> Iterator[None]:
-  """Writes a study's tables in the background while the block goes on.
+def _reports_meanwhile(plan: Plan) -> Iterator[None]:
+  """Writes a study's report in the background while the block goes on.
 
   At most once in TABLES_SECONDS, and a twentieth of the time.
   """
@@ -97,8 +111,8 @@ def _tables_meanwhile(plan: Plan) -> Iterator[None]:
     wait = TABLES_SECONDS
     while not over.wait(wait):
       started = time.monotonic()
-      with contextlib.suppress(Exception):  # the report will say it
-        write_tables(Results(plan.store, plan.study.name))
+      with contextlib.suppress(Exception):  # the last report will say it
+        report(Results(plan.store, plan.study.name), plan.dataset)
       wait = max(TABLES_SECONDS, 20 * (time.monotonic() - started))
 
   writer = threading.Thread(target=write, daemon=True)
@@ -135,6 +149,8 @@ def print_findings(results: Results) -> None:
   tables = results.tables
   folder = tables.store.study_dir(tables.study)
   console.print(f"results and figures: {folder}")
+  if exists(page := tables.store.root / PAGE):
+    console.print(f"all of it to look at: {page}")
 
 
 def _findings(results: Results) -> dict[str, Callable[[], Iterable[Any]]]:

@@ -21,13 +21,21 @@ class Parts:
   Attributes:
     store, study, folder: where they go.
     failed: what could not be made, a line each.
+    charts: that were drawn, by name, and each as SVG.
   """
 
-  def __init__(self, store: Store, study: str):
+  def __init__(self, store: Store, study: str, *, draws: bool = True):
+    """Has made nothing yet.
+
+    Args:
+      store, study: as above.
+      draws: whether figures are written; else they are kept as charts alone.
+    """
     self.store, self.study = store, study
     self.folder = store.study_dir(study)
     self.failed: list[str] = []
-    self._cannot_draw = False
+    self.charts: dict[str, tuple[Any, bytes]] = {}
+    self._draws, self._cannot_draw = draws, False
 
   @contextlib.contextmanager
   def attempt(self, name: str) -> Iterator[None]:
@@ -70,6 +78,11 @@ class Parts:
       name: of the files.
       make: returns a chart, or None.
     """
+    if not self._draws:
+      with self.attempt(name):
+        if (chart := make()) is not None:
+          self.charts[name] = chart, b""
+      return
     if self._cannot_draw:
       return
     try:
@@ -83,9 +96,10 @@ class Parts:
     with self.attempt(f"{name}.png"):
       chart = make()
       if chart is not None:
-        for kind in ("png", "svg"):
-          file = self.folder / f"{name}.{kind}"
-          self.store.write_bytes(file, drawn(chart, kind))
+        png, svg = drawn(chart, "png"), drawn(chart, "svg")
+        self.store.write_bytes(self.folder / f"{name}.png", png)
+        self.store.write_bytes(self.folder / f"{name}.svg", svg)
+        self.charts[name] = chart, svg
 
   def made(self, name: str, make: Callable[[], T]) -> T | None:
     """Returns what a function makes, or None if it fails."""

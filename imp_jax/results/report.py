@@ -11,8 +11,10 @@ from imp_jax.core.index import LABELS, Entry
 from imp_jax.data.dataset import Dataset
 from imp_jax.data.study_data import load_study_data
 from imp_jax.probes.barriers import mean_example_barriers
+from imp_jax.results.charts.chart import Chart
 from imp_jax.results.labels import write_labels
 from imp_jax.results.load import Results
+from imp_jax.results.page.page import PAGE, write_page, write_section
 from imp_jax.results.parts import Parts
 from imp_jax.results.published import published_curves
 from imp_jax.results.scores import write_scores
@@ -26,7 +28,8 @@ def report(results: Results, dataset: Dataset | None = None) -> list[str]:
   Every table that `Tables.names` has as NAME.csv; metrics.jsonl; as .png and
   .svg accuracy and, of what there is, diet, sizes, paths, instability,
   levels_BATCHSTATS, barriers, landscape, predictors, eigenvalues, spectrum,
-  plane_EXPERIMENT_NETWORKS; scores and noisy labels in source order.
+  plane_EXPERIMENT_NETWORKS; scores and noisy labels in source order; and of the
+  workdir report.html, which has all of it to look at.
 
   Args:
     results: of the study, in a workdir that can be written to.
@@ -56,7 +59,27 @@ def report(results: Results, dataset: Dataset | None = None) -> list[str]:
         dataset = load_study_data(meaning["data"], meaning["seed"])
       write_scores(parts, tables.scores, dataset)
       write_labels(parts, labels, dataset)
+  write_section(parts, tables)
+  with parts.attempt(PAGE):
+    write_page(parts.store)
   return parts.failed
+
+
+def charts_of(results: Results) -> dict[str, Chart]:
+  """Returns a study's charts by name, of what is finished; writes nothing.
+
+  Raises:
+    ValueError: one cannot be made; says why.
+  """
+  tables = results.tables
+  parts = Parts(tables.store, tables.study, draws=False)
+  with parts.attempt("figures of tickets"):
+    _draw_tickets(parts, tables)
+  with parts.attempt("figures of the landscape"):
+    _draw_landscape(parts, tables)
+  if parts.failed:
+    raise ValueError("; ".join(parts.failed))
+  return {name: chart for name, (chart, _) in parts.charts.items()}
 
 
 def write_tables(results: Results) -> Parts:

@@ -105,6 +105,9 @@ def test_tfds_and_mnist1d_are_imported_only_where_used():
         assert not any(heavy in ast.unparse(node) for heavy in HEAVY), file
 
 
+TYPES = "results.charts.chart import"  # which imports nothing that draws
+
+
 def test_one_module_alone_draws():
   """And nothing imports charts but where it makes some: inside a function."""
   charts = ROOT / "imp_jax/results/charts"
@@ -118,7 +121,8 @@ def test_one_module_alone_draws():
       continue
     for node in ast.parse(file.read_text()).body:
       if isinstance(node, (ast.Import, ast.ImportFrom)):
-        assert "results.charts" not in ast.unparse(node), file
+        imported = ast.unparse(node)
+        assert "results.charts" not in imported or TYPES in imported, file
 
 
 def module_of(file):

@@ -23,6 +23,7 @@ WITHOUT_CLAIM = dict(claims__rewinding={"treatments": ()})
 TABLES = {
   "config.json",
   "index.json",
+  "section.html",
   "results.csv",
   "layers.csv",
   "curves.csv",

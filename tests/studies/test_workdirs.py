@@ -192,7 +192,7 @@ def test_tables_are_written_while_a_run_goes_on(workdir, monkeypatch):
   file = workdir / "studies" / "mnist1d-smoke" / "results.csv"
   whole = file.read_text()
   file.unlink()
-  with studies._tables_meanwhile(planned(workdir)):
+  with studies._reports_meanwhile(planned(workdir)):
     deadline = time.monotonic() + 30
     while not file.exists() and time.monotonic() < deadline:
       time.sleep(0.02)

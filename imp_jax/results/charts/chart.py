@@ -255,7 +255,7 @@ def spread(rows: Table, by: Sequence[str], x: str) -> Table:
 
   Returns:
     A row per group: `by`, x, y, low, high (y ± std, ddof = 1; of one replicate
-    y alone) and replicates.
+    y alone), replicates and the first one's experiment.
   """
   of_group = {
     "x": (x, "mean"),
@@ -263,6 +263,8 @@ def spread(rows: Table, by: Sequence[str], x: str) -> Table:
     "std": ("value", "std"),
     "replicates": ("replicate", "nunique"),
   }
+  if "experiment" in rows and "experiment" not in by:
+    of_group["experiment"] = ("experiment", "first")
   table: Any = rows.groupby(list(by), sort=False).agg(**of_group).reset_index()
   around = table["std"].fillna(0.0)
   table = table.assign(low=table["y"] - around, high=table["y"] + around)

@@ -6,7 +6,7 @@ The only module that imports either, and only when something is drawn.
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, get_args
 
 import altair as alt
@@ -17,6 +17,7 @@ from imp_jax.results.charts.chart import Axis, Chart, Layer, Panel
 
 Format = Literal["png", "svg", "pdf"]
 FORMATS = get_args(Format)
+Link = Callable[[Mapping[str, Any]], str | None]
 
 _FONT = "Liberation Sans, Arial, Helvetica, sans-serif"
 _CONFIG = {
@@ -56,13 +57,17 @@ _MANY_POWERS = 5  # which are written as such
 _LEAST_WIDTH, _TRIES = 60, 4
 
 
-def spec_of(chart: Chart) -> dict[str, Any]:
+def spec_of(chart: Chart, link: Link | None = None) -> dict[str, Any]:
   """Returns a chart as Vega-Lite, its data within.
 
   The signal "hidden" holds the names of series that are not to be drawn.
+
+  Args:
+    chart: to be drawn.
+    link: of a row that is a point, the address that it links to, or None.
   """
   data: dict[str, list[dict[str, Any]]] = {}
-  panels = [_panel(chart, panel, data) for panel in chart.panels]
+  panels = [_panel(chart, panel, data, link) for panel in chart.panels]
   whole = panels[0]
   if len(panels) > 1:
     whole = alt.concat(*panels, columns=chart.columns)
@@ -126,11 +131,19 @@ def _fit(spec: dict[str, Any], wanted: float) -> None:
         )
 
 
+def library() -> str:
+  """Returns the program with which a page draws charts by itself."""
+  return vl_convert.javascript_bundle()  # pyright: ignore
+
+
 def _panel(
-  chart: Chart, panel: Panel, data: dict[str, list[dict[str, Any]]]
+  chart: Chart,
+  panel: Panel,
+  data: dict[str, list[dict[str, Any]]],
+  link: Link | None,
 ) -> Any:
   layers = [
-    _layer(chart, panel, layer, _dataset(layer, data))
+    _layer(chart, panel, layer, _dataset(layer, data, link), link is not None)
     for layer in panel.layers
     if len(layer.table)
   ]
@@ -146,17 +159,23 @@ def _panel(
   return sized
 
 
-def _dataset(layer: Layer, data: dict[str, list[dict[str, Any]]]) -> Any:
+def _dataset(
+  layer: Layer, data: dict[str, list[dict[str, Any]]], link: Link | None
+) -> Any:
   """A layer's rows, held once however many layers have them."""
   rows = json.loads(layer.table.to_json(orient="records", double_precision=10))
   if layer.mark == "line":
     rows = [row | {"order": i} for i, row in enumerate(rows)]
+  if layer.mark == "point" and link is not None:
+    rows = [row | {"link": link(row)} for row in rows]
   name = hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:12]
   data[name] = rows
   return alt.NamedData(name)
 
 
-def _layer(chart: Chart, panel: Panel, layer: Layer, data: Any) -> Any:
+def _layer(
+  chart: Chart, panel: Panel, layer: Layer, data: Any, linked: bool
+) -> Any:
   base = alt.Chart(data)
   if "name" in layer.table:
     base = base.transform_filter("indexof(hidden, datum.name) < 0")
@@ -185,6 +204,7 @@ def _layer(chart: Chart, panel: Panel, layer: Layer, data: Any) -> Any:
       color=colour,
       shape=_by_name(chart, alt.Shape, "shape"),
       tooltip=told,
+      **({"href": "link:N"} if linked and layer.mark == "point" else {}),
     )
   if layer.mark == "upright":
     return base.mark_rule(strokeWidth=1.3).encode(
@@ -310,8 +330,6 @@ def _by_name(chart: Chart, channel: Any, attribute: str) -> Any:
   if attribute == "dash":
     values = [list(v) or [1, 0] for v in values]
   legend = alt.Legend(values=chart.names) if chart.names else None
-  if attribute == "dash":
-    legend = None
   return channel(
     "name:N",
     scale=alt.Scale(domain=list(styles), range=values),

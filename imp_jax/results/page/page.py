@@ -1,0 +1,275 @@
+"""Writes report.html: a part of each study, and the page that has them all."""
+
+import base64
+import contextlib
+import datetime
+import functools
+import importlib.resources
+import json
+import urllib.parse
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import jinja2
+import pandas as pd
+
+from imp_jax.core.buckets import exists, read_file
+from imp_jax.core.index import Entry, study_names
+from imp_jax.core.store import Store
+from imp_jax.results.accuracy import test_accuracy
+from imp_jax.results.page.costs import (
+  made_by_id,
+  sharing_line,
+  stages_table,
+  ways_table,
+)
+from imp_jax.results.parts import Parts
+from imp_jax.results.summary import landscape_lines, summary_lines
+from imp_jax.results.tables import Tables
+from imp_jax.results.verdicts import STATEMENTS
+
+PAGE, SECTION = "report.html", "section.html"
+COMMAND = "command.txt"  # of a study: by which it was last run
+# Levels at which an experiment's accuracy stands in its table.
+_LEVELS = 3
+
+
+def write_section(parts: Parts, tables: Tables) -> None:
+  """Writes a study's part of the page, of what its parts could be made of."""
+  with parts.attempt(SECTION):
+    text = _section(parts, tables)
+    parts.store.write_text(parts.folder / SECTION, text)
+
+
+def write_page(store: Store) -> None:
+  """Writes report.html of a workdir: the parts of all its studies."""
+  from imp_jax.results.charts.drawing import library
+
+  files = {name: store.study_dir(name) / SECTION for name in study_names(store)}
+  sections = {
+    name: read_file(file).decode()
+    for name, file in files.items()
+    if exists(file)
+  }
+  now = datetime.datetime.now(datetime.UTC)
+  page = _template("page.html").render(
+    title=f"Lottery tickets: {', '.join(sections)}",
+    written=f"{now:%Y-%m-%d %H:%M} UTC",
+    studies=list(sections),
+    sections=list(sections.values()),
+    css=_asset("page.css"),
+    script=_asset("page.js"),
+    library=library().replace("</script", "<\\/script"),
+  )
+  store.write_text(store.root / PAGE, page)
+
+
+def _section(parts: Parts, tables: Tables) -> str:
+  store, study = parts.store, parts.study
+  made = made_by_id(store, tables.index)
+  needed = {i for entry in tables.index for i in entry.ids.values()}
+  missing = list(parts.failed)
+  failures = parts.folder / "failures.txt"
+  if exists(failures):
+    lines = read_file(failures).decode().splitlines()
+    missing += [f"failed: {line}" for line in lines]
+  command = parts.folder / COMMAND
+  kept: list[dict[str, Any]] = []
+
+  def add(title: str, make: Callable[[], pd.DataFrame]) -> None:
+    with _left_out(missing, title):
+      table = make()
+      if len(table):
+        kept.append(_shown_table(title, table))
+
+  add("Experiments", lambda: _experiments(tables))
+  add("Time", lambda: stages_table(made))
+  add("Versions and hardware", lambda: ways_table(made))
+  said: list[str] = []
+  for what, lines in (
+    ("summary", lambda: _summary(tables)),
+    ("landscape", lambda: landscape_lines(tables)),
+    ("time", lambda: [sharing_line(made, tables.index)] if made else []),
+  ):
+    with _left_out(missing, what):
+      said += lines()
+  claims: list[dict[str, Any]] = []
+  if "verdicts" in tables.names:
+    with _left_out(missing, "claims"):
+      verdicts = tables.get("verdicts").to_dict("records")
+      claims = [_claim(row) for row in verdicts]
+  figures, toggles = _figures(parts, tables, missing)
+  finished = len(needed & made.keys())
+  return _template(SECTION).render(
+    study=study,
+    progress=f"{finished:,} of {len(needed):,} artefacts are finished"
+    + ("" if finished == len(needed) else "; this is what there is"),
+    claims=claims,
+    said=said,
+    missing=missing,
+    figures=figures,
+    toggles=list(toggles.items()),
+    tables=kept,
+    artefacts=_artefacts(study, tables.index, made.keys()),
+    command=read_file(command).decode() if exists(command) else "",
+  )
+
+
+@contextlib.contextmanager
+def _left_out(missing: list[str], what: str):
+  """Keeps a failure of the block from the rest of the page, and names it."""
+  try:
+    yield
+  except Exception as error:  # whatever a library raises at odd data
+    reason = " ".join(str(error).split()) or type(error).__name__
+    missing.append(f"{what}: {reason}")
+
+
+def _summary(tables: Tables) -> list[str]:
+  layers, experiments = tables.get("layers"), tables.get("experiments")
+  results = tables.get("results")
+  if not len(results):
+    return []
+  return summary_lines(results, layers, experiments, tables.claims)
+
+
+def _claim(row: Mapping[str, Any]) -> dict[str, Any]:
+  """A row of verdicts.csv as it is read: differences in points."""
+  number = int(row["claim"])
+  # Claim 3's estimate is a correlation, no difference.
+  scale = 100 if number != 3 else 1
+  columns = ("estimate", "low", "high")
+  points = [f"{scale * row[column]:+.2f}" for column in columns]
+  confidence = f"{100 * row['confidence']:g} %"
+  return {
+    "claim": f"{number}, {STATEMENTS[number]}",
+    "what": row["what"],
+    "level": row["level"],
+    "density": f"{100 * row['density']:.1f} %",
+    "estimate": points[0],
+    "interval": f"[{points[1]}, {points[2]}], {confidence}",
+    "replicates": row["replicates"],
+    "verdict": row["verdict"],
+  }
+
+
+def _experiments(tables: Tables) -> pd.DataFrame:
+  """Each experiment's accuracy, and the settings in which they differ."""
+  results = test_accuracy(tables.get("results"))
+  levels = sorted(set(results["level"]))
+  shown = sorted({levels[0], levels[len(levels) // 2], levels[-1]})[-_LEVELS:]
+  each: Any = results.groupby(["experiment", "level"], sort=False)
+  means = each["value"].agg(["mean", "std", "count"])
+  rows = []
+  for name in dict.fromkeys(results["experiment"]):
+    row = {"experiment": name}
+    for level in shown:
+      row[f"level {level} (%)"] = _accuracy(means, name, level)
+    rows.append(row)
+  table = pd.DataFrame(rows)
+  settings: Any = tables.get("experiments").set_index("experiment").astype(str)
+  differ = [c for c in settings if settings[c].nunique() > 1]
+  parents = table["experiment"].str.partition(":")[0]
+  for column in differ:
+    table[column] = parents.map(settings[column]).fillna("")
+  return table
+
+
+def _accuracy(means: pd.DataFrame, name: str, level: int) -> str:
+  if (name, level) not in means.index:
+    return ""
+  mean, std, count = means.loc[(name, level)]
+  spread = f" ± {100 * std:.2f}" if count > 1 else ""
+  return f"{100 * mean:.2f}{spread} (n={count:.0f})"
+
+
+def _shown_table(title: str, table: pd.DataFrame) -> dict[str, Any]:
+  rows = table.astype(str).to_numpy().tolist()
+  return {"title": title, "columns": list(table.columns), "rows": rows}
+
+
+def _figures(
+  parts: Parts, tables: Tables, missing: list[str]
+) -> tuple[list[dict[str, Any]], dict[str, str]]:
+  """The charts, and the series that can be toggled, with their colours."""
+  if not parts.charts:
+    return [], {}
+  from imp_jax.results.charts.drawing import spec_of
+
+  known = {entry.row_name for entry in tables.index if entry.experiment}
+  link = functools.partial(_link, parts.study, known)
+  figures, toggles = [], {}
+  for name, (chart, svg) in parts.charts.items():
+    with _left_out(missing, name):
+      spec = spec_of(chart, link)
+      csv = chart.table().drop(columns="url", errors="ignore")
+      figures.append(
+        {
+          "name": name,
+          "alt": chart.alt,
+          "svg": svg.decode(),
+          "csv": base64.b64encode(csv.to_csv(index=False).encode()).decode(),
+          "spec": _json(spec),
+        }
+      )
+      for series in chart.names:
+        toggles.setdefault(series, chart.styles[series].colour)
+  return figures, toggles
+
+
+def _link(study: str, known: set[str], row: Mapping[str, Any]) -> str | None:
+  """Where the page tells of the artefacts that a point is of."""
+  name = row.get("experiment") or row.get("name")
+  if name not in known or "level" not in row:
+    return None
+  return "#" + urllib.parse.quote(_anchor(study, str(name), int(row["level"])))
+
+
+def _anchor(study: str, name: str, level: int) -> str:
+  return f"{study}/{name}/{level}"
+
+
+def _artefacts(
+  study: str, index: Iterable[Entry], finished: Iterable[str]
+) -> list[dict[str, Any]]:
+  """Links to the artefacts of each experiment, by level and role."""
+  finished = set(finished)
+  found: dict[str, dict[tuple[int, str], list[dict[str, Any]]]] = {}
+  for entry in index:
+    name = entry.row_name or entry.between
+    for role, object_id in entry.ids.items():
+      if object_id not in finished:
+        continue
+      said = f"{role} {entry.between}".strip() if entry.experiment else role
+      rows = found.setdefault(name, {}).setdefault((entry.level, said), [])
+      href = f"objects/{object_id}/record.json"
+      rows.append({"href": href, "id": object_id, "replicate": entry.replicate})
+  experiments = []
+  for name, rows in found.items():
+    told, shown = [], set()
+    for (level, role), links in sorted(rows.items()):
+      # Of a level's rows one is what its points link to.
+      anchor = "" if level in shown else _anchor(study, name, level)
+      shown.add(level)
+      row = {"level": level, "role": role, "links": links, "anchor": anchor}
+      told.append(row)
+    experiments.append({"name": name, "rows": told})
+  return experiments
+
+
+def _json(value: Any) -> str:
+  """JSON that ends no <script> that it stands in."""
+  text = json.dumps(value, separators=(",", ":"))
+  return text.replace("<", "\\u003c")
+
+
+def _asset(name: str) -> str:
+  folder = importlib.resources.files("imp_jax.results.page")
+  return (folder / name).read_text(encoding="utf-8")
+
+
+@functools.cache
+def _template(name: str) -> jinja2.Template:
+  strict = jinja2.StrictUndefined
+  environment = jinja2.Environment(autoescape=True, undefined=strict)
+  return environment.from_string(_asset(name))
