@@ -217,10 +217,11 @@ report.drawAll().then(async () => {
   filter.dispatchEvent(new Event("input", { bubbles: true }));
   found.left = [...table.tBodies[0].rows].filter((r) => !r.hidden).length;
   found.svg = (await figure.view.toSVG()).length;
-  found.linked = figure.querySelectorAll("a").length;
-  location.hash = decodeURIComponent(
-    figure.querySelector("a").getAttribute("href"));
-  await new Promise((done) => setTimeout(done, 50));
+  const point = figure.querySelector('[aria-roledescription="point"]');
+  found.said = point.getAttribute("aria-label");
+  point.dispatchEvent(new MouseEvent("click", { bubbles: true }));
+  await new Promise((done) => setTimeout(done, 200));
+  found.target = document.querySelectorAll("tr:target").length;
   found.opened = document.querySelectorAll("details[open]").length;
   found.wide = document.documentElement.scrollWidth - innerWidth;
   found.errors = report.errors;
@@ -271,5 +272,6 @@ def test_in_a_browser_it_draws_toggles_sorts_and_says_no_error(
   assert found["errors"] == [] and found["drawn"] == len(specs(page))
   assert found["hidden"] < found["before"] == found["again"]
   assert found["sorted"] != found["unsorted"] and found["left"] == 0
-  assert found["svg"] > 1000 and found["linked"] and found["opened"] == 1
+  assert "replicates: 2" in found["said"] and found["svg"] > 1000
+  assert (found["target"], found["opened"]) == (1, 1)  # of what a point links
   assert found["wide"] <= 0  # nothing is wider than the window

@@ -44,6 +44,7 @@
       const { view } = await vegaEmbed(made, spec, {
         actions: false,
         renderer: "svg",
+        loader: { target: "_self" }, // for what points link to
       });
       figure.view = view;
       place.replaceChildren(made);
