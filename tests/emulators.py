@@ -115,9 +115,13 @@ def _serve_google(folder: pathlib.Path) -> None:
   objects._multipart_upload = upload_if_absent
   handle = server.Router.handle
 
+  one_at_a_time = threading.Lock()
+
   def handle_or_fail(self, method):
-    if not failing():
-      return handle(self, method)
+    with one_at_a_time:
+      fails = failing()
+      if not fails:
+        return handle(self, method)
     handler = self._request_handler
     server._read_raw_data(handler)
     text = json.dumps({"error": {"code": 503, "message": "injected"}}).encode()
@@ -131,7 +135,7 @@ def _serve_google(folder: pathlib.Path) -> None:
   storage = Storage(use_memory_fs=True)
   buckets.create_bucket(BUCKET, storage)
   handler = functools.partial(server.RequestHandler, storage)
-  served = http.server.HTTPServer(("127.0.0.1", 0), handler)
+  served = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
   _say(folder, served.server_port)
   served.serve_forever()
 

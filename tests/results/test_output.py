@@ -385,7 +385,9 @@ def test_what_cannot_be_printed_costs_nothing_else(
   what = BLOCKS[name][0]
   assert err == f"warning: {what} could not be printed: KeyError: 'a\\nb'\n"
   assert printed(out) == [other for other in BLOCKS if other != name]
-  assert re.sub(r"\s", "", out).endswith(f"resultsandfigures:{folder}")
+  said = re.sub(r"\s", "", out)
+  page = folder.parent.parent / "report.html"
+  assert said.endswith(f"resultsandfigures:{folder}allofittolookat:{page}")
 
 
 def test_tables_that_are_missing_or_empty_cost_their_blocks(

@@ -32,6 +32,7 @@ def test_it_computes_each_node_once_and_writes_the_tidy_files(finished):
     "artefacts.json",
     "index.json",
     "results.csv",
+    "section.html",
     "experiments.csv",
     "layers.csv",
     "curves.csv",
