@@ -8,9 +8,14 @@ Whenever asked, also while a run goes on in that workdir; nothing is computed.
 With --figure one figure is written for a page of a paper, and nothing else:
 
   imp-jax-report --workdir=DIR --figure=accuracy --format=pdf --width=3.25in
+
+With --compare a page on several studies, each WORKDIR or WORKDIR:STUDY:
+
+  imp-jax-report --workdir=DIR --compare=OTHER,ANOTHER:STUDY --out=compared.html
 """
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from absl import flags
@@ -19,7 +24,7 @@ from imp_jax.command.cli import BAD_INPUT, BadInput, run_program
 from imp_jax.command.output import say
 from imp_jax.command.studies import print_findings, write_report
 from imp_jax.results.load import Results, load
-from imp_jax.results.report import charts_of
+from imp_jax.results.report import charts_of, comparison
 
 _INCHES = {"in": 1.0, "cm": 1 / 2.54, "mm": 1 / 25.4, "pt": 1 / 72}
 
@@ -35,7 +40,12 @@ def define_flags() -> None:
   flags.DEFINE_string(
     "width", "3.25in", "Of --figure: its width, in in, cm, mm or pt."
   )
-  flags.DEFINE_string("out", None, "Of --figure: the file; FIGURE.FORMAT here.")
+  flags.DEFINE_list(
+    "compare", [], "Write a page that compares --workdir's study with these."
+  )
+  flags.DEFINE_string(
+    "out", None, "The file of --figure or --compare; FIGURE.FORMAT here."
+  )
   flags.mark_flag_as_required("workdir")
 
 
@@ -44,9 +54,12 @@ def main(argv: list[str]) -> int:
     raise BadInput(f"unknown arguments: {' '.join(argv[1:])}")
   given = flags.FLAGS
   try:
-    results = load(given.workdir, given.study, writable=not given.figure)
+    alone = not (given.figure or given.compare)
+    results = load(given.workdir, given.study, writable=alone)
     if given.figure:
       return _write_figure(results, given.figure)
+    if given.compare:
+      return _write_comparison(results, given.compare)
   except BAD_INPUT as error:
     raise BadInput(error) from None
   write_report(results)
@@ -73,6 +86,35 @@ def _write_figure(results: Results, name: str) -> int:
   out.write_bytes(drawn(charts[name], given.format, _inches(given.width)))
   say(f"{out}: {' '.join(charts[name].title.split())}")
   return 0
+
+
+def _write_comparison(first: Results, others: Sequence[str]) -> int:
+  """Writes a page on several studies; returns the exit code.
+
+  Raises:
+    OSError, ValueError: one is not there, or two are the same.
+  """
+  given = flags.FLAGS
+  studies = {_named(given.workdir, first): first}
+  for text in others:
+    # Of "gs://B/W:STUDY" the last colon, of "gs://B/W" none.
+    workdir, colon, study = text.rpartition(":")
+    if not colon or study.startswith("//"):
+      workdir, study = text, ""
+    results = load(workdir, study or None)
+    name = _named(workdir, results)
+    if name in studies:
+      raise ValueError(f"--compare names {name} twice")
+    studies[name] = results
+  out = Path(given.out or "compared.html").expanduser()
+  out.write_text(comparison(studies))
+  say(f"{', '.join(studies)}: {out}")
+  return 0
+
+
+def _named(workdir: str, results: Results) -> str:
+  """What a study is called beside others: its workdir's folder and its name."""
+  return f"{workdir.rstrip('/').rpartition('/')[2]}:{results.study}"
 
 
 def _inches(text: str) -> float:

@@ -2,6 +2,7 @@
 
 import functools
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,12 @@ from imp_jax.probes.barriers import mean_example_barriers
 from imp_jax.results.charts.chart import Chart
 from imp_jax.results.labels import write_labels
 from imp_jax.results.load import Results
-from imp_jax.results.page.page import PAGE, write_page, write_section
+from imp_jax.results.page.page import (
+  PAGE,
+  comparison_page,
+  write_page,
+  write_section,
+)
 from imp_jax.results.parts import Parts
 from imp_jax.results.published import published_curves
 from imp_jax.results.scores import write_scores
@@ -71,15 +77,32 @@ def charts_of(results: Results) -> dict[str, Chart]:
   Raises:
     ValueError: one cannot be made; says why.
   """
+  parts = _unwritten(results)
+  if parts.failed:
+    raise ValueError("; ".join(parts.failed))
+  return {name: chart for name, (chart, _) in parts.charts.items()}
+
+
+def comparison(studies: Mapping[str, Results]) -> str:
+  """Returns a page on several studies, which compares them with the first.
+
+  Args:
+    studies: by their names on the page.
+  """
+  return comparison_page(
+    [(name, study, _unwritten(study)) for name, study in studies.items()]
+  )
+
+
+def _unwritten(results: Results) -> Parts:
+  """A study's charts, and what could not be made; nothing is written."""
   tables = results.tables
   parts = Parts(tables.store, tables.study, draws=False)
   with parts.attempt("figures of tickets"):
     _draw_tickets(parts, tables)
   with parts.attempt("figures of the landscape"):
     _draw_landscape(parts, tables)
-  if parts.failed:
-    raise ValueError("; ".join(parts.failed))
-  return {name: chart for name, (chart, _) in parts.charts.items()}
+  return parts
 
 
 def write_tables(results: Results) -> Parts:

@@ -7,7 +7,7 @@ import functools
 import importlib.resources
 import json
 import urllib.parse
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jinja2
@@ -17,6 +17,8 @@ from imp_jax.core.buckets import exists, read_file
 from imp_jax.core.index import Entry, study_names
 from imp_jax.core.store import Store
 from imp_jax.results.accuracy import test_accuracy
+from imp_jax.results.compare import compared, settings_apart
+from imp_jax.results.load import Results
 from imp_jax.results.page.costs import (
   made_by_id,
   sharing_line,
@@ -43,17 +45,87 @@ def write_section(parts: Parts, tables: Tables) -> None:
 
 def write_page(store: Store) -> None:
   """Writes report.html of a workdir: the parts of all its studies."""
-  from imp_jax.results.charts.drawing import library
-
   files = {name: store.study_dir(name) / SECTION for name in study_names(store)}
   sections = {
     name: read_file(file).decode()
     for name, file in files.items()
     if exists(file)
   }
+  title = f"Lottery tickets: {', '.join(sections)}"
+  store.write_text(store.root / PAGE, _page(title, sections))
+
+
+def comparison_page(studies: Sequence[tuple[str, Results, Parts]]) -> str:
+  """Returns a page on several studies, of one workdir or more.
+
+  Args:
+    studies: the name of each on the page, its results, and its parts with their
+      charts. The first is what the others are compared with.
+
+  Raises:
+    ValueError: two have one name.
+  """
+  names = [name for name, *_ in studies]
+  if len(set(names)) < len(names):
+    raise ValueError(f"two studies have one name: {', '.join(names)}")
+  results = [study for _, study, _ in studies]
+  missing: list[str] = []
+  tables = []
+  for name, other in zip(names[1:], results[1:], strict=True):
+    with _left_out(missing, f"{name} beside {names[0]}"):
+      table = _differences(compared(results[0], other))
+      tables.append(_shown_table(f"{name} − {names[0]}", table))
+  with _left_out(missing, "settings"):
+    apart = settings_apart(results).rename(
+      columns={str(i + 1): name for i, name in enumerate(names)}
+    )
+    if len(apart):
+      title = "Settings in which experiments of one name differ"
+      tables.append(_shown_table(title, apart))
+  first = _template(SECTION).render(
+    study="Comparison",
+    progress="Test accuracy of tickets of one name and level, paired by "
+    "replicate: mean and interval of the difference in points, with Holm's "
+    "correction over all rows of a table.",
+    claims=[],
+    said=[],
+    missing=missing,
+    figures=[],
+    toggles=[],
+    tables=tables,
+    artefacts=[],
+    command="",
+  )
+  sections = {"Comparison": first}
+  for name, study, parts in studies:
+    place = f"{parts.store.root}/"
+    sections[name] = _section(parts, study.tables, name, place)
+  return _page(f"Lottery tickets: {', '.join(names)}", sections)
+
+
+def _differences(table: pd.DataFrame) -> pd.DataFrame:
+  """A comparison as it is read: percent and points."""
+  shown = table[["experiment", "level"]].copy()
+  shown["weights left (%)"] = [f"{100 * d:.1f}" for d in table["density"]]
+  for column in ("first", "second"):
+    shown[f"{column} (%)"] = [f"{100 * v:.2f}" for v in table[column]]
+  shown["difference"] = [f"{100 * v:+.2f}" for v in table["difference"]]
+  shown["interval"] = [
+    f"[{100 * low:+.2f}, {100 * high:+.2f}]"
+    for low, high in zip(table["low"], table["high"], strict=True)
+  ]
+  shown["confidence (%)"] = [f"{100 * c:.4g}" for c in table["confidence"]]
+  shown["replicates"] = table["replicates"]
+  return shown
+
+
+def _page(title: str, sections: Mapping[str, str]) -> str:
+  """The whole page, with all that it needs."""
+  from imp_jax.results.charts.drawing import library
+
   now = datetime.datetime.now(datetime.UTC)
-  page = _template("page.html").render(
-    title=f"Lottery tickets: {', '.join(sections)}",
+  return _template("page.html").render(
+    title=title,
     written=f"{now:%Y-%m-%d %H:%M} UTC",
     studies=list(sections),
     sections=list(sections.values()),
@@ -61,11 +133,19 @@ def write_page(store: Store) -> None:
     script=_asset("page.js"),
     library=library().replace("</script", "<\\/script"),
   )
-  store.write_text(store.root / PAGE, page)
 
 
-def _section(parts: Parts, tables: Tables) -> str:
-  store, study = parts.store, parts.study
+def _section(
+  parts: Parts, tables: Tables, study: str = "", place: str = ""
+) -> str:
+  """A study's part of the page.
+
+  Args:
+    parts, tables: its own.
+    study: its name on the page; "" is its own.
+    place: of its workdir, before the artefacts' paths; "" is the page's.
+  """
+  store, study = parts.store, study or parts.study
   made = made_by_id(store, tables.index)
   needed = {i for entry in tables.index for i in entry.ids.values()}
   missing = list(parts.failed)
@@ -98,7 +178,7 @@ def _section(parts: Parts, tables: Tables) -> str:
     with _left_out(missing, "claims"):
       verdicts = tables.get("verdicts").to_dict("records")
       claims = [_claim(row) for row in verdicts]
-  figures, toggles = _figures(parts, tables, missing)
+  figures, toggles = _figures(parts, tables, missing, study)
   finished = len(needed & made.keys())
   return _template(SECTION).render(
     study=study,
@@ -110,13 +190,13 @@ def _section(parts: Parts, tables: Tables) -> str:
     figures=figures,
     toggles=list(toggles.items()),
     tables=kept,
-    artefacts=_artefacts(study, tables.index, made.keys()),
+    artefacts=_artefacts(study, tables.index, made.keys(), place),
     command=read_file(command).decode() if exists(command) else "",
   )
 
 
 @contextlib.contextmanager
-def _left_out(missing: list[str], what: str):
+def _left_out(missing: list[str], what: str) -> Iterator[None]:
   """Keeps a failure of the block from the rest of the page, and names it."""
   try:
     yield
@@ -189,15 +269,15 @@ def _shown_table(title: str, table: pd.DataFrame) -> dict[str, Any]:
 
 
 def _figures(
-  parts: Parts, tables: Tables, missing: list[str]
+  parts: Parts, tables: Tables, missing: list[str], study: str
 ) -> tuple[list[dict[str, Any]], dict[str, str]]:
   """The charts, and the series that can be toggled, with their colours."""
   if not parts.charts:
     return [], {}
-  from imp_jax.results.charts.drawing import spec_of
+  from imp_jax.results.charts.drawing import drawn, spec_of
 
   known = {entry.row_name for entry in tables.index if entry.experiment}
-  link = functools.partial(_link, parts.study, known)
+  link = functools.partial(_link, study, known)
   figures, toggles = [], {}
   for name, (chart, svg) in parts.charts.items():
     with _left_out(missing, name):
@@ -207,7 +287,7 @@ def _figures(
         {
           "name": name,
           "alt": chart.alt,
-          "svg": svg.decode(),
+          "svg": (svg or drawn(chart, "svg")).decode(),
           "csv": base64.b64encode(csv.to_csv(index=False).encode()).decode(),
           "spec": _json(spec),
         }
@@ -230,7 +310,7 @@ def _anchor(study: str, name: str, level: int) -> str:
 
 
 def _artefacts(
-  study: str, index: Iterable[Entry], finished: Iterable[str]
+  study: str, index: Iterable[Entry], finished: Iterable[str], place: str
 ) -> list[dict[str, Any]]:
   """Links to the artefacts of each experiment, by level and role."""
   finished = set(finished)
@@ -242,7 +322,7 @@ def _artefacts(
         continue
       said = f"{role} {entry.between}".strip() if entry.experiment else role
       rows = found.setdefault(name, {}).setdefault((entry.level, said), [])
-      href = f"objects/{object_id}/record.json"
+      href = f"{place}objects/{object_id}/record.json"
       rows.append({"href": href, "id": object_id, "replicate": entry.replicate})
   experiments = []
   for name, rows in found.items():
