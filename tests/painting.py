@@ -1,24 +1,21 @@
 """Whether studies in tests paint their figures: most of what some take."""
 
 import contextlib
+from unittest import mock
 
 from imp_jax.results.charts import drawing
 
-_drawn, _library = drawing.drawn, drawing.library
-
-
-def _unpainted(chart, kind, width=None):
-  drawing.spec_of(chart)  # which Altair checks
-  return b""
+# What takes long, and what stands for it.
+_NOTHING = {
+  "png_and_svg": lambda chart: (b"", b"<svg></svg>"),
+  "spec_of": lambda chart, link=None: {},
+  "library": str,
+}
+_ALL = {name: getattr(drawing, name) for name in _NOTHING}
 
 
 @contextlib.contextmanager
 def painting(painted):
-  """Studies make their figures all the same; they are painted, or not."""
-  before = drawing.drawn, drawing.library
-  drawing.drawn = _drawn if painted else _unpainted
-  drawing.library = _library if painted else str
-  try:
+  """Studies make their charts all the same; they are painted, or not."""
+  with mock.patch.multiple(drawing, **(_ALL if painted else _NOTHING)):
     yield
-  finally:
-    drawing.drawn, drawing.library = before

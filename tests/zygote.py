@@ -11,6 +11,7 @@ import sys
 import tempfile
 import types
 
+from tests.painting import painting
 from tests.places import ROOT
 
 
@@ -27,10 +28,15 @@ class Zygote:
       text=True,
     )
 
-  def launch(self, *argv: str) -> types.SimpleNamespace:
-    """Returns (returncode, stdout, stderr) of `python -m argv`."""
+  def launch(self, *argv: str, painted: bool = False) -> types.SimpleNamespace:
+    """Returns (returncode, stdout, stderr) of `python -m argv`.
+
+    Args:
+      argv: a module and its arguments.
+      painted: whether it paints its figures.
+    """
     assert self._process.stdin and self._process.stdout
-    self._process.stdin.write(json.dumps(argv) + "\n")
+    self._process.stdin.write(json.dumps([painted, *argv]) + "\n")
     self._process.stdin.flush()
     return types.SimpleNamespace(**json.loads(self._process.stdout.readline()))
 
@@ -40,12 +46,13 @@ class Zygote:
     self._process.wait(60)
 
 
-def _child(argv, out, err):
+def _child(painted, argv, out, err):
   for stream, descriptor in ((out, 1), (err, 2)):
     os.dup2(stream.fileno(), descriptor)
   os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
   sys.argv = list(argv)
-  runpy.run_module(argv[0], run_name="__main__", alter_sys=True)
+  with painting(painted):
+    runpy.run_module(argv[0], run_name="__main__", alter_sys=True)
 
 
 def _serve():
@@ -55,7 +62,8 @@ def _serve():
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
       pid = os.fork()
       if not pid:
-        return _child(json.loads(line), out, err)  # ends as a program does
+        painted, *argv = json.loads(line)
+        return _child(painted, argv, out, err)  # ends as a program does
       _, status = os.waitpid(pid, 0)
       told = {"returncode": os.waitstatus_to_exitcode(status)}
       for name, stream in (("stdout", out), ("stderr", err)):

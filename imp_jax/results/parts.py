@@ -86,7 +86,7 @@ class Parts:
     if self._cannot_draw:
       return
     try:
-      from imp_jax.results.charts.drawing import drawn
+      from imp_jax.results.charts.drawing import png_and_svg
     except ImportError as error:
       self._cannot_draw = True
       self.failed.append(
@@ -96,7 +96,7 @@ class Parts:
     with self.attempt(f"{name}.png"):
       chart = make()
       if chart is not None:
-        png, svg = drawn(chart, "png"), drawn(chart, "svg")
+        png, svg = png_and_svg(chart)
         self.store.write_bytes(self.folder / f"{name}.png", png)
         self.store.write_bytes(self.folder / f"{name}.svg", svg)
         self.charts[name] = chart, svg

@@ -10,6 +10,8 @@ from imp_jax.results.charts.drawing import drawn
 from launch.figures import charts_in
 from tests.places import ROOT
 
+pytestmark = pytest.mark.usefixtures("painted")
+
 FOLDERS = sorted(p for p in (ROOT / "results").iterdir() if p.is_dir())
 
 

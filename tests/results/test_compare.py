@@ -60,7 +60,10 @@ def test_a_study_beside_itself_differs_nowhere(finished):
 
 def test_settings_in_which_they_differ_are_named(finished, others):
   table = settings_apart([finished[1], others[0]])
-  assert set(table["setting"]) == {"optim.learning_rate"}
+  assert set(table["setting"]) == {
+    "optim.learning_rate",
+    "pretrain.optim.learning_rate",
+  }
   assert set(table["2"]) == {"0.5"}
 
 

@@ -20,6 +20,8 @@ from imp_jax.results.charts.chart import (
 from imp_jax.results.charts.drawing import drawn, spec_of
 from tests.results.tables import make_results
 
+pytestmark = pytest.mark.usefixtures("painted")
+
 NAMES = ("a", "<b> & 'c'", "a:reinit")
 CHART = accuracy_chart(
   make_results({n: [[0.9, 0.8], [0.7, 0.6]] for n in NAMES})

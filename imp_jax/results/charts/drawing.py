@@ -3,16 +3,22 @@
 The only module that imports either, and only when something is drawn.
 """
 
+import contextlib
 import hashlib
+import importlib.metadata
 import json
 import math
+import os
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 import altair as alt
 import pandas as pd
 import vl_convert
+from etils import epath
 
+from imp_jax.core.buckets import replace_file
 from imp_jax.results.charts.chart import Axis, Chart, Layer, Panel
 
 Format = Literal["png", "svg", "pdf"]
@@ -111,6 +117,13 @@ def drawn(chart: Chart, kind: Format, width: float | None = None) -> bytes:
   return vl_convert.vegalite_to_png(spec, scale=2 if width is None else 4)
 
 
+def png_and_svg(chart: Chart) -> tuple[bytes, bytes]:
+  """Returns a chart as either file, as `drawn` does, for one specification."""
+  spec = spec_of(chart)
+  svg = vl_convert.vegalite_to_svg(spec).encode()
+  return vl_convert.vegalite_to_png(spec, scale=2), svg
+
+
 def _fit(spec: dict[str, Any], wanted: float) -> None:
   """Changes the panels' widths until the whole has one, in pixels."""
   parts = spec.get("concat", [spec])
@@ -132,8 +145,19 @@ def _fit(spec: dict[str, Any], wanted: float) -> None:
 
 
 def library() -> str:
-  """Returns the program with which a page draws charts by itself."""
-  return vl_convert.javascript_bundle()  # pyright: ignore
+  """Returns the program with which a page draws charts by itself.
+
+  Making it takes a second: it is kept in ~/.cache/imp_jax, by its version.
+  """
+  cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+  version = importlib.metadata.version("vl-convert-python")
+  file = cache / "imp_jax" / f"vega-{version}.js"
+  with contextlib.suppress(OSError):
+    return file.read_text(encoding="utf-8")
+  made = vl_convert.javascript_bundle()  # pyright: ignore
+  with contextlib.suppress(OSError):  # a home that cannot be written to
+    replace_file(epath.Path(file), made.encode())
+  return made
 
 
 def _panel(

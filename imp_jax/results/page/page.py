@@ -105,7 +105,7 @@ def comparison_page(studies: Sequence[tuple[str, Results, Parts]]) -> str:
 
 def _differences(table: pd.DataFrame) -> pd.DataFrame:
   """A comparison as it is read: percent and points."""
-  shown = table[["experiment", "level"]].copy()
+  shown: Any = table[["experiment", "level"]].copy()
   shown["weights left (%)"] = [f"{100 * d:.1f}" for d in table["density"]]
   for column in ("first", "second"):
     shown[f"{column} (%)"] = [f"{100 * v:.2f}" for v in table[column]]
