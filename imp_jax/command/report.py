@@ -76,11 +76,16 @@ def _write_figure(results: Results, name: str) -> int:
   from imp_jax.results.charts.drawing import drawn
 
   given = flags.FLAGS
-  charts = charts_of(results)
+  charts, failed = charts_of(results)
   if name not in charts:
     raise ValueError(
-      f"study {results.study} has no figure {name!r}; it has: "
-      f"{', '.join(charts) or 'none'}"
+      "; ".join(
+        [
+          f"study {results.study} has no figure {name!r}; it has: "
+          f"{', '.join(charts) or 'none'}",
+          *failed,
+        ]
+      )
     )
   out = Path(given.out or f"{name}.{given.format}").expanduser()
   out.write_bytes(drawn(charts[name], given.format, _inches(given.width)))
@@ -95,26 +100,34 @@ def _write_comparison(first: Results, others: Sequence[str]) -> int:
     OSError, ValueError: one is not there, or two are the same.
   """
   given = flags.FLAGS
-  studies = {_named(given.workdir, first): first}
+  found = [first]
   for text in others:
     # Of "gs://B/W:STUDY" the last colon, of "gs://B/W" none.
     workdir, colon, study = text.rpartition(":")
     if not colon or study.startswith("//"):
       workdir, study = text, ""
-    results = load(workdir, study or None)
-    name = _named(workdir, results)
-    if name in studies:
-      raise ValueError(f"--compare names {name} twice")
-    studies[name] = results
+    found.append(load(workdir, study or None))
+  studies = {_named(results, 1): results for results in found}
+  if len(studies) < len(found):  # folders of one name
+    studies = {_named(results, None): results for results in found}
+  if len(studies) < len(found):
+    raise ValueError("--compare names a study twice")
   out = Path(given.out or "compared.html").expanduser()
   out.write_text(comparison(studies))
   say(f"{', '.join(studies)}: {out}")
   return 0
 
 
-def _named(workdir: str, results: Results) -> str:
-  """What a study is called beside others: its workdir's folder and its name."""
-  return f"{workdir.rstrip('/').rpartition('/')[2]}:{results.study}"
+def _named(results: Results, parts: int | None) -> str:
+  """What a study is called beside others: its workdir's end, and its name.
+
+  Args:
+    results: the study's.
+    parts: of the workdir's path, from its end; None for all.
+  """
+  root = str(results.tables.store.root)
+  place = "/".join(root.split("/")[-parts:]) if parts else root
+  return f"{place}:{results.study}"
 
 
 def _inches(text: str) -> float:

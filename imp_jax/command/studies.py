@@ -78,8 +78,7 @@ def _run_together(config: Any, workdir: str, only: Sequence[str]) -> int:
 
 def _run(plan: Plan) -> int:
   """Runs a plan, reports and prints; as `run_study`."""
-  folder = plan.store.study_dir(plan.study.name)
-  plan.store.write_text(folder / COMMAND, _command())
+  write_command(plan, "imp-jax", "launch.main")
   try:
     with Bar() as bar, _reports_meanwhile(plan):
       results = execute(plan, bar)
@@ -92,11 +91,22 @@ def _run(plan: Plan) -> int:
   return int(results.has_failures)
 
 
-def _command() -> str:
-  """The command line that runs this process's study."""
-  installed = Path(sys.argv[0]).name == "imp-jax"
-  program = ["imp-jax"] if installed else ["python", "-m", "launch.main"]
-  return shlex.join([*program, *sys.argv[1:]])
+def write_command(plan: Plan, program: str, module: str) -> None:
+  """Writes the command line that runs this process's study.
+
+  One that runs a part of it takes no other's place.
+
+  Args:
+    plan: the study's.
+    program: by which it is run where the package is installed.
+    module: by which in a clone.
+  """
+  file = plan.store.study_dir(plan.study.name) / COMMAND
+  if len(plan.study.experiments) < len(plan.whole.experiments) and exists(file):
+    return
+  installed = Path(sys.argv[0]).name == program
+  words = [program] if installed else ["python", "-m", module]
+  plan.store.write_text(file, shlex.join([*words, *sys.argv[1:]]))
 
 
 @contextlib.contextmanager

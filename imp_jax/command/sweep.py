@@ -29,7 +29,11 @@ from imp_jax.command.cli import BAD_INPUT, BadInput, run_program, start
 from imp_jax.command.output import complain, warn
 from imp_jax.command.pools import Ended, LocalPool, Pool, RayPool, end_with
 from imp_jax.command.progress import LINE_SECONDS, Bar
-from imp_jax.command.studies import print_findings, write_report
+from imp_jax.command.studies import (
+  print_findings,
+  write_command,
+  write_report,
+)
 from imp_jax.core.files import reading, shown, user_file
 from imp_jax.engine.context import Stopped
 from imp_jax.results.load import Results
@@ -96,6 +100,7 @@ def run_sweep(plan: Plan, pool: Pool) -> int:
   Raises:
     Stopped: it was asked to end; its workers have saved what was in progress.
   """
+  write_command(plan, "imp-jax-sweep", "launch.sweep")
   try:
     with Bar() as bar:
       code = _attended(plan, pool, bar)

@@ -23,7 +23,7 @@ from imp_jax.results.page.page import (
 )
 from imp_jax.results.parts import Parts
 from imp_jax.results.published import published_curves
-from imp_jax.results.scores import write_scores
+from imp_jax.results.scores import draw_scores, write_scores
 from imp_jax.results.tables import Tables
 from imp_jax.results.tickets import other_curves
 
@@ -65,22 +65,20 @@ def report(results: Results, dataset: Dataset | None = None) -> list[str]:
         dataset = load_study_data(meaning["data"], meaning["seed"])
       write_scores(parts, tables.scores, dataset)
       write_labels(parts, labels, dataset)
-  write_section(parts, tables)
   with parts.attempt(PAGE):
+    write_section(parts, tables)
     write_page(parts.store)
   return parts.failed
 
 
-def charts_of(results: Results) -> dict[str, Chart]:
+def charts_of(results: Results) -> tuple[dict[str, Chart], list[str]]:
   """Returns a study's charts by name, of what is finished; writes nothing.
 
-  Raises:
-    ValueError: one cannot be made; says why.
+  All but the pictures of examples, for which data are needed. And what could
+  not be made, a line each.
   """
   parts = _unwritten(results)
-  if parts.failed:
-    raise ValueError("; ".join(parts.failed))
-  return {name: chart for name, (chart, _) in parts.charts.items()}
+  return {n: chart for n, (chart, _) in parts.charts.items()}, parts.failed
 
 
 def comparison(studies: Mapping[str, Results]) -> str:
@@ -102,6 +100,9 @@ def _unwritten(results: Results) -> Parts:
     _draw_tickets(parts, tables)
   with parts.attempt("figures of the landscape"):
     _draw_landscape(parts, tables)
+  if tables.scores:
+    with parts.attempt("figures of scores"):
+      draw_scores(parts, tables.scores)
   return parts
 
 

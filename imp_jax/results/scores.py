@@ -84,10 +84,8 @@ def reliability_lines(table: pd.DataFrame) -> list[str]:
   return lines
 
 
-def _draw(
-  parts: Parts, scores: Mapping[str, Artefact], dataset: Dataset
-) -> None:
-  from imp_jax.results.charts.examples import example_chart
+def draw_scores(parts: Parts, scores: Mapping[str, Artefact]) -> None:
+  """Draws how scores spread, agree with each other, and repeat."""
   from imp_jax.results.charts.scores import (
     histogram_chart,
     reliability_chart,
@@ -102,6 +100,14 @@ def _draw(
   table = reliability_table(parts.study, records)
   if len(table):
     parts.figure("reliability", lambda: reliability_chart(table))
+
+
+def _draw(
+  parts: Parts, scores: Mapping[str, Artefact], dataset: Dataset
+) -> None:
+  from imp_jax.results.charts.examples import example_chart
+
+  draw_scores(parts, scores)
   train = dataset.train
   for name, artefact in scores.items():
     parts.figure(
@@ -110,7 +116,7 @@ def _draw(
         example_chart,
         np.asarray(train.inputs),
         np.asarray(train.labels),
-        values[name],
+        values_of(artefact),
         dataset.class_names,
         larger_is_harder=artefact.record["larger_is_harder"],
       ),

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from imp_jax.results.charts.accuracy import accuracy_chart, control_shape
+from imp_jax.results.charts.accuracy import DENSE, accuracy_chart, control_shape
 from imp_jax.results.charts.chart import SHAPES, Axis, Layer
 from imp_jax.results.charts.diet import (
   KIND_COLOURS,
@@ -58,7 +58,7 @@ def test_accuracy_is_means_and_deviations_over_density():
   assert band == [1.0, pytest.approx(0.91 - HALF), pytest.approx(0.91 + HALF)]
   # All networks' mean at level 0, controls' among them.
   dense = np.mean([*(0.91 + 0.01 * i for i in range(7)), 0.41])
-  (level,) = shown(chart, "level", "dense", columns=("y",))
+  (level,) = shown(chart, "level", DENSE, columns=("y",))
   assert level == [pytest.approx(dense)]
   control = "all-20:random_mask"
   assert shown(chart, "line", control) == above(MEANS, -0.5)
@@ -69,13 +69,27 @@ def test_accuracy_is_means_and_deviations_over_density():
   assert (y.title, y.percent) == ("test accuracy (%)", True)
   assert "mean ± std over 2 replicates" in chart.title
   order = [name for name, *_ in EXPERIMENTS]
-  assert chart.names == [*order, control, "dense"]
+  assert chart.names == [*order, control, DENSE]
 
 
 def test_a_single_replicate_has_no_spread():
   chart = accuracy_chart(make_results({"a": [[0.9, 0.8]]}))
   bands = shown(chart, "band", columns=("y", "low", "high"))
   assert bands == [[0.8] * 3, [0.9] * 3]
+
+
+def test_a_legend_names_every_series_however_many():
+  chart = accuracy_chart(make_results({f"exp{i}": BASE for i in range(45)}))
+  svg = spec_of(chart)
+  assert len(chart.names) == 46 and svg["config"]["legend"]["symbolLimit"] == 0
+
+
+@pytest.mark.parametrize("name", ["dense", "zero", "none", "published"])
+def test_an_experiments_name_is_its_own(name):
+  """Lines that are no experiment's have names that none can have."""
+  chart = accuracy_chart(make_results({name: BASE, "other": BASE}))
+  assert chart.names == [name, "other", DENSE]
+  assert len({(s.colour, s.dash) for s in chart.styles.values()}) == 3
 
 
 def test_few_levels_are_all_named_and_many_are_not():
@@ -123,14 +137,14 @@ def test_the_diet_chart_has_a_panel_per_step_and_size():
     ["none", "all", "random", "easy"],
     ["none", "all", "hard"],
   ]
-  assert chart.names == ["none", "all", "random", "easy", "hard", "dense"]
+  assert chart.names == ["none", "all", "random", "easy", "hard", DENSE]
   third = [
     (shown(chart, "line", name, 2), more)
     for name, more in (("none", 0), ("all", 0.02), ("hard", 0.06))
   ]
   assert all(rows == above(MEANS, more) for rows, more in third)
   # The dense line is level 0 of "all" at this t_r.
-  assert shown(chart, "level", "dense", 2, ("y",)) == [[pytest.approx(0.93)]]
+  assert shown(chart, "level", DENSE, 2, ("y",)) == [[pytest.approx(0.93)]]
   assert {chart.styles[k].colour for k in ("none", "hard")} == {
     KIND_COLOURS["none"],
     KIND_COLOURS["hard"],
@@ -181,6 +195,13 @@ def test_published_curves_are_thin_and_dashed_in_the_same_colour():
   flat = shown(sizes, "level", published_name("all"), columns=("y",))
   assert len(flat) == 1
   assert set(curve) <= set(sizes.panels[0].x.ticks)
+  # A t_r that the paper has not is drawn without it.
+  elsewhere = experiments.assign(
+    **{"pretrain.steps": experiments["pretrain.steps"] // 2}
+  )
+  chart = size_chart(results, elsewhere, 2, published)
+  assert not shown(chart, "line", published_name("easy"))
+  assert diet_chart(results, elsewhere, published) is not None
 
 
 def test_the_size_chart_shows_one_level_against_size():
@@ -218,7 +239,7 @@ def test_charts_of_diets_are_left_out_where_there_are_none():
   assert size_chart(RESULTS, experiments, 9) is None
   lone = make_results({"easy-500": [[0.9, 0.8]]})  # no std, no none, no all
   chart = diet_chart(lone, experiments)
-  assert chart.names == ["easy", "dense"]
+  assert chart.names == ["easy", DENSE]
 
 
 def test_histograms_count_infinite_scores_in_a_bar_of_their_own():

@@ -2,6 +2,9 @@
 
 import html
 import re
+import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -11,6 +14,7 @@ from imp_jax.results.accuracy import accuracy_matrix
 from imp_jax.results.compare import compared, settings_apart
 from imp_jax.results.load import load
 from imp_jax.results.report import comparison
+from tests.places import ROOT
 from tests.tiny import run_tiny
 
 
@@ -70,6 +74,24 @@ def test_settings_in_which_they_differ_are_named(finished, others):
 def test_what_is_not_paired_is_not_compared(finished, others):
   with pytest.raises(ValueError, match="has seed 0 and seed 7: their replica"):
     compared(finished[1], others[1])
+
+
+def test_workdirs_of_one_name_are_told_apart(finished, tmp_path):
+  for place in ("a", "b"):
+    shutil.copytree(finished[0], tmp_path / place / "w")
+  flags = [f"--workdir={tmp_path}/a/w", f"--compare={tmp_path}/b/w"]
+  out = f"--out={tmp_path}/page.html"
+  for more, code in ((flags[1], 0), (f"--compare={tmp_path}/a/w", 2)):
+    done = subprocess.run(
+      [sys.executable, "-m", "launch.report", flags[0], more, out],
+      cwd=ROOT,
+      capture_output=True,
+      text=True,
+      check=False,
+    )
+    assert done.returncode == code, done.stderr
+  assert f"{tmp_path}/b/w:" in (tmp_path / "page.html").read_text()
+  assert "names a study twice" in done.stderr
 
 
 def test_the_page_has_the_differences_and_both_studies(finished, others):

@@ -76,6 +76,15 @@ def test_rows_that_several_layers_have_are_there_once():
   assert spec["description"] == CHART.alt
 
 
+def test_small_numbers_stay_and_others_are_null():
+  values = [1.234e-13, np.nan, np.inf]
+  table = pd.DataFrame({"x": [1.0, 2.0, 3.0], "y": values, "name": "a"})
+  panel = Panel("", Axis("x"), Axis("y"), (Layer("faint", table),))
+  spec = spec_of(Chart("t", (panel,), {"a": Style("#000000")}))
+  (rows,) = spec["datasets"].values()
+  assert [row["y"] for row in rows] == [1.234e-13, None, None]
+
+
 def test_a_series_that_is_toggled_off_is_gone():
   import vl_convert
 
@@ -91,7 +100,7 @@ def test_a_series_that_is_toggled_off_is_gone():
 def test_words_for_who_does_not_see_it():
   assert CHART.alt == (
     "hand: mean ± std over 2 replicates. test accuracy (%) against weights "
-    "left (%); from 70 to 80. Shown are a, <b> & 'c', a:reinit, dense."
+    "left (%); from 70 to 80. Shown are a, <b> & 'c', a:reinit, mean of dense."
   )
 
 

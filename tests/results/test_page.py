@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 
 import pandas as pd
 import pytest
@@ -17,6 +18,7 @@ from imp_jax.results.load import load
 from imp_jax.results.page.costs import Made, sharing_line, stages_table
 from imp_jax.results.page.page import write_page
 from imp_jax.results.report import charts_of, report
+from tests.places import ROOT
 from tests.tiny import copy_of, run_tiny
 
 STUDY = "mnist1d-smoke"
@@ -105,7 +107,7 @@ def test_every_point_links_to_artefacts_that_are_there(finished, page):
 
 
 def test_what_a_chart_shows_can_be_had_as_csv(finished, page):
-  shown = charts_of(finished[1])["accuracy"].table()
+  shown = charts_of(finished[1])[0]["accuracy"].table()
   data = re.search(
     r'download="[^"]*-accuracy\.csv" href="data:text/csv;base64,([^"]*)"', page
   )
@@ -158,6 +160,33 @@ def test_a_study_of_which_nothing_is_finished_has_a_page(tmp_path, finished):
   report(load(str(workdir), writable=True))
   page = (workdir / "report.html").read_text()
   assert "0 of " in page and not specs(page)
+  assert "list index" not in page
+
+
+@pytest.mark.parametrize("absent", ["altair", "vl_convert", "jinja2"])
+def test_what_is_not_installed_is_said_once_and_costs_no_table(
+  tmp_path, finished, absent
+):
+  workdir = copy_of(finished, tmp_path)
+  for file in workdir.glob("studies/*/*.csv"):
+    file.unlink()
+  code = (
+    f"import sys; sys.modules[{absent!r}] = None\n"
+    "from imp_jax.command.report import run\n"
+    f"sys.argv = ['r', '--workdir={workdir}']\n"
+    "run()"
+  )
+  done = subprocess.run(
+    [sys.executable, "-c", code],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  assert done.returncode == 0, done.stderr
+  said = [line for line in done.stderr.splitlines() if absent in line]
+  assert (len(said) == 1 and "is left out" in said[0]) or "are left" in said[0]
+  assert (workdir / "studies" / STUDY / "results.csv").exists()
 
 
 def test_a_page_has_all_studies_of_a_workdir(tmp_path, finished):

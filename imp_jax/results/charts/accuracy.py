@@ -26,7 +26,7 @@ from imp_jax.results.charts.chart import (
 )
 from imp_jax.stages.controls import CONTROLS
 
-DENSE = "dense"
+DENSE = "mean of dense"  # blanks are in no experiment's name
 
 
 def control_shape(control: str) -> str:

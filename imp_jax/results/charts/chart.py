@@ -24,6 +24,7 @@ COLOURS = (
   "#000000",
 )
 GREY = "#808080"
+ZERO = "zero line"  # a series that no legend names; no experiment has a blank
 # Lengths of strokes and gaps, in pixels.
 DASHES = ((), (6, 3), (6, 2, 1.5, 2), (1.5, 2))
 SOLID, DASHED, DOTTED = DASHES[0], DASHES[1], DASHES[3]

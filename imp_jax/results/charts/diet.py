@@ -153,6 +153,7 @@ def size_chart(
       curve[curve["level"] == level].sort_values("size").assign(kind=kind)
       for kind in _kinds_in(published, here)
       for curve in [_published_rows(published, kind, step, None)]
+      if (curve["level"] == level).any()
     ]
     level_of = [c for c in curves if c["kind"].iloc[0] in ("none", "all")]
     of_size = [c for c in curves if c["kind"].iloc[0] not in ("none", "all")]

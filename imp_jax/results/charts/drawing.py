@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import altair as alt
+import numpy as np
 import pandas as pd
 import vl_convert
 from etils import epath
@@ -39,6 +40,7 @@ _CONFIG = {
   "legend": {
     "labelFontSize": 11,
     "labelLimit": 0,
+    "symbolLimit": 0,
     "symbolOpacity": 1,
     "symbolStrokeWidth": 1.6,
     "title": None,
@@ -187,7 +189,10 @@ def _dataset(
   layer: Layer, data: dict[str, list[dict[str, Any]]], link: Link | None
 ) -> Any:
   """A layer's rows, held once however many layers have them."""
-  rows = json.loads(layer.table.to_json(orient="records", double_precision=10))
+  rows = [
+    {column: _plain(value) for column, value in row.items()}
+    for row in layer.table.to_dict("records")
+  ]
   if layer.mark == "line":
     rows = [row | {"order": i} for i, row in enumerate(rows)]
   if layer.mark == "point" and link is not None:
@@ -195,6 +200,15 @@ def _dataset(
   name = hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:12]
   data[name] = rows
   return alt.NamedData(name)
+
+
+def _plain(value: Any) -> Any:
+  """A cell as JSON has it, None where it is no finite number."""
+  if isinstance(value, np.generic):
+    value = value.item()
+  if isinstance(value, float) and not math.isfinite(value):
+    return None
+  return value
 
 
 def _layer(
@@ -227,7 +241,7 @@ def _layer(
       y=_axis("y", y),
       color=colour,
       shape=_by_name(chart, alt.Shape, "shape"),
-      tooltip=told,
+      **({} if layer.mark == "faint" else {"tooltip": told}),
       **({"href": "link:N"} if linked and layer.mark == "point" else {}),
     )
   if layer.mark == "upright":
@@ -280,6 +294,7 @@ def _points(chart: Chart, layer: Layer, base: Any) -> Any:
     "size": layer.options.get("size", 24 if faint else 34),
     "opacity": 0.35 if faint else 1.0,
     "filled": True,
+    "aria": not faint,  # thousands of them would be told one by one
   }
   hollow = {n for n, style in chart.styles.items() if style.hollow}
   if hollow & set(layer.table["name"]):  # a layer has one kind

@@ -11,6 +11,7 @@ from imp_jax.results.charts.chart import (
   COLOURS,
   DASHED,
   GREY,
+  ZERO,
   Axis,
   Chart,
   Layer,
@@ -35,7 +36,7 @@ _BARRIERS = (
   ("loss_midpoint", "midpoint barrier of test loss (nats)", False),
 )
 _ALONG = (("error", "error (%)", True), ("loss", "loss (nats)", False))
-_ZERO = pd.DataFrame({"y": [0.0], "name": ["zero"]})
+_ZERO = pd.DataFrame({"y": [0.0], "name": [ZERO]})
 _GREY_LINE = Style(GREY, shape="stroke", width=0.8)
 
 
@@ -95,12 +96,12 @@ def instability_chart(table: pd.DataFrame) -> Chart | None:
           Layer("line", pd.concat(lines, ignore_index=True)),
           *whiskers(pd.concat(points, ignore_index=True)),
           Layer("level", pd.DataFrame({"y": [STABLE], "name": [_STABLE]})),
-          Layer("level", _ZERO.assign(name="zero")),
+          Layer("level", _ZERO.assign(name=ZERO)),
         ),
       ),
     ),
-    styles | {"zero": _GREY_LINE},
-    unnamed=("zero",),
+    styles | {ZERO: _GREY_LINE},
+    unnamed=(ZERO,),
     width=420,
     height=270,
   )
@@ -246,7 +247,7 @@ def levels_chart(
     columns=2,
     width=300,
     height=180,
-    unnamed=("zero",),
+    unnamed=(ZERO,),
   )
 
 
@@ -287,7 +288,7 @@ def path_chart(
     columns=2,
     width=300,
     height=220,
-    unnamed=("zero",),
+    unnamed=(ZERO,),
   )
 
 
@@ -301,7 +302,7 @@ def _mean_lines(rows: Any, x: str, points: bool = True) -> list[Layer]:
 
 
 def _styles(rows: Any) -> dict[str, Style]:
-  return series_styles(rows["experiment"]) | {"zero": _GREY_LINE}
+  return series_styles(rows["experiment"]) | {ZERO: _GREY_LINE}
 
 
 def _limits(

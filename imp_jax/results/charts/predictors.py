@@ -8,6 +8,7 @@ import pandas as pd
 from imp_jax.results.charts.chart import (
   COLOURS,
   GREY,
+  ZERO,
   Axis,
   Chart,
   Layer,
@@ -125,7 +126,7 @@ def predictor_chart(predictors: pd.DataFrame, level: int) -> Chart | None:
     for i, s in enumerate(scopes)
   }
   lines = pd.DataFrame(
-    {"y": [i - 0.5 for i in range(1, len(scopes))], "name": "zero"}
+    {"y": [i - 0.5 for i in range(1, len(scopes))], "name": ZERO}
   )
   hollow = hollow.assign(name=[f"{name}, means" for name in hollow["name"]])
   panel = Panel(
@@ -140,7 +141,7 @@ def predictor_chart(predictors: pd.DataFrame, level: int) -> Chart | None:
     ),
     (
       Layer("level", lines),
-      Layer("plumb", pd.DataFrame({"x": [0.0], "name": "zero"})),
+      Layer("plumb", pd.DataFrame({"x": [0.0], "name": ZERO})),
       *whiskers(drawn, lying=True),
       Layer("point", hollow),
     ),
@@ -150,10 +151,10 @@ def predictor_chart(predictors: pd.DataFrame, level: int) -> Chart | None:
     f"{max(spearman['replicates'])} replicates"
     + ("\nhollow: " + _MEANS if len(hollow) else ""),
     (panel,),
-    styles | {"zero": Style(GREY, shape="stroke", width=0.8)},
+    styles | {ZERO: Style(GREY, shape="stroke", width=0.8)},
     width=380,
     height=20 * len(scopes) * (len(names) + 1),
-    unnamed=("zero", _MEANS, *(f"{n}, means" for n in said.values())),
+    unnamed=(ZERO, _MEANS, *(f"{n}, means" for n in said.values())),
   )
 
 

@@ -8,6 +8,7 @@ from imp_jax.results.charts.chart import (
   COLOURS,
   GREY,
   SHAPES,
+  ZERO,
   Axis,
   Chart,
   Layer,
@@ -63,7 +64,7 @@ def side_by_side_chart(table: pd.DataFrame) -> Chart:
     reverse=True,
   )
   between = pd.DataFrame(
-    {"y": [i - 0.5 for i in range(1, len(names))], "name": "zero"}
+    {"y": [i - 0.5 for i in range(1, len(names))], "name": ZERO}
   )
   panels = tuple(
     Panel(
@@ -72,7 +73,7 @@ def side_by_side_chart(table: pd.DataFrame) -> Chart:
       y,
       (
         Layer("level", between),
-        Layer("plumb", pd.DataFrame({"x": [0.0], "name": "zero"})),
+        Layer("plumb", pd.DataFrame({"x": [0.0], "name": ZERO})),
         *(whiskers(pd.concat(parts), lying=True) if parts else ()),
       ),
     )
@@ -84,9 +85,9 @@ def side_by_side_chart(table: pd.DataFrame) -> Chart:
   return Chart(
     "differences between variants",
     panels,
-    styles | {"zero": Style(GREY, shape="stroke", width=0.8)},
+    styles | {ZERO: Style(GREY, shape="stroke", width=0.8)},
     columns=2,
     width=330,
     height=20 * len(names) * (len(settings) + 1),
-    unnamed=("zero",),
+    unnamed=(ZERO,),
   )

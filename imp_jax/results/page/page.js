@@ -35,7 +35,7 @@
   }
 
   async function draw(figure) {
-    if (figure.view) return;
+    if (figure.view || typeof vegaEmbed === "undefined") return;
     const place = figure.querySelector(".chart");
     const text = figure.querySelector(".spec").textContent;
     const made = document.createElement("div");

@@ -10,7 +10,6 @@ import urllib.parse
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-import jinja2
 import pandas as pd
 
 from imp_jax.core.buckets import exists, read_file
@@ -38,9 +37,7 @@ _LEVELS = 3
 
 def write_section(parts: Parts, tables: Tables) -> None:
   """Writes a study's part of the page, of what its parts could be made of."""
-  with parts.attempt(SECTION):
-    text = _section(parts, tables)
-    parts.store.write_text(parts.folder / SECTION, text)
+  parts.store.write_text(parts.folder / SECTION, _section(parts, tables))
 
 
 def write_page(store: Store) -> None:
@@ -120,9 +117,13 @@ def _differences(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _page(title: str, sections: Mapping[str, str]) -> str:
-  """The whole page, with all that it needs."""
-  from imp_jax.results.charts.drawing import library
+  """The whole page, with all that it needs; without Altair as it is."""
+  try:
+    from imp_jax.results.charts.drawing import library
 
+    program = library().replace("</script", "<\\/script")
+  except ImportError:
+    program = ""
   now = datetime.datetime.now(datetime.UTC)
   return _template("page.html").render(
     title=title,
@@ -131,7 +132,7 @@ def _page(title: str, sections: Mapping[str, str]) -> str:
     sections=list(sections.values()),
     css=_asset("page.css"),
     script=_asset("page.js"),
-    library=library().replace("</script", "<\\/script"),
+    library=program,
   )
 
 
@@ -236,6 +237,8 @@ def _claim(row: Mapping[str, Any]) -> dict[str, Any]:
 def _experiments(tables: Tables) -> pd.DataFrame:
   """Each experiment's accuracy, and the settings in which they differ."""
   results = test_accuracy(tables.get("results"))
+  if not len(results):
+    return results
   levels = sorted(set(results["level"]))
   shown = sorted({levels[0], levels[len(levels) // 2], levels[-1]})[-_LEVELS:]
   each: Any = results.groupby(["experiment", "level"], sort=False)
@@ -349,7 +352,9 @@ def _asset(name: str) -> str:
 
 
 @functools.cache
-def _template(name: str) -> jinja2.Template:
+def _template(name: str) -> Any:
+  import jinja2
+
   strict = jinja2.StrictUndefined
   environment = jinja2.Environment(autoescape=True, undefined=strict)
   return environment.from_string(_asset(name))
