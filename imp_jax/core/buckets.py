@@ -230,8 +230,11 @@ def remove(path: epath.Path) -> None:
     with contextlib.suppress(FileNotFoundError):
       path.rmtree() if path.is_dir() else path.unlink()
     return
-  with _bucket(path) as bucket:
-    if files := bucket.find(str(path)):
+  with _bucket(path) as bucket, contextlib.suppress(FileNotFoundError):
+    files = bucket.find(str(path))
+    if files == [bucket._strip_protocol(str(path))]:
+      bucket.rm_file(files[0])  # another may be there at once: a claim, say
+    elif files:
       with contextlib.suppress(FileNotFoundError):
         bucket.rm(files)
       # Of many files, Amazon's client does not say that one was not removed.

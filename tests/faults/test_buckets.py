@@ -180,13 +180,39 @@ def test_a_damaged_artefact_that_stays_does_not_count_as_made(workdir):
 
 def test_what_cannot_be_removed_is_no_success(workdir, monkeypatch):
   """Amazon's client does not say that one of many was left."""
-  path = open_path(f"{workdir}/a")
-  artefacts.write_file(path, b"x")
-  monkeypatch.setattr(buckets._filesystem(workdir[:2]), "rm", _nothing)
+
+  def refused(*args, **kwargs):
+    raise PermissionError("no")
+
+  for name in "ab":
+    artefacts.write_file(open_path(f"{workdir}/x/{name}"), b"x")
+  client = buckets._filesystem(workdir[:2])
+  monkeypatch.setattr(client, "rm", _nothing)
   with pytest.raises(OSError, match="cannot be removed"):
-    buckets.remove(path)
-  with pytest.raises(OSError, match=r"not writable: .*cannot be removed"):
+    buckets.remove(open_path(f"{workdir}/x"))
+  monkeypatch.setattr(client, "rm_file", refused)
+  with pytest.raises(PermissionError):
+    buckets.remove(open_path(f"{workdir}/x/a"))
+  with pytest.raises(OSError, match=r"not writable: no"):
     Store(workdir)
+
+
+def test_what_another_makes_at_once_is_not_what_was_removed(
+  workdir, monkeypatch
+):
+  """A claim that is given up is another's the moment after."""
+  path = open_path(f"{workdir}/claims/x.0")
+  create_file(path, b"mine")
+  client = buckets._filesystem(workdir[:2])
+  remove_file = client.rm_file
+
+  def removed_and_taken(name):
+    remove_file(name)
+    create_file(path, b"another's")
+
+  monkeypatch.setattr(client, "rm_file", removed_and_taken)
+  buckets.remove(path)
+  assert read_file(path) == b"another's"
 
 
 def _nothing(*args, **kwargs):
