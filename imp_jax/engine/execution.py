@@ -30,7 +30,7 @@ class ExecutionSettings:
     0.0, number(0), "of each device, for replicates; 0 = what it has"
   )
   devices: int = option(
-    0, whole(0), "that replicates are sharded over; 0 = all, see README"
+    0, whole(0), "that replicates are sharded over; 0 = all, see docs"
   )
   devices_each: int = option(
     0, whole(0), "that share a replicate's batches; 0 = what is left over"

@@ -172,7 +172,6 @@ class Chart:
     styles: of each series, by its name, in the legend's order.
     columns: how many panels stand in a row.
     width, height: of a panel, in pixels.
-    square: whether both axes of a panel have one scale, as planes do.
     unnamed: series that the legend leaves out.
   """
 

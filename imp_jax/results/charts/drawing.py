@@ -11,7 +11,7 @@ import math
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import altair as alt
 import numpy as np
@@ -23,7 +23,6 @@ from imp_jax.core.buckets import replace_file
 from imp_jax.results.charts.chart import Axis, Chart, Layer, Panel
 
 Format = Literal["png", "svg", "pdf"]
-FORMATS = get_args(Format)
 Link = Callable[[Mapping[str, Any]], str | None]
 
 _FONT = "Liberation Sans, Arial, Helvetica, sans-serif"

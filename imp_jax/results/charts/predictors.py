@@ -115,10 +115,8 @@ def predictor_chart(predictors: pd.DataFrame, level: int) -> Chart | None:
   drawn = drawn.assign(
     low=drawn["low"].clip(-1, 1), high=drawn["high"].clip(-1, 1)
   )
-  styles = series_styles(said.values()) | {
-    _MEANS: Style(GREY, shape="diamond", hollow=True)
-  }
-  for name, style in list(styles.items())[:-1]:
+  styles = series_styles(said.values())
+  for name, style in list(styles.items()):
     styles[f"{name}, means"] = Style(style.colour, shape="diamond", hollow=True)
   counts = spearman.groupby("scope")["variants"].max()
   labels = {
@@ -154,7 +152,7 @@ def predictor_chart(predictors: pd.DataFrame, level: int) -> Chart | None:
     styles | {ZERO: Style(GREY, shape="stroke", width=0.8)},
     width=380,
     height=20 * len(scopes) * (len(names) + 1),
-    unnamed=(ZERO, _MEANS, *(f"{n}, means" for n in said.values())),
+    unnamed=(ZERO, *(f"{n}, means" for n in said.values())),
   )
 
 
