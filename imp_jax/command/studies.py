@@ -12,6 +12,7 @@ from typing import Any
 from imp_jax.command.cli import BAD_INPUT, BadInput
 from imp_jax.command.output import LineConsole, stdout, warn
 from imp_jax.command.progress import Bar
+from imp_jax.command.writers import Place, Writers
 from imp_jax.core.buckets import exists
 from imp_jax.data.dataset import Dataset
 from imp_jax.engine import hosts
@@ -24,6 +25,7 @@ from imp_jax.results.report import report
 from imp_jax.results.scores import reliability_lines
 from imp_jax.results.summary import landscape_lines, summary_lines
 from imp_jax.study import Plan, assist, execute, prepare
+from imp_jax.study.extension import meaning_of
 from imp_jax.study.options import flatten
 
 TABLES_SECONDS = 60.0  # between two reports while a run goes on
@@ -80,7 +82,7 @@ def _run(plan: Plan) -> int:
   """Runs a plan, reports and prints; as `run_study`."""
   write_command(plan, "imp-jax", "launch.main")
   try:
-    with Bar() as bar, _reports_meanwhile(plan):
+    with watching(plan) as bar, _reports_meanwhile(plan):
       results = execute(plan, bar)
   except BaseException:
     with contextlib.suppress(OSError, ValueError):  # nothing has begun
@@ -89,6 +91,14 @@ def _run(plan: Plan) -> int:
   write_report(results, plan.dataset)
   print_findings(results)
   return int(results.has_failures)
+
+
+def watching(plan: Plan) -> Bar:
+  """Returns what a run of a plan tells how far it is, and what it measures."""
+  study = plan.study
+  place = Place(plan.store, study.name, flatten(meaning_of(plan.whole)))
+  writer = Writers(place, study.execution.writers)
+  return Bar(study.execution.line_seconds, writer)
 
 
 def write_command(plan: Plan, program: str, module: str) -> None:

@@ -28,9 +28,10 @@ from absl import flags, logging
 from imp_jax.command.cli import BAD_INPUT, BadInput, run_program, start
 from imp_jax.command.output import complain, warn
 from imp_jax.command.pools import Ended, LocalPool, Pool, RayPool, end_with
-from imp_jax.command.progress import LINE_SECONDS, Bar
+from imp_jax.command.progress import Bar
 from imp_jax.command.studies import (
   print_findings,
+  watching,
   write_command,
   write_report,
 )
@@ -145,7 +146,7 @@ def _attended(plan: Plan, pool: Pool, bar: Bar) -> int:
       warn(f"{line}; started again, {attempts[worker]} of {ATTEMPTS} times")
       pool.start(worker)
       running.add(worker)
-    if time.monotonic() - told_at > LINE_SECONDS:
+    if time.monotonic() - told_at > plan.study.execution.line_seconds:
       told_at = time.monotonic()
       complain(
         f"{_missing(plan)} of {len(_ids(plan))} artefacts to come; "
@@ -236,7 +237,7 @@ def _work(plan: Plan, parent: int) -> int:
 
   It is the same where replicates failed: the sweep's program looks for that.
   """
-  with Bar() as bar:
+  with watching(plan) as bar:
     if parent:
       end_with(parent)
     execute(plan, bar)

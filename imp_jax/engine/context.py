@@ -1,7 +1,7 @@
 """What stages run with."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -32,6 +32,10 @@ def _go_on() -> str | None:
   return None
 
 
+def _unheard(row: Mapping[str, Any]) -> None:
+  del row
+
+
 @dataclasses.dataclass(frozen=True)
 class Context:
   """What stages run with: none of it changes which numbers are meant.
@@ -44,6 +48,8 @@ class Context:
     progress: called with the replicate-steps made.
     imports: what the study's files hold.
     stop: returns what asks the run to end, e.g. "SIGTERM", or None.
+    measured: called with what was measured of a network just now; see
+      `executor.Progress`.
   """
 
   store: Store
@@ -53,6 +59,7 @@ class Context:
   progress: Callable[[int], None]
   imports: Imports
   stop: Callable[[], str | None] = _go_on
+  measured: Callable[[Mapping[str, Any]], None] = _unheard
 
   def stop_if_asked(self) -> None:
     """Ends what is in progress if that is asked; for between two programs.

@@ -1,18 +1,22 @@
 """How a study is executed: the options of group "execution"."""
 
 import dataclasses
+import importlib.util
 from typing import Any
 
 import jax
 
 from imp_jax.core.options import option, read
-from imp_jax.core.ranges import flag, number, text, whole
+from imp_jax.core.ranges import choice, flag, number, several, text, whole
 from imp_jax.engine.replicates import (
   resolve_devices,
   resolve_devices_each,
   resolve_execution,
 )
 from imp_jax.models.convolution import resolve_convolution
+
+# What writers of measurements need, by name: a package, and the extra with it.
+WRITERS = {"tensorboard": "tensorboardX", "wandb": "wandb"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +54,12 @@ class ExecutionSettings:
     "without a sign of life after which other processes take an item over",
   )
   eval_batch_size: int = option(500, whole(1, 100_000), "examples")
+  line_seconds: float = option(
+    30.0, number(1), "between two lines on how far a run is, in a log"
+  )
+  writers: tuple[str, ...] = option(
+    (), several(choice(tuple(WRITERS))), "that are told what is measured, too"
+  )
   mix: bool = option(
     False, flag, "let one study mix modes that round differently"
   )
@@ -68,8 +78,14 @@ def resolve_execution_settings(
 
   Raises:
     ValueError: an unknown mode or convolution, too many devices, or some that
-      do not come out even.
+      do not come out even; or a writer's package is not installed.
   """
+  for name in execution.writers:
+    if importlib.util.find_spec(WRITERS[name]) is None:
+      raise ValueError(
+        f"execution.writers: {name} needs {WRITERS[name]}: pip install "
+        f"'imp-jax[{name}]'"
+      )
   backend = jax.default_backend()
   mode = resolve_execution(execution.mode, backend)
   at_once = execution.alphas_at_once or (1 if backend == "cpu" else 0)

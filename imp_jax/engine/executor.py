@@ -21,6 +21,7 @@ from imp_jax.engine.scheduler import (
   remaining,
   unreachable,
 )
+from imp_jax.engine.spent import spent
 
 # What is known of results: the record of an item's artefact, None without one.
 Known = Callable[[Item], dict[str, Any] | None]
@@ -39,6 +40,16 @@ class Progress:
 
   def steps(self, count: int) -> None:
     """Is called with replicate-steps that were made, or need not be."""
+
+  def measured(self, row: Mapping[str, Any]) -> None:
+    """Is called with what was measured of a network, as it is in training.
+
+    Args:
+      row: "network", e.g. "all-20 level 3, replicate 1"; "step"; "split":
+        "train_batches" (the running mean since the last row), or of those that
+        are evaluated; "loss" in nats, "accuracy" as a fraction, and what else
+        is wanted; of training "density", and "examples" that were presented.
+    """
 
   def warn(self, message: str) -> None:
     """Is called with a warning for the user."""
@@ -121,11 +132,14 @@ def run_items(context: Context, items: Sequence[Item]) -> dict[Item, Outcome]:
     context: what stages run with.
     items: of one job.
   """
-  started = time.monotonic()
+  started, before = time.monotonic(), spent()
   outcomes = items[0].node.stage.run(context, items)
-  seconds = time.monotonic() - started
+  used = {"seconds": time.monotonic() - started}
+  used |= dataclasses.asdict(spent() - before)
+  together = {f"{what}_together": round(n, 3) for what, n in used.items()}
+  together["items_together"] = len(items)
   return {
-    item: _recorded(context, item, outcomes[item], len(items), seconds)
+    item: _recorded(context, item, outcomes[item], together)
     for item in items  # a stage that forgets one would be asked for ever
   }
 
@@ -273,7 +287,7 @@ def _merged(one: Wanted, other: Wanted) -> Wanted:
 
 
 def _recorded(
-  context: Context, item: Item, outcome: Outcome, together: int, seconds: float
+  context: Context, item: Item, outcome: Outcome, together: Mapping[str, Any]
 ) -> Outcome:
   """An outcome whose record begins with what it is and how it was made."""
   if not isinstance(outcome, Artefact):
@@ -282,10 +296,6 @@ def _recorded(
   header: Mapping[str, Any] = {
     **context.facts(item),
     "settings": dataclasses.asdict(settings),
-    "made_with": made_with(context.execution)
-    | {
-      "items_together": together,
-      "seconds_together": round(seconds, 3),
-    },
+    "made_with": made_with(context.execution) | dict(together),
   }
   return dataclasses.replace(outcome, record={**header, **outcome.record})

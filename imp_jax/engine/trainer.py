@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import jax
@@ -19,6 +19,7 @@ from imp_jax.engine.context import Stopped
 from imp_jax.engine.execution import ExecutionSettings
 from imp_jax.engine.provenance import made_with
 from imp_jax.engine.replicates import replicate_slice, replicated, stack_trees
+from imp_jax.engine.spent import in_program, spend
 from imp_jax.models import Model
 from imp_jax.training import (
   Pipeline,
@@ -47,6 +48,7 @@ class Run:
     history: rows of {"step", "split", "loss", "accuracy"} so far.
     watched: what a `Watch` has gathered so far, nested dicts of arrays.
     failure: set when the loss or a weight is no longer finite.
+    density: of its prunable weights, 1 = all.
   """
 
   name: str
@@ -58,6 +60,7 @@ class Run:
   history: list[dict[str, Any]] = dataclasses.field(default_factory=list)
   watched: dict[str, Any] = dataclasses.field(default_factory=dict)
   failure: Failure | None = None
+  density: float = 1.0
 
 
 @runtime_checkable
@@ -93,7 +96,8 @@ class Trainer:
     progress: called with the replicate-steps made.
     labels: to train on instead of the data set's.
     watch: looks at the runs on their way.
-    stop: as of `Context`.
+    stop, measured: as of `Context`.
+    flop: of a replicate's step.
   """
 
   model: Model
@@ -106,6 +110,8 @@ class Trainer:
   labels: np.ndarray | None = None
   watch: Watch | None = None
   stop: Callable[[], str | None] = lambda: None
+  measured: Callable[[Mapping[str, Any]], None] = lambda row: None
+  flop: float = 0.0
 
   def train(self, runs: Sequence[Run], stop: int) -> None:
     """Trains runs up to step `stop`, each from its checkpoint if it has one.
@@ -148,16 +154,14 @@ class Trainer:
     while step < stop:
       count = self._next_bound(step, stop) - step
       before = state
+      plans = self._plans(runs, step, count)
       state, sums = program(
-        state,
-        masks,
-        self._plans(runs, step, count),
-        train.inputs,
-        labels,
-        recipe,
-        jnp.int32(count),
+        state, masks, plans, train.inputs, labels, recipe, jnp.int32(count)
       )
       sums = jax.device_get(sums)  # the only read-back of the chunk
+      spend(
+        examples=int(sums["count"].sum()), flop=len(runs) * count * self.flop
+      )
       alive = [i for i, run in enumerate(runs) if not run.failure]
       for i in alive:
         if not sums["finite"][i]:
@@ -169,14 +173,13 @@ class Trainer:
           self._save(runs[i])
         else:
           runs[i].state = replicate_slice(state, i)
-          runs[i].history.append(
-            {
-              "step": step + count,
-              "split": "train_batches",
-              "loss": float(sums["loss"][i] / sums["count"][i]),
-              "accuracy": float(sums["correct"][i] / sums["count"][i]),
-            }
-          )
+          row = {
+            "step": step + count,
+            "split": "train_batches",
+            "loss": float(sums["loss"][i] / sums["count"][i]),
+            "accuracy": float(sums["correct"][i] / sums["count"][i]),
+          }
+          self._tell(runs[i], row, examples=int(sums["count"][i]))
       alive = [i for i in alive if not runs[i].failure]
       step += count
       self.progress(count * len(runs))
@@ -185,7 +188,7 @@ class Trainer:
       if step in self.curve_steps:
         rows = self.test_metrics(runs)
         for i in alive:
-          runs[i].history.append({"step": step, "split": "test", **rows[i]})
+          self._tell(runs[i], {"step": step, "split": "test", **rows[i]})
       if self.watch and step in self.watch.steps:
         self.watch(step, [runs[i] for i in alive])
         if self.watch.moves:
@@ -198,6 +201,11 @@ class Trainer:
         saved_at = time.monotonic()
       if why:
         raise Stopped(why)
+
+  def _tell(self, run: Run, row: dict[str, Any], **more: Any) -> None:
+    """Adds a row to a run's history, and says it with more."""
+    run.history.append(row)
+    self.measured({"network": run.name, **row, "density": run.density, **more})
 
   def _save(self, run: Run) -> None:
     names = self.watch.names if self.watch else ()
@@ -351,8 +359,11 @@ def _restore(run: Run, names: Sequence[str], rule: UpdateRule) -> bool:
 def compiled(
   fn: Callable[..., PyTree], execution: ExecutionSettings, *, shared: int
 ) -> Callable[..., PyTree]:
-  """Returns `replicates.replicated(fn)`, executed as a study's settings say."""
-  return replicated(
+  """Returns `replicates.replicated(fn)`, executed as a study's settings say.
+
+  It returns when its results are there; its time is counted.
+  """
+  program = replicated(
     fn,
     execution.mode,
     shared=shared,
@@ -360,6 +371,12 @@ def compiled(
     devices=execution.devices,
     devices_each=execution.devices_each,
   )
+
+  def run(*args: PyTree) -> PyTree:
+    with in_program():
+      return jax.block_until_ready(program(*args))
+
+  return run
 
 
 @functools.lru_cache(maxsize=64)

@@ -9,6 +9,15 @@ from imp_jax.core.masks import flat_leaves, kept_counts, regrown_leaf
 
 PyTree = Any
 
+# What a record says was checked, and found to hold, when its artefact was made.
+INVARIANTS = {
+  "exact_counts": "as many weights are removed as the rule says",
+  "nested_masks": "no weight is kept that the level before removed",
+  "faithful_rewind": "training starts bit-equal to the stored weights",
+  "pruned_weights_are_0": "removed weights are exactly 0 after training",
+  "finite": "loss and weights are finite after each chunk of steps",
+}
+
 
 def nonzero_pruned_weight(params: PyTree, masks: PyTree) -> str | None:
   """Returns which leaf holds a removed weight that is not exactly 0."""

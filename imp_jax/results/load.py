@@ -113,8 +113,8 @@ class Results:
 
     Args:
       name: "results", "verdicts", "experiments", "layers", "curves",
-        "matching", "reliability", "geometry", "barriers", "paths",
-        "instability", "landscape", "predictors" or "curvature".
+        "matching", "smallest_density", "reliability", "geometry", "barriers",
+        "paths", "instability", "landscape", "predictors" or "curvature".
     """
     return self.tables.get(name)
 

@@ -1,11 +1,17 @@
-"""The smallest t_r at which each variant matches the dense network."""
+"""Matching the dense network: the smallest t_r, and the smallest density."""
+
+from typing import Any
 
 import pandas as pd
 
 from imp_jax.results.accuracy import accuracy_matrix, mean_density
 from imp_jax.results.claims import ClaimSettings
 from imp_jax.results.variants import variants
-from imp_jax.statistics.intervals import is_matching, mean_interval
+from imp_jax.statistics.intervals import (
+  is_matching,
+  matching_levels,
+  mean_interval,
+)
 
 MATCHING_COLUMNS = (
   "study",
@@ -70,6 +76,44 @@ def matching_table(
       )
   return pd.DataFrame(rows, columns=list(MATCHING_COLUMNS)).astype(
     {"smallest_matching_step": "Int64"}
+  )
+
+
+def smallest_density_table(
+  results: pd.DataFrame, claims: ClaimSettings
+) -> pd.DataFrame:
+  """Returns each experiment's smallest matching density, and its replicates'.
+
+  Matching at every level down to it: an experiment by the interval of its
+  paired differences (see `matching_table`), a replicate by its own difference.
+
+  Args:
+    results: rows of results.csv.
+    claims: for the margin and the confidence.
+
+  Returns:
+    Columns study, experiment, replicate (Int64; missing of the row of all of
+    them) and density: a fraction, missing where the replicate's dense network
+    is; controls and experiments without dense networks have no row.
+  """
+  rows = []
+  for name in dict.fromkeys(results["experiment"]):
+    accuracy = accuracy_matrix(results, name)
+    if ":" in name or 0 not in accuracy:
+      continue
+    own: Any = results[results["experiment"] == name]
+    densities = own.groupby("level")["density"].mean()
+    together, alone = matching_levels(
+      accuracy.to_numpy(), margin=claims.margin, confidence=claims.confidence
+    )
+    found = [(None, together), *zip(accuracy.index, alone, strict=True)]
+    for replicate, place in found:
+      level = None if place is None else accuracy.columns[place]
+      density = None if level is None else densities[level]
+      rows.append((own["study"].iloc[0], name, replicate, density))
+  columns = ["study", "experiment", "replicate", "density"]
+  return pd.DataFrame(rows, columns=columns).astype(
+    {"replicate": "Int64", "density": "float64"}
   )
 
 

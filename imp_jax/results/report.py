@@ -125,12 +125,20 @@ def _json_lines(tables: Tables) -> str:
 def _draw_tickets(parts: Parts, tables: Tables) -> None:
   from imp_jax.results.charts.accuracy import accuracy_chart
   from imp_jax.results.charts.diet import diet_chart, size_chart
+  from imp_jax.results.charts.matching import smallest_density_chart
 
   results, experiments = tables.get("results"), tables.get("experiments")
   if not len(results):
     return
   parts.figure("accuracy", lambda: accuracy_chart(results, experiments))
-  level = tables.claims.primary_level
+  claims = tables.claims
+  parts.figure(
+    "smallest_density",
+    lambda: smallest_density_chart(
+      tables.get("smallest_density"), experiments, claims.margin
+    ),
+  )
+  level = claims.primary_level
   if level is None:
     level = max(map(int, results["level"]))
   published = parts.made(

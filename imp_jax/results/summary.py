@@ -2,17 +2,18 @@
 
 import collections
 import contextlib
+import math
 from collections.abc import Sequence
 
 import pandas as pd
 
-from imp_jax.results.accuracy import accuracy_matrix, sampling_note
+from imp_jax.results.accuracy import sampling_note
 from imp_jax.results.claims import ClaimSettings
 from imp_jax.results.landscape import instability_lines
+from imp_jax.results.matching import smallest_density_table
 from imp_jax.results.predictors import PREDICTOR_COLUMNS, connected_lines
 from imp_jax.results.tables import Tables
 from imp_jax.results.verdicts import verdict_lines
-from imp_jax.statistics.intervals import matching_levels
 
 
 def summary_lines(
@@ -84,31 +85,22 @@ def emptied_lines(layers: pd.DataFrame) -> list[str]:
 def matching_lines(results: pd.DataFrame, claims: ClaimSettings) -> list[str]:
   """Returns each experiment's smallest matching density, and per replicate."""
   lines = []
-  for name in dict.fromkeys(results.experiment):
-    accuracy = accuracy_matrix(results, name)
-    if ":" in name or 0 not in accuracy:
-      continue
-    densities = (
-      results[results.experiment == name].groupby("level").density.mean()
-    )
-    together, alone = matching_levels(
-      accuracy.to_numpy(),
-      margin=claims.margin,
-      confidence=claims.confidence,
-    )
+  table = smallest_density_table(results, claims)
+  for name, rows in table.groupby("experiment", sort=False):
+    together, *alone = rows["density"]
     lines.append(
       f"smallest matching density of {name} (margin "
-      f"{100 * claims.margin:g} points): {100 * densities[together]:.1f} %; "
-      f"{_per_replicate(alone, 100 * densities)}"
+      f"{100 * claims.margin:g} points): {100 * together:.1f} %; "
+      f"{_per_replicate(alone)}"
     )
   return lines
 
 
-def _per_replicate(levels: Sequence[int | None], percents: pd.Series) -> str:
+def _per_replicate(densities: Sequence[float]) -> str:
   """Each replicate's smallest matching density, or of many their counts."""
   found = [
-    "failed" if level is None else f"{percents[level]:.1f} %"
-    for level in levels
+    "failed" if math.isnan(density) else f"{100 * density:.1f} %"
+    for density in densities
   ]
   if len(found) <= 8:
     return f"per replicate {', '.join(found)}"

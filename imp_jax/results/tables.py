@@ -24,7 +24,7 @@ from imp_jax.results.landscape import (
   instability_table,
   landscape_table,
 )
-from imp_jax.results.matching import matching_table
+from imp_jax.results.matching import matching_table, smallest_density_table
 from imp_jax.results.parts import Unavailable
 from imp_jax.results.predictors import (
   connected_verdict_row,
@@ -102,6 +102,7 @@ class Tables:
       "layers": True,
       "curves": True,
       "matching": True,
+      "smallest_density": True,
       "geometry": True,
       "barriers": bool(self.paths),
       "paths": bool(self.paths),
@@ -161,6 +162,9 @@ class Tables:
       ),
       "matching": lambda: matching_table(
         self.get("results"), self.get("experiments"), self.claims
+      ),
+      "smallest_density": lambda: smallest_density_table(
+        self.get("results"), self.claims
       ),
       "geometry": self._geometry,
       "barriers": lambda: barriers_table(

@@ -16,6 +16,7 @@ from imp_jax.engine.context import Context
 from imp_jax.engine.replicates import stack_trees
 from imp_jax.engine.trainer import evaluate_networks, split_metrics
 from imp_jax.models.settings import ModelSettings
+from imp_jax.stages.train import trained_by
 from imp_jax.stages.trunk import Training
 
 
@@ -136,6 +137,15 @@ class Evaluate(Stage):
         one[split.name] = split_metrics(losses, correct) | {
           name: METRICS[name](correct, labels) for name in self.metrics
         }
+    for item, one in zip(items, metrics, strict=True):
+      edge = item.node.edge("network")
+      assert edge is not None  # by construction
+      row = {
+        "network": f"{edge.node.label}, replicate {item.replicate}",
+        "step": trained_by(edge.node).stop,
+      }
+      for split, values in one.items():
+        context.measured({**row, "split": split, **values})
     return {
       item: _finite(f"{item.node.label}, replicate {item.replicate}", one)
       for item, one in zip(items, metrics, strict=True)

@@ -250,9 +250,11 @@ def checked_masks(
   wrong = wrong_masks(masks, parent, groups=groups, drops=drops, rule=rule)
   if wrong:
     return Failure(f"{name}: {wrong}")
-  return Artefact(
-    {"density": density(masks, prunable)}, arrays=pack_masks(masks, prunable)
-  )
+  record = {
+    "density": density(masks, prunable),
+    "checked": ["exact_counts", "nested_masks"],
+  }
+  return Artefact(record, arrays=pack_masks(masks, prunable))
 
 
 @functools.lru_cache(maxsize=64)

@@ -17,6 +17,7 @@ from imp_jax.core.masks import apply_masks, density, init_masks, layer_table
 from imp_jax.data.settings import StreamSettings
 from imp_jax.data.subsets import keep_indices, label_changes
 from imp_jax.engine.context import Context
+from imp_jax.engine.spent import flop_of_a_step
 from imp_jax.engine.trainer import Run, Trainer, Watch, network_tree, state_tree
 from imp_jax.landscape.geometry import apartness
 from imp_jax.models import Model
@@ -132,7 +133,7 @@ class Train(Stage):
     model = context.model(self.model)
     for (item, run), start in zip(runs.items(), starts, strict=True):
       outcomes[item] = run.failure or _trained(
-        context, model, self, run, start, labels
+        context, item, model, run, start, labels
       )
     return outcomes
 
@@ -192,6 +193,7 @@ def start_run(
     )
 
   checkpoint = item.node.checkpoint_id(context.seed, r)
+  prunable = context.model(train.model).prunable(params)
   return Run(
     name=name,
     state=TrainState(
@@ -206,6 +208,7 @@ def start_run(
     keep_index=_kept_examples(context, train.subset, item),
     order_words=key_words(key("data_order", stream.order, "order")),
     checkpoint=context.store.checkpoint(checkpoint),
+    density=density(masks, prunable),
   )
 
 
@@ -224,6 +227,9 @@ def make_trainer(
     labels: of the training examples.
     watch: looks at the runs on their way.
   """
+  inputs = context.dataset.train.inputs
+  plain = context.model(train.model, "plain")
+  shape, dtype = inputs.shape[1:], str(inputs.dtype)
   return Trainer(
     model=context.model(train.model),
     dataset=context.dataset,
@@ -235,6 +241,8 @@ def make_trainer(
     labels=labels,
     watch=watch,
     stop=context.stop,
+    measured=context.measured,
+    flop=flop_of_a_step(plain, train.stream.batch_size, shape, dtype),
   )
 
 
@@ -311,14 +319,14 @@ def _unfaithful_start(context: Context, item: Item, run: Run) -> str | None:
 
 def _trained(
   context: Context,
+  item: Item,
   model: Model,
-  train: Train,
   run: Run,
   start: PyTree,
   labels: np.ndarray,
 ) -> Outcome:
   """The artefact of a finished run, its invariants checked."""
-  tree = state_tree(run.state)
+  train, tree = trained_by(item.node), state_tree(run.state)
   wrong = nonzero_pruned_weight(tree["params"], run.masks)
   if wrong:
     return Failure(f"{run.name}: {wrong}")
@@ -326,10 +334,16 @@ def _trained(
   used = run.keep_index if train.stop > train.start else run.keep_index[:0]
   true = np.asarray(context.dataset.train.labels)[used]
   counts = np.bincount(labels[used], minlength=context.dataset.num_classes)
+  stored = item.node.edge("weights") is not None
   record = {
     "history": run.history,
     "step": train.stop,
-    "density": density(run.masks, prunable),
+    "checked": [
+      *(["faithful_rewind"] if stored else []),
+      "pruned_weights_are_0",
+      "finite",
+    ],
+    "density": run.density,
     "layers": layer_table(run.masks, prunable),
     "travelled": apartness(start, tree["params"], prunable),
     "examples": len(used),

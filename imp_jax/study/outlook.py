@@ -13,25 +13,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from imp_jax.core.graph import Item, Node, nodes_in_order
-from imp_jax.core.masks import init_masks
 from imp_jax.engine.context import Context
 from imp_jax.engine.executor import finished_items
 from imp_jax.engine.replicates import stack_trees
 from imp_jax.engine.scheduler import Wanted, jobs_ahead, remaining
+from imp_jax.engine.spent import flop_of_a_step, fresh
 from imp_jax.engine.trainer import compiled
-from imp_jax.models import Model
 from imp_jax.models.settings import ModelSettings, model_of
 from imp_jax.study.listing import Count, counts, listed
 from imp_jax.study.run import Plan
-from imp_jax.training import (
-  SGD,
-  Pipeline,
-  TrainState,
-  init_opt_state,
-  train_step,
-  train_steps,
-)
-from imp_jax.training.optimiser import learning_rate, make_tx
+from imp_jax.training import SGD, Pipeline, train_steps
 from imp_jax.training.settings import OptimSettings, make_recipe
 
 PyTree = Any
@@ -83,7 +74,7 @@ def outlook(plan: Plan, held: Mapping[str, str]) -> Outlook:
       steps[kind] += job.cost
   left = remaining(wanted, done)
   rate = {kind: measured_rate(context, kind) for kind in steps}
-  flop = {kind: flop_of_a_step(context, kind) for kind in steps}
+  flop = {kind: _flop(context, kind) for kind in steps}
   items = [Item(node, r) for node, rs in wanted.items() for r in rs]
   return Outlook(
     stages=counts(context.store, listed(items, context.seed), held),
@@ -140,34 +131,11 @@ def _bytes_of(context: Context, node: Node) -> int:
   return 8192 + 2 * 4 * size
 
 
-def flop_of_a_step(context: Context, kind: Kind) -> float:
-  """Returns XLA's count of one replicate's step, as it is written.
-
-  Convolutions are counted as such, however they are computed.
-  """
-  model = model_of(kind[0], context.dataset.input_shape, "plain")
+def _flop(context: Context, kind: Kind) -> float:
+  """Of one replicate's step."""
   inputs = context.dataset.train.inputs
-  state, masks = jax.eval_shape(functools.partial(_fresh, model), 0)
-  batch = {
-    "inputs": jax.ShapeDtypeStruct((kind[1], *inputs.shape[1:]), inputs.dtype),
-    "labels": jax.ShapeDtypeStruct((kind[1],), jnp.int32),
-    "weights": None,
-  }
-  recipe = make_recipe(OptimSettings(milestones=(), warmup=0))
-
-  def fn(state: TrainState, masks: PyTree, batch: PyTree) -> PyTree:
-    return train_step(
-      state,
-      masks,
-      batch,
-      apply_fn=model.apply_train,
-      tx=make_tx(recipe, SGD),
-      learning_rate=learning_rate(recipe, state.step),
-    )
-
-  with jax.default_device(jax.devices("cpu")[0]):
-    counted = jax.jit(fn).lower(state, masks, batch).cost_analysis()
-  return float((counted or {}).get("flops", 0.0))
+  model = context.model(kind[0], "plain")
+  return flop_of_a_step(model, kind[1], inputs.shape[1:], str(inputs.dtype))
 
 
 def measured_rate(context: Context, kind: Kind) -> float:
@@ -185,8 +153,8 @@ def measured_rate(context: Context, kind: Kind) -> float:
     shared=4,
   )
   together = min(4, execution.replicates_at_once or 4)
-  fresh = jax.jit(functools.partial(_fresh, model))
-  states, masks = zip(*map(fresh, range(together)), strict=True)
+  begin = jax.jit(functools.partial(fresh, model))
+  states, masks = zip(*map(begin, range(together)), strict=True)
   rows = np.arange(_MEASURED_STEPS * kind[1]) % len(dataset.train)
   plan = jnp.asarray(rows.reshape(_MEASURED_STEPS, kind[1]), jnp.int32)
   recipe = make_recipe(OptimSettings(milestones=(), warmup=0))
@@ -206,19 +174,6 @@ def measured_rate(context: Context, kind: Kind) -> float:
     rounds += 1
   seconds = time.monotonic() - started
   return rounds * together * _MEASURED_STEPS / seconds
-
-
-def _fresh(model: Model, seed: int) -> tuple[TrainState, PyTree]:
-  """A train state, and masks that keep everything."""
-  params, stats = model.init(jax.random.key(seed))
-  state = TrainState(
-    step=jnp.int32(0),
-    params=params,
-    batch_stats=stats,
-    opt_state=init_opt_state(params),
-    key=jax.random.key(seed),
-  )
-  return state, init_masks(params)
 
 
 def outlook_lines(found: Outlook) -> Iterable[str]:

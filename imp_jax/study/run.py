@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from imp_jax.core.buckets import exists, read_file, remove
+from imp_jax.core.buckets import exists, read_file, remove, scheme_of
 from imp_jax.core.graph import Item, Node, nodes_in_order
 from imp_jax.core.index import (
   LABELS,
@@ -151,6 +151,11 @@ def prepare(
   by_experiment = [(e, tuple(experiment_tickets(e))) for e in study.experiments]
   tickets = tuple(t for _, own in by_experiment for t in own)
   views = tuple(v for e, own in by_experiment for v in experiment_views(e, own))
+  if "tensorboard" in study.execution.writers and scheme_of(workdir):
+    raise ValueError(
+      f"execution.writers: tensorboard writes to a disk, and {workdir} is in a "
+      "bucket"
+    )
   store = Store(workdir, writable=writes)
   if writes:
     check_company(store, study.execution.lease_seconds)
@@ -202,7 +207,9 @@ def execute(plan: Plan, progress: Progress) -> Results:
       f"study {study.name!r} was prepared to be executed as {planned}, and now "
       f"it would be {here}: prepare it anew"
     )
-  context = _running(plan, progress.steps, progress.stop)
+  context = dataclasses.replace(
+    _running(plan, progress.steps, progress.stop), measured=progress.measured
+  )
   run = lead if hosts.are_several() else run_items
   failures: dict[Item, str] = {}
   with working_in(store, study.execution.lease_seconds) as claims:

@@ -79,7 +79,12 @@ RANGES = {
     "execution.memory_gib",
     "execution.checkpoint_seconds",
   ),
-  "at least 1": ("optim.loss_scale", "execution.lease_seconds"),
+  "at least 1": (
+    "optim.loss_scale",
+    "execution.lease_seconds",
+    "execution.line_seconds",
+  ),
+  "tuple of: tensorboard | wandb": ("execution.writers",),
   "> 0": ("model.width", "optim.eps", "claims.connected.threshold"),
   "tuple of: > 0 nats": ("connectivity.thresholds",),
   "in [0, 1)": ("optim.momentum", "optim.b2", "pretrain.subset.drop_hardest"),

@@ -4,9 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from imp_jax.results.charts.matching import smallest_density_chart
 from imp_jax.results.matching import (
   MATCHING_COLUMNS,
   matching_table,
+  smallest_density_table,
 )
 from imp_jax.results.printed import matching_step_table
 from imp_jax.results.variants import has_diets, variants
@@ -208,3 +210,47 @@ def test_a_variant_says_its_own_optimiser_where_it_differs():
   )
   names = variants(experiments)["variant"].tolist()
   assert names == ["none", "all", f"all {rate}=0.1"]
+
+
+def test_the_smallest_density_by_hand():
+  """Margin 1 point; a replicate of one lost its dense network."""
+  lost = RESULTS.query(
+    "not (experiment == 'all-20' and replicate == 0 and level == 0)"
+  )
+  table = smallest_density_table(lost, make_claims())
+  assert table["replicate"].dtype == "Int64"
+  densities = dict(zip(RESULTS["level"], RESULTS["density"], strict=True))
+  by_name = {n: g for n, g in table.groupby("experiment", sort=False)}
+  assert list(by_name) == [name for name, *_ in EXPERIMENTS]  # no control
+  together = {n: g["density"].iloc[0] for n, g in by_name.items()}
+  assert together["none"] == densities[1]
+  assert together["all-100"] == densities[2]
+  assert all(
+    g["replicate"].iloc[1:].tolist() == [0, 1, 2] for g in by_name.values()
+  )
+  assert by_name["all-100"]["density"].tolist() == [densities[2]] * 4
+  assert by_name["all-20"]["density"].isna().tolist() == [
+    False,
+    True,
+    False,
+    False,
+  ]
+
+
+def test_the_chart_of_smallest_densities():
+  """A line per variant; all of them begin at t_r = 0."""
+  densities = smallest_density_table(RESULTS, make_claims())
+  experiments = make_experiments(EXPERIMENTS)
+  chart = smallest_density_chart(densities, experiments, 0.01)
+  assert chart is not None and chart.names == ["all", "easy 500", "hard 500"]
+  points = chart.table("point")
+  for name, steps in (("all", [0, 20, 100]), ("hard 500", [0, 20])):
+    own = points[points["name"] == name]
+    assert own["x"].tolist() == steps
+    expected = densities[densities["replicate"].isna()].set_index("experiment")
+    assert own["y"].tolist() == [
+      expected.loc[experiment, "density"] for experiment in own["experiment"]
+    ]
+  assert len(chart.table("faint")) == 3 * len(points)
+  only = make_experiments([("none", 0, "none", 0, {})])
+  assert smallest_density_chart(densities, only, 0.01) is None

@@ -14,8 +14,15 @@ import pytest
 
 from imp_jax.core.index import Entry
 from imp_jax.core.store import Store
+from imp_jax.pruning.invariants import INVARIANTS
 from imp_jax.results.load import load
-from imp_jax.results.page.costs import Made, sharing_line, stages_table
+from imp_jax.results.page.costs import (
+  Made,
+  invariants_table,
+  sharing_line,
+  spent_lines,
+  stages_table,
+)
 from imp_jax.results.page.page import write_page
 from imp_jax.results.report import charts_of, report
 from tests.places import ROOT
@@ -72,7 +79,7 @@ def test_it_says_what_the_tables_say(finished, page):
       assert shown.endswith(f"(n={len(values)})")
   assert "pretrain.steps" in experiments[0]  # in which they differ
   assert "optim.learning_rate" not in experiments[0]  # in which they do not
-  counted = {row[0]: int(row[1]) for row in cells(page, "Time")[1:]}
+  counted = {row[0]: int(row[1]) for row in cells(page, "What it took")[1:]}
   records = [
     json.loads(f.read_text()) for f in workdir.glob("objects/*/record.json")
   ]
@@ -203,11 +210,77 @@ def test_a_page_has_all_studies_of_a_workdir(tmp_path, finished):
   assert STUDY in (workdir / "report.html").read_text()
 
 
+def made_of(stage, seconds, inputs=(), checked=(), **spent):
+  zeros = dict.fromkeys(
+    ("compile_seconds", "program_seconds", "examples", "flop"), 0.0
+  )
+  spent = zeros | spent
+  return Made(stage, seconds, inputs=inputs, way="a", checked=checked, **spent)
+
+
+def test_what_was_spent_by_hand():
+  made = {
+    "a": made_of(
+      "train",
+      6.0,
+      checked=("finite", "faithful_rewind"),
+      compile_seconds=1.0,
+      program_seconds=4.0,
+      examples=1500,
+      flop=2e9,
+    ),
+    "b": made_of("prune", 4.0, program_seconds=3.0, checked=("exact_counts",)),
+    "c": made_of("train", 0.0, checked=("finite",), flop=1e9, examples=500),
+  }
+  table = stages_table(made).set_index("stage")
+  assert table.loc["train"].tolist() == [2, 6.0, 1.0, 4.0, 1.0, "2000", "3e+09"]
+  assert table.loc["prune", "elsewhere (s)"] == 1.0
+  first, second = spent_lines(made)
+  assert first.startswith("of 10 s, JAX compiled for 10%, and 20% passed out")
+  assert second.startswith("3e+09 FLOP of training, 2,000 examples presented")
+  kept = dict(invariants_table(made).to_numpy().tolist())
+  assert kept == {
+    INVARIANTS["exact_counts"]: 1,
+    INVARIANTS["faithful_rewind"]: 1,
+    INVARIANTS["finite"]: 2,
+  }
+  # Records of before say none of it.
+  old = {"a": made_of("train", 6.0)}
+  assert spent_lines(old) == [] and len(invariants_table(old)) == 0
+
+
+def test_what_was_spent_is_what_was_done(finished, page):
+  """By the settings, not by what counted it."""
+  workdir = finished[0]
+  rows = {row[0]: row for row in cells(page, "What it took")[1:]}
+  records = [
+    json.loads(f.read_text()) for f in workdir.glob("objects/*/record.json")
+  ]
+  trained = [r for r in records if r["stage"] == "train"]
+  batches = [
+    (r["settings"]["stop"] - r["settings"]["start"])
+    * r["settings"]["stream"]["batch_size"]
+    for r in trained
+  ]
+  assert int(rows["train"][6]) == sum(batches)
+  seconds, compiling, programs, elsewhere = map(float, rows["train"][2:6])
+  assert 0 < programs <= seconds and compiling <= seconds
+  total = compiling + programs + elsewhere
+  assert total == pytest.approx(seconds, abs=0.2)
+  kept = {row[0]: int(row[1]) for row in cells(page, "Invariants")[1:]}
+  assert kept[INVARIANTS["pruned_weights_are_0"]] == len(trained)
+  assert kept[INVARIANTS["faithful_rewind"]] == sum(
+    "weights" in r["inputs"] for r in trained
+  )
+  masks = [r for r in records if r["stage"] in ("prune", "random_mask")]
+  assert kept[INVARIANTS["nested_masks"]] == len(masks)
+
+
 def test_what_sharing_saved_by_hand():
   made = {
-    "trunk": Made("train", 10.0, (), "a"),
-    "a": Made("train", 4.0, ("trunk",), "a"),
-    "b": Made("evaluate", 6.0, ("trunk",), "b"),
+    "trunk": made_of("train", 10.0, ()),
+    "a": made_of("train", 4.0, ("trunk",)),
+    "b": made_of("evaluate", 6.0, ("trunk",)),
   }
 
   both = [
@@ -219,8 +292,8 @@ def test_what_sharing_saved_by_hand():
     "30 s: sharing saved 33%"
   )
   assert sharing_line(made, both[:1]).startswith("20 s of wall time in all")
-  table = stages_table(made).to_numpy().tolist()
-  assert table == [["train", 2, 14.0], ["evaluate", 1, 6.0]]
+  table = stages_table(made)[["stage", "artefacts", "seconds"]]
+  assert table.to_numpy().tolist() == [["train", 2, 14.0], ["evaluate", 1, 6.0]]
 
 
 TRIED = """<script>

@@ -29,6 +29,7 @@ TABLES = {
   "curves.csv",
   "geometry.csv",
   "matching.csv",
+  "smallest_density.csv",
   "experiments.csv",
   "metrics.jsonl",
 }
@@ -97,7 +98,7 @@ def test_a_study_of_subsets_has_figures_of_them(tmp_path):
   claims = make_claims(easy_data=easy)
   results, files = report_of(tmp_path, SUBSETS, claims=claims)
   assert files == TABLES | {"verdicts.csv"} | figures(
-    "accuracy", "diet", "sizes"
+    "accuracy", "smallest_density", "diet", "sizes"
   )
   assert "level 1" in (tmp_path / "studies/s/sizes.svg").read_text()
   matching = results.read_table("matching")
@@ -115,7 +116,7 @@ def test_a_study_of_subsets_has_figures_of_them(tmp_path):
 def test_a_study_without_subsets_has_none(tmp_path):
   plain = {"none": (0, "all"), "all-20": (20, "all")}
   _, files = report_of(tmp_path, plain)
-  assert files == TABLES | figures("accuracy")
+  assert files == TABLES | figures("accuracy", "smallest_density")
 
 
 @painted
@@ -147,7 +148,9 @@ def test_a_figure_or_table_that_fails_costs_no_other(tmp_path, monkeypatch):
   monkeypatch.setattr("imp_jax.results.tables.layers_table", fail)
   failed = []
   _, files = report_of(tmp_path, SUBSETS, failed=failed)
-  assert files == (TABLES - {"layers.csv"}) | figures("diet", "sizes")
+  assert files == (TABLES - {"layers.csv"}) | figures(
+    "diet", "sizes", "smallest_density"
+  )
   assert failed == [
     f"{name} of study s is left out of its report: no such font"
     for name in ("layers.csv", "accuracy.png")

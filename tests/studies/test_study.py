@@ -38,10 +38,13 @@ def test_it_computes_each_node_once_and_writes_the_tidy_files(finished):
     "curves.csv",
     "geometry.csv",
     "matching.csv",
+    "smallest_density.csv",
     "verdicts.csv",
     "metrics.jsonl",
     "accuracy.png",
     "accuracy.svg",
+    "smallest_density.png",
+    "smallest_density.svg",
   }
   table = results.table
   assert list(table.columns) == [

@@ -77,7 +77,7 @@ def test_the_flop_of_a_step_are_those_of_its_products(tmp_path):
   # Each forward, for the weights and, but for the first, for the inputs; a
   # multiplication and an addition.
   exact = 2 * kind[1] * (3 * sum(products) - products[0])
-  found = module.flop_of_a_step(plan.context(lambda _: None), kind)
+  found = module._flop(plan.context(lambda _: None), kind)
   assert exact < found < 1.15 * exact  # BatchNorm, ReLU and the optimiser
 
 

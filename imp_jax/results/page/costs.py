@@ -9,23 +9,35 @@ import pandas as pd
 
 from imp_jax.core.index import Entry
 from imp_jax.core.store import Store, if_finished
+from imp_jax.pruning.invariants import INVARIANTS
 
 
 @dataclasses.dataclass(frozen=True)
 class Made:
   """What the record of one artefact says of its making.
 
+  What was spent is its share of what ran together; old records lack some.
+
   Attributes:
     stage: that made it.
-    seconds: of wall time, its share of what ran together.
+    seconds: of wall time.
+    compile_seconds, program_seconds: of these, in which JAX compiled, and in
+      which the programs over replicates ran.
+    examples, flop: presented in training, and of its steps.
     inputs: identities of what it was made of.
     way: versions, device and execution, in words.
+    checked: the invariants that it was found to keep.
   """
 
   stage: str
   seconds: float
+  compile_seconds: float
+  program_seconds: float
+  examples: float
+  flop: float
   inputs: tuple[str, ...]
   way: str
+  checked: tuple[str, ...]
 
 
 def made_by_id(store: Store, entries: Iterable[Entry]) -> dict[str, Made]:
@@ -44,25 +56,85 @@ def made_by_id(store: Store, entries: Iterable[Entry]) -> dict[str, Made]:
     with if_finished():
       record = store.load_record(object_id)
       made = record.get("made_with", {})
+      together = made.get("items_together", 1)
       found[object_id] = Made(
-        record.get("stage", ""),
-        made.get("seconds_together", 0.0) / made.get("items_together", 1),
-        tuple(record.get("inputs", {}).values()),
-        _way(made),
+        stage=record.get("stage", ""),
+        inputs=tuple(record.get("inputs", {}).values()),
+        way=_way(made),
+        checked=tuple(record.get("checked", ())),
+        **{f: made.get(f"{f}_together", 0.0) / together for f in _SPENT},
       )
       left += found[object_id].inputs
   return found
 
 
+_SPENT = ("seconds", "compile_seconds", "program_seconds", "examples", "flop")
+
+
 def stages_table(made: Mapping[str, Made]) -> pd.DataFrame:
-  """Returns a row per stage: how many artefacts, and seconds of wall time."""
-  counts: Any = collections.defaultdict(lambda: [0, 0.0])
-  for each in made.values():
-    counts[each.stage][0] += 1
-    counts[each.stage][1] += each.seconds
-  rows = [(stage, n, round(s, 1)) for stage, (n, s) in counts.items()]
-  rows.sort(key=lambda row: -row[2])
-  return pd.DataFrame(rows, columns=["stage", "artefacts", "seconds"])
+  """Returns a row per stage, the longest first: artefacts, and what they took.
+
+  Seconds are of wall time; "elsewhere" is what neither compiling nor programs
+  over replicates account for.
+  """
+  rows = []
+  for stage in dict.fromkeys(each.stage for each in made.values()):
+    own = [each for each in made.values() if each.stage == stage]
+    spent = _total(own)
+    rows.append(
+      {
+        "stage": stage,
+        "artefacts": len(own),
+        "seconds": round(spent["seconds"], 1),
+        "compiling (s)": round(spent["compile_seconds"], 1),
+        "in programs (s)": round(spent["program_seconds"], 1),
+        "elsewhere (s)": round(_elsewhere(spent), 1),
+        "examples in training": f"{spent['examples']:.0f}",
+        "FLOP of training": f"{spent['flop']:.3g}",
+      }
+    )
+  rows.sort(key=lambda row: -row["seconds"])
+  return pd.DataFrame(rows)
+
+
+def _total(made: Iterable[Made]) -> dict[str, float]:
+  made = list(made)
+  return {f: sum(getattr(each, f) for each in made) for f in _SPENT}
+
+
+def _elsewhere(spent: Mapping[str, float]) -> float:
+  inside = spent["compile_seconds"] + spent["program_seconds"]
+  return max(spent["seconds"] - inside, 0.0)
+
+
+def spent_lines(made: Mapping[str, Made]) -> list[str]:
+  """Returns what all of it took in compute, and outside compiled programs."""
+  spent = _total(made.values())
+  if not spent["program_seconds"]:  # nothing, or records of before
+    return []
+  lines = [
+    f"of {spent['seconds']:,.0f} s, JAX compiled for "
+    f"{spent['compile_seconds'] / spent['seconds']:.0%}, and "
+    f"{_elsewhere(spent) / spent['seconds']:.0%} passed outside compiled "
+    "programs: reading, checking and writing"
+  ]
+  if spent["flop"]:
+    lines.append(
+      f"{spent['flop']:.3g} FLOP of training, {spent['examples']:,.0f} "
+      "examples presented; a removed weight counts, for it is multiplied too"
+    )
+  return lines
+
+
+def invariants_table(made: Mapping[str, Made]) -> pd.DataFrame:
+  """Returns a row per invariant: how many artefacts were found to keep it."""
+  counts = collections.Counter(
+    i for each in made.values() for i in each.checked
+  )
+  rows = [
+    (words, counts[name]) for name, words in INVARIANTS.items() if counts[name]
+  ]
+  return pd.DataFrame(rows, columns=["invariant", "checked and kept by"])
 
 
 def ways_table(made: Mapping[str, Made]) -> pd.DataFrame:

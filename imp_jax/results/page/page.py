@@ -19,8 +19,10 @@ from imp_jax.results.accuracy import test_accuracy
 from imp_jax.results.compare import compared, settings_apart
 from imp_jax.results.load import Results
 from imp_jax.results.page.costs import (
+  invariants_table,
   made_by_id,
   sharing_line,
+  spent_lines,
   stages_table,
   ways_table,
 )
@@ -164,13 +166,15 @@ def _section(
         kept.append(_shown_table(title, table))
 
   add("Experiments", lambda: _experiments(tables))
-  add("Time", lambda: stages_table(made))
+  add("What it took", lambda: stages_table(made))
+  add("Invariants", lambda: invariants_table(made))
   add("Versions and hardware", lambda: ways_table(made))
   said: list[str] = []
   for what, lines in (
     ("summary", lambda: _summary(tables)),
     ("landscape", lambda: landscape_lines(tables)),
     ("time", lambda: [sharing_line(made, tables.index)] if made else []),
+    ("compute", lambda: spent_lines(made)),
   ):
     with _left_out(missing, what):
       said += lines()
