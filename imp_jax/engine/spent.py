@@ -156,7 +156,7 @@ def flop_of_a_step(
   return float((counted or {}).get("flops", 0.0))
 
 
-def fresh(model: Model, seed: int) -> tuple[TrainState, PyTree]:
+def fresh(model: Model, seed: int | jax.Array) -> tuple[TrainState, PyTree]:
   """Returns a train state, and masks that keep everything."""
   params, stats = model.init(jax.random.key(seed))
   state = TrainState(
