@@ -11,8 +11,12 @@ import numpy as np
 from imp_jax.core.masks import flat_leaves, init_masks, nested_leaves
 from imp_jax.data.dataset import Dataset, make_dataset, on_device
 from imp_jax.models import Model, make_model
-from imp_jax.training import SGD, Pipeline, TrainState
-from imp_jax.training.optimiser import init_opt_state
+from imp_jax.training import (
+  SGD,
+  Pipeline,
+  TrainState,
+  start_state,
+)
 from imp_jax.training.settings import OptimSettings, make_recipe
 
 PyTree = Any
@@ -35,13 +39,7 @@ class Problem:
   def state(self, seed: int = 0) -> TrainState:
     """A fresh train state."""
     params, stats = _init(self.model)(jax.random.key(seed))
-    return TrainState(
-      step=jnp.int32(0),
-      params=params,
-      batch_stats=stats,
-      opt_state=init_opt_state(params),
-      key=jax.random.key(seed + 1),
-    )
+    return start_state(params, stats, jax.random.key(seed + 1))
 
   def network(self, seed: int = 0) -> dict[str, PyTree]:
     """A fresh network on the host."""

@@ -17,11 +17,12 @@ from imp_jax.models import Model
 from imp_jax.training import (
   SGD,
   TrainState,
-  init_opt_state,
+  make_recipe,
+  optim_in_steps,
+  start_state,
   train_step,
 )
 from imp_jax.training.optimiser import learning_rate, make_tx
-from imp_jax.training.settings import OptimSettings, make_recipe
 
 PyTree = Any
 
@@ -139,7 +140,7 @@ def flop_of_a_step(
     "labels": jax.ShapeDtypeStruct((batch_size,), jnp.int32),
     "weights": None,
   }
-  recipe = make_recipe(OptimSettings(milestones=(), warmup=0))
+  recipe = make_recipe(optim_in_steps())
 
   def fn(state: TrainState, masks: PyTree, batch: PyTree) -> PyTree:
     return train_step(
@@ -159,11 +160,5 @@ def flop_of_a_step(
 def fresh(model: Model, seed: int | jax.Array) -> tuple[TrainState, PyTree]:
   """Returns a train state, and masks that keep everything."""
   params, stats = model.init(jax.random.key(seed))
-  state = TrainState(
-    step=jnp.int32(0),
-    params=params,
-    batch_stats=stats,
-    opt_state=init_opt_state(params),
-    key=jax.random.key(seed),
-  )
+  state = start_state(params, stats, jax.random.key(seed))
   return state, init_masks(params)

@@ -24,8 +24,8 @@ def output_scores(
   *,
   model: Model,
   names: tuple[str, ...],
-  batch_mode: bool,
-  batch_size: int,
+  batch_mode: bool = False,
+  batch_size: int = 500,
 ) -> tuple[Float[Array, " examples"], ...]:
   """Returns one array per named score, in the examples' order.
 

@@ -22,8 +22,12 @@ from imp_jax.engine.trainer import compiled
 from imp_jax.models.settings import ModelSettings, model_of
 from imp_jax.study.listing import Count, counts, listed
 from imp_jax.study.run import Plan
-from imp_jax.training import SGD, Pipeline, train_steps
-from imp_jax.training.settings import OptimSettings, make_recipe
+from imp_jax.training import (
+  Pipeline,
+  make_recipe,
+  optim_in_steps,
+  train_steps,
+)
 
 PyTree = Any
 # Of a network in training, and a batch: what its steps take depends on these.
@@ -146,7 +150,7 @@ def measured_rate(context: Context, kind: Kind) -> float:
   """
   execution, dataset = context.execution, context.dataset
   model = model_of(kind[0], dataset.input_shape, execution.convolution)
-  pipeline = Pipeline(0, False, "crop_flip", SGD, padded=False)
+  pipeline = Pipeline()
   program = compiled(
     functools.partial(train_steps, model=model, pipeline=pipeline),
     execution,
@@ -157,7 +161,7 @@ def measured_rate(context: Context, kind: Kind) -> float:
   states, masks = zip(*map(begin, range(together)), strict=True)
   rows = np.arange(_MEASURED_STEPS * kind[1]) % len(dataset.train)
   plan = jnp.asarray(rows.reshape(_MEASURED_STEPS, kind[1]), jnp.int32)
-  recipe = make_recipe(OptimSettings(milestones=(), warmup=0))
+  recipe = make_recipe(optim_in_steps())
   args = (
     stack_trees(states),
     stack_trees(masks),

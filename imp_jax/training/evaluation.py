@@ -21,7 +21,7 @@ def evaluate(
   labels: Int[Array, " examples"],
   *,
   model: Model,
-  batch_size: int,
+  batch_size: int = 500,
 ) -> dict[str, jax.Array]:
   """Returns one network's loss on each example, and whether it is right.
 

@@ -12,6 +12,7 @@ from imp_jax.core.devices import over_devices
 from imp_jax.data.augment import augment_images
 from imp_jax.models import Model
 from imp_jax.training.optimiser import (
+  SGD,
   Recipe,
   UpdateRule,
   learning_rate,
@@ -36,11 +37,11 @@ class Pipeline:
     skip_overflow: skip updates whose gradient overflowed, for float16.
   """
 
-  crop_pad: int
-  flip: bool
-  augment_order: str
-  rule: UpdateRule
-  padded: bool
+  crop_pad: int = 0
+  flip: bool = False
+  augment_order: str = "crop_flip"
+  rule: UpdateRule = SGD
+  padded: bool = False
   skip_overflow: bool = False
 
 

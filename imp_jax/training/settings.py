@@ -66,6 +66,16 @@ class OptimSettings:
     return self.steps if self.schedule == "cosine" else 0
 
 
+def optim_in_steps(**fields: Any) -> OptimSettings:
+  """Returns an optimiser's settings, for use without a config.
+
+  Args:
+    **fields: of `OptimSettings`, durations in steps; without milestones and
+      warmup the rate is constant.
+  """
+  return OptimSettings(**({"steps": 0, "milestones": (), "warmup": 0} | fields))
+
+
 def resolve_optim(
   optim: Any,
   steps: Callable[[str, str], int],

@@ -2,7 +2,13 @@
 
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 from flax import struct
+
+from imp_jax.training.optimiser import SGD, UpdateRule, init_opt_state
+
+PyTree = Any
 
 
 class TrainState(struct.PyTreeNode):
@@ -19,3 +25,28 @@ class TrainState(struct.PyTreeNode):
   key: Any  # typed augmentation key; step s uses fold_in(key, s)
   # Carries of what watches presented examples, by its name.
   watched: Any = struct.field(default_factory=dict)
+
+
+def start_state(
+  params: PyTree,
+  batch_stats: PyTree,
+  key: jax.Array,
+  step: int | jax.Array = 0,
+  *,
+  rule: UpdateRule = SGD,
+) -> TrainState:
+  """Returns the state of a replicate whose optimiser has gathered nothing.
+
+  Args:
+    params, batch_stats: the network; what its masks remove is 0.
+    key: of its augmentation.
+    step: absolute; t_r of a network that was rewound.
+    rule: the optimiser's.
+  """
+  return TrainState(
+    step=jnp.asarray(step, jnp.int32),
+    params=params,
+    batch_stats=batch_stats,
+    opt_state=init_opt_state(params, rule),
+    key=key,
+  )

@@ -12,7 +12,12 @@ from imp_jax.training.optimiser import (
   opt_state_tree,
   restore_opt_state,
 )
-from imp_jax.training.settings import OptimSettings, make_recipe, update_rule
+from imp_jax.training.settings import (
+  OptimSettings,
+  make_recipe,
+  optim_in_steps,
+  update_rule,
+)
 
 B1, B2, EPS, DECAY, RATE = 0.8, 0.99, 1e-6, 0.05, 0.1
 
@@ -64,9 +69,7 @@ def test_one_optimisers_state_is_no_others():
 
 def test_sgd_is_what_it_was_before_there_was_another():
   """New options with defaults are in no identity."""
-  plain = OptimSettings(milestones=(), warmup=0)
-  named = OptimSettings(milestones=(), warmup=0, name="sgd", b2=0.999, eps=1e-8)
+  plain = optim_in_steps()
+  named = optim_in_steps(name="sgd", b2=0.999, eps=1e-8)
   assert content_id(plain) == content_id(named)
-  assert content_id(plain) != content_id(
-    OptimSettings(milestones=(), warmup=0, name="adamw")
-  )
+  assert content_id(plain) != content_id(optim_in_steps(name="adamw"))

@@ -21,8 +21,7 @@ from imp_jax.models import make_model
 from imp_jax.training import (
   SGD,
   Pipeline,
-  TrainState,
-  init_opt_state,
+  start_state,
   train_steps,
 )
 from tests.kinds import TRAINED
@@ -59,15 +58,7 @@ def make_case(name, conv="fast"):
   states = []
   for r in range(REPLICATES):
     params, stats = init(jax.random.key(r))
-    states.append(
-      TrainState(
-        step=jnp.int32(0),
-        params=params,
-        batch_stats=stats,
-        opt_state=init_opt_state(params),
-        key=jax.random.key(100 + r),
-      )
-    )
+    states.append(start_state(params, stats, jax.random.key(100 + r)))
   masks = stack_trees([init_masks(s.params) for s in states])
   plans = rng.integers(0, 32, (REPLICATES, STEPS, BATCH))
   own = (stack_trees(states), masks, jnp.asarray(plans, jnp.int32))

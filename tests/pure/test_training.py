@@ -14,9 +14,9 @@ from imp_jax.training import (
   SGD,
   Pipeline,
   Recipe,
-  TrainState,
   UpdateRule,
   init_opt_state,
+  start_state,
   train_step,
   train_steps,
 )
@@ -122,13 +122,7 @@ PIPELINE = Pipeline(
 @functools.cache
 def start(model, seed=0):
   params, stats = initialiser(model)(jax.random.key(seed))
-  return TrainState(
-    step=jnp.int32(0),
-    params=params,
-    batch_stats=stats,
-    opt_state=init_opt_state(params),
-    key=jax.random.key(9),
-  )
+  return start_state(params, stats, jax.random.key(9))
 
 
 def random_masks(params, seed=0):

@@ -427,3 +427,22 @@ def test_a_layer_without_its_columns_is_refused():
   with pytest.raises(ValueError, match=r"a line must have columns \['y'\]"):
     Layer("line", pd.DataFrame({"x": [1.0], "name": ["a"]}))
   assert Axis().scale == "linear"
+
+
+@pytest.mark.usefixtures("painted")
+def test_a_notebook_shows_charts_in_the_report_s_looks():
+  import altair
+
+  from imp_jax.results.charts.drawing import use_theme
+
+  chart = accuracy_chart(RESULTS)
+  assert chart._repr_svg_().startswith("<svg")
+  before = altair.theme.active
+  use_theme()
+  try:
+    own = altair.Chart(pd.DataFrame({"a": [1]})).mark_point().to_dict()
+  finally:
+    altair.theme.enable(before)
+  config, ours = own["config"], spec_of(chart)["config"]
+  assert {name: config[name] for name in ours} == ours
+  assert config["range"]["category"][0] == KIND_COLOURS["all"]

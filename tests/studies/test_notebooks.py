@@ -1,5 +1,6 @@
 """The notebooks of docs/, run cell by cell."""
 
+import ast
 import json
 
 import jax
@@ -59,14 +60,19 @@ def test_imp_by_hand_obeys_the_laws():
   assert names["barrier"] < 1 and len(names["error"]) == 5
 
 
-def test_notebooks_are_short():
-  for file in NOTEBOOKS:
-    cells = json.loads(file.read_text())["cells"]
-    code = [
-      line
-      for cell in cells
-      if cell["cell_type"] == "code"
-      for line in cell["source"]
-      if line.strip() and not line.startswith(("import ", "from "))
-    ]
-    assert len(code) <= 120 and all(len(line) <= 81 for line in code)
+def test_imp_by_hand_takes_about_60_lines():
+  """But for its imports."""
+  (file,) = (f for f in NOTEBOOKS if f.stem == "imp_by_hand")
+  code = "".join(
+    "".join(cell["source"]) + "\n"
+    for cell in json.loads(file.read_text())["cells"]
+    if cell["cell_type"] == "code"
+  )
+  imports = [
+    node
+    for node in ast.parse(code).body
+    if isinstance(node, ast.Import | ast.ImportFrom)
+  ]
+  taken = {n for i in imports for n in range(i.lineno, i.end_lineno + 1)}
+  lines = enumerate(code.splitlines(), 1)
+  assert sum(bool(line.strip()) for n, line in lines if n not in taken) <= 66

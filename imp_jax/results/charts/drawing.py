@@ -20,7 +20,14 @@ import vl_convert
 from etils import epath
 
 from imp_jax.core.buckets import replace_file
-from imp_jax.results.charts.chart import Axis, Chart, Layer, Panel
+from imp_jax.results.charts.chart import (
+  COLOURS,
+  SHAPES,
+  Axis,
+  Chart,
+  Layer,
+  Panel,
+)
 
 Format = Literal["png", "svg", "pdf"]
 Link = Callable[[Mapping[str, Any]], str | None]
@@ -47,6 +54,7 @@ _CONFIG = {
   "title": {"fontSize": 12, "fontWeight": "normal", "anchor": "start"},
   "concat": {"spacing": 16},
 }
+_RANGE = {"category": list(COLOURS), "symbol": list(SHAPES)}
 # Letters of 8 points; legends are below, for which a column has room.
 _LETTERS = {"labelFontSize": 8, "titleFontSize": 8}
 _ON_PAPER = _CONFIG | {
@@ -116,6 +124,14 @@ def drawn(chart: Chart, kind: Format, width: float | None = None) -> bytes:
   if kind == "pdf":
     return vl_convert.vegalite_to_pdf(spec)
   return vl_convert.vegalite_to_png(spec, scale=2 if width is None else 4)
+
+
+def use_theme() -> None:
+  """Makes Altair draw a notebook's own charts as a report's."""
+
+  @alt.theme.register("imp_jax", enable=True)
+  def imp_jax() -> Any:
+    return alt.theme.ThemeConfig(config={**_CONFIG, "range": _RANGE})  # pyright: ignore
 
 
 def png_and_svg(chart: Chart) -> tuple[bytes, bytes]:
