@@ -162,7 +162,10 @@ def main(argv: Sequence[str]) -> int:
 
 def define_flags() -> None:
   """Defines the program's flags; not on import, for programs share names."""
-  config_flags.DEFINE_config_file("config", help_string="a study")
+  config_flags.DEFINE_config_file(
+    "config",
+    help_string="FILE.py or FILE.py:VARIANT; --config.FIELD=VALUE sets one.",
+  )
   flags.DEFINE_string("workdir", None, "Where its studies lie.")
   flags.DEFINE_list("seeds", [], "Seeds; none = the config's own.")
   flags.DEFINE_list("ways", [], "Ways of executing; none = the config's.")

@@ -28,7 +28,10 @@ from imp_jax.results.landscape import STABLE
 from imp_jax.study import execute, prepare
 from imp_jax.study.options import BLIND, flatten
 
-_CONFIG = config_flags.DEFINE_config_file("config", help_string="a study")
+_CONFIG = config_flags.DEFINE_config_file(
+  "config",
+  help_string="FILE.py or FILE.py:VARIANT; --config.FIELD=VALUE sets one.",
+)
 _WORKDIR = flags.DEFINE_string(
   "workdir", None, "Where artefacts and results lie."
 )

@@ -75,9 +75,18 @@ def run_program(main: Callable[[list[str]], int]) -> None:
       is_storage = isinstance(error.__cause__, OSError)
       os._exit(NO_STORAGE if is_storage else NO_COMPANY)
 
+  _adopt_help(main.__module__)
   protect_streams()
   show_user_warnings()
   app.run(together, flags_parser=parse_flags)
+
+
+def _adopt_help(module: str) -> None:
+  """Makes --help tell of a program's own module, from wherever it is run."""
+  program = sys.modules["__main__"]
+  program.__doc__ = sys.modules[module].__doc__
+  for flag in flags.FLAGS.get_key_flags_for_module(module):
+    flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
 
 
 def show_user_warnings() -> None:

@@ -51,7 +51,10 @@ def define_flags() -> None:
   """Defines the program's flags."""
   from ml_collections import config_flags
 
-  config_flags.DEFINE_config_file("config", help_string="a study")
+  config_flags.DEFINE_config_file(
+    "config",
+    help_string="FILE.py or FILE.py:VARIANT; --config.FIELD=VALUE sets one.",
+  )
   flags.DEFINE_string("workdir", None, "Shared by all workers; extended.")
   flags.DEFINE_string("sweep", None, "A file whose get_sweep() makes more.")
   flags.DEFINE_string(
