@@ -1,9 +1,12 @@
 """What the command-line programs share: errors in one line, exit codes."""
 
+import ast
 import contextlib
 import os
+import re
 import signal
 import sys
+import traceback
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, TextIO
@@ -17,7 +20,7 @@ from imp_jax.engine import hosts
 from imp_jax.engine.compilation import use_program_cache
 from imp_jax.engine.context import Stopped
 from imp_jax.models.convolution import resolve_convolution
-from imp_jax.study.options import check_fields
+from imp_jax.study.options import check_fields, flatten
 
 # What bad input raises, before anything is written.
 BAD_INPUT = (ValueError, OSError, TypeError, OverflowError, ImportError)
@@ -34,13 +37,20 @@ class BadInput(SystemExit):
   """Ends the program with exit code 2 and one line."""
 
   def __init__(self, error: BaseException | str):
-    if isinstance(error, KeyError):  # str() of it is a repr
-      error = str(error.args[0])
-    lines = str(error).strip().splitlines() or [repr(error)]
-    if any(line.startswith("Traceback") for line in lines):
-      lines = lines[-1:]  # a config file's own error, quoted whole by absl
-    complain(f"error: {' '.join(' '.join(lines).split())}")
+    complain(f"error: {_in_one_line(error)}")
     super().__init__(2)
+
+
+def _in_one_line(error: BaseException | str) -> str:
+  if isinstance(error, KeyError):  # str() of it is a repr
+    error = str(error.args[0])
+  text = str(error).strip()
+  with contextlib.suppress(ValueError, SyntaxError):
+    text = str(ast.literal_eval(text))  # a repr: of a flag's unknown field
+  lines = text.splitlines() or [repr(error)]
+  if any(line.startswith("Traceback") for line in lines):
+    lines = lines[-1:]  # quoted whole by absl
+  return " ".join(" ".join(lines).split())
 
 
 def run_program(main: Callable[[list[str]], int]) -> None:
@@ -116,11 +126,57 @@ def show_user_warnings() -> None:
 
 
 def parse_flags(argv: Sequence[str]) -> list[str]:
-  """Flags as absl reads them, but errors in one line and exit code 2."""
+  """Flags as absl reads them, but errors in one line and exit code 2.
+
+  A config file may import what lies beside it, or where the program is run.
+  """
+  files = [
+    os.path.abspath(os.path.expanduser(value.partition(":")[0]))
+    for word in argv
+    for name, _, value in [word.partition("=")]
+    if name.lstrip("-") == "config"
+  ]
+  sys.path += [os.getcwd(), *map(os.path.dirname, files)]
   try:
     return flags.FLAGS(argv)
   except Exception as error:  # config files raise anything while they load
-    raise BadInput(error) from None
+    told = f"{_place(error, files)}{_in_one_line(error)}"
+    if "'config_config' has no attribute 'get_config'" in told:
+      told = f"{' '.join(files)}: has no function get_config()"
+    raise BadInput(told) from None
+
+
+def _place(error: BaseException, files: Sequence[str]) -> str:
+  """Where in a config file an error is from: "FILE:LINE: NAME: ", or ""."""
+  beside = {os.path.dirname(file) for file in files}
+  frames = traceback.extract_tb(error.__traceback__)
+  quoted = re.findall(r'File "([^"]+)", line (\d+)', str(error))
+  every = [*((f.filename, f.lineno) for f in frames), *quoted]
+  places = [f"{f}:{line}" for f, line in every if os.path.dirname(f) in beside]
+  if not places:
+    return ""
+  kind = "" if quoted else f"{type(error).__name__}: "
+  return f"{places[-1]}: {kind}"
+
+
+def check_overrides(config: Any) -> None:
+  """Refuses --config.FIELD=VALUE where every experiment sets that field itself.
+
+  Raises:
+    ValueError: names the field; the value would change nothing.
+  """
+  from ml_collections import config_flags
+
+  if "config" not in flags.FLAGS or not flags.FLAGS["config"].present:
+    return
+  given = config_flags.get_override_values(flags.FLAGS["config"])
+  deltas = [flatten(delta) for delta in config.experiments]
+  for field in given:
+    if deltas and all(field in delta for delta in deltas):
+      raise ValueError(
+        f"--config.{field} would change nothing: each of the config's "
+        "experiments sets it itself"
+      )
 
 
 def start(config: Any) -> None:
@@ -130,9 +186,11 @@ def start(config: Any) -> None:
     config: the study's.
 
   Raises:
-    ValueError: it is none, or a field of it is out of its range.
+    ValueError: it is none, a field of it is out of its range, or a flag would
+      change nothing.
   """
   check_fields(config)
+  check_overrides(config)
   with contextlib.suppress(ValueError):  # said when it is resolved
     kind = resolve_convolution(
       config.execution.convolution,

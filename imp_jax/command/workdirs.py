@@ -27,14 +27,14 @@ def show_plan(config: Any, workdir: str, only: Sequence[str] = ()) -> int:
   """Prints what a study has yet to do and what that takes; runs nothing.
 
   Args:
-    config, workdir, only: as of `study.prepare`.
+    config, workdir, only: as of `study.prepare`; a workdir that is not there
+      is not made.
 
   Raises:
-    BadInput: the workdir is not there, or as of `study.prepare`.
+    BadInput: as of `study.prepare`.
   """
   try:
-    _open(workdir)
-    plan = prepare(config, workdir, only)
+    plan = prepare(config, workdir, only, writes=False)
     found = outlook(plan, _held(plan.store))
   except BAD_INPUT as error:
     raise BadInput(error) from None

@@ -64,6 +64,13 @@ class Stage(abc.ABC):
     """
     return None
 
+  def code(self) -> dict[str, str]:
+    """Returns hashes of the source of what settings name, by option and name.
+
+    Recorded: artefacts that were made by other code are not gone on from.
+    """
+    return {}
+
   def networks(self, nodes: Sequence["Node"]) -> int:
     """Returns how many networks one replicate of nodes run together makes."""
     return len(nodes)

@@ -7,7 +7,7 @@ import dataclasses
 import difflib
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection
 from typing import Any
 
 from imp_jax.core.files import NAME, NAME_BYTES, shown
@@ -23,16 +23,21 @@ class Range:
   """What an option may hold.
 
   Attributes:
-    told: in words, for people.
+    words: for people; or a function that returns them.
     check: (field, value) -> None; refuses what it may not hold.
     kind: of a placeholder's value.
     normal: a checked value -> the value that is compared and hashed.
   """
 
-  told: str
+  words: str | Callable[[], str]
   check: Callable[[str, Any], None]
   kind: type = str
   normal: Callable[[Any], Any] = lambda value: value
+
+  @property
+  def told(self) -> str:
+    """In words, for people."""
+    return self.words if isinstance(self.words, str) else self.words()
 
   def __call__(self, field: str, value: Any) -> None:
     """Refuses a value that is out of the range.
@@ -95,14 +100,14 @@ def above(low: float, unit: str = "", most: float = math.inf) -> Range:
   return Range(f"> {low}{unit}", check, float, float)
 
 
-def choice(known: Sequence[str]) -> Range:
-  """Returns the range of the known texts."""
+def choice(known: Collection[str]) -> Range:
+  """Returns the range of the known texts; a registry may gain some."""
 
   def check(field: str, value: Any) -> None:
     text(field, value)
     one_of(field, value, known)
 
-  return Range(" | ".join(known), check)
+  return Range(lambda: " | ".join(known), check)
 
 
 def several(each: Range) -> Range:
@@ -117,7 +122,7 @@ def several(each: Range) -> Range:
   def normal(value: Any) -> tuple[Any, ...]:
     return tuple(each.normal(entry) for entry in value)
 
-  return Range(f"tuple of: {each.told}", check, tuple, normal)
+  return Range(lambda: f"tuple of: {each.told}", check, tuple, normal)
 
 
 def unset_or(range_: Range) -> Range:
@@ -130,7 +135,8 @@ def unset_or(range_: Range) -> Range:
   def normal(value: Any) -> Any:
     return None if value is None else range_.normal(value)
 
-  return Range(f"{range_.told}, or unset", check, range_.kind, normal)
+  told = lambda: f"{range_.told}, or unset"
+  return Range(told, check, range_.kind, normal)
 
 
 def steps_before(value: Any) -> Any:
@@ -215,7 +221,7 @@ def steps_of(duration: str, field: str, per_epoch: int, batch_size: int) -> int:
   return steps
 
 
-def one_of(field: str, value: str, known: Sequence[str]) -> str:
+def one_of(field: str, value: str, known: Collection[str]) -> str:
   """Returns the value, which must be among the known ones."""
   if value not in known:
     near = difflib.get_close_matches(str(value), known, 1)

@@ -55,7 +55,8 @@ def checked_arrays(
   else:
     raise ValueError(
       f"{what}: inputs must be images uint8[n, height, width(, channels)] or "
-      f"signals float[n, length], got {inputs.dtype} {inputs.shape}"
+      f"signals float[n, length], got {inputs.dtype} {inputs.shape}; images of "
+      "floats in 0..1 are (255 * x).round().astype('uint8')"
     )
   low, high = labels.min(), labels.max()
   if low < 0 or high >= 2**31:  # before the cast could wrap them

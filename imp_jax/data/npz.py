@@ -22,6 +22,8 @@ def npz_arrays(path: str):
     FileNotFoundError: no such file.
     ValueError: an array is missing, or is none of numbers.
   """
+  if not path:
+    raise FileNotFoundError("data.path '': no such file; name an .npz")
   what = f"data.path {path}"
   arrays = read_arrays(user_file(path, what), what)
   splits = ["train", "test"]

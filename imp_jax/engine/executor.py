@@ -296,6 +296,7 @@ def _recorded(
   header: Mapping[str, Any] = {
     **context.facts(item),
     "settings": dataclasses.asdict(settings),
+    "code": item.node.stage.code(),
     "made_with": made_with(context.execution) | dict(together),
   }
   return dataclasses.replace(outcome, record={**header, **outcome.record})

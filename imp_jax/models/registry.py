@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import functools
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -50,6 +51,8 @@ MODELS: dict[str, tuple[Callable[..., nn.Module], int | None]] = {
 }
 
 
+# Modules whose networks the tests check.
+_OURS = tuple(f"imp_jax.models.{m}" for m in ("lenet", "resnet", "vgg"))
 RESNETS = ("resnetN (N = 6m + 2)", "resnet1dN (for signals)")
 RESNET_NAME = re.compile(r"resnet(1d)?(\d{1,9})")
 
@@ -200,6 +203,15 @@ def make_model(
     constructor, rank = MODELS[name]
     if isinstance(constructor, type):  # it is given what it declares
       fields = {field.name for field in dataclasses.fields(constructor)}
+      for field, value, plain in (
+        ("width", width, 1),
+        ("dtype", dtype, "float32"),
+      ):
+        if field not in fields and value != plain:
+          raise ValueError(
+            f"model {name} has no {field}: leave model.{field} at {plain!r}, "
+            f"got {value!r}"
+          )
       options = {k: v for k, v in options.items() if k in fields}
     module = constructor(**options)
   elif resnet:
@@ -220,4 +232,46 @@ def make_model(
       "model vgg16 halves its input four times and takes images of at least "
       f"16 x 16, got {tuple(input_shape)}"
     )
-  return Model(name, module, tuple(input_shape), tuple(mean), tuple(std))
+  model = Model(name, module, tuple(input_shape), tuple(mean), tuple(std))
+  if type(module).__module__ not in _OURS:
+    check_model(model, num_classes)
+  return model
+
+
+@functools.lru_cache(maxsize=64)
+def check_model(model: Model, num_classes: int) -> None:
+  """Refuses a network that cannot be trained as all others are.
+
+  Args:
+    model: a user's own.
+    num_classes: of its logits.
+
+  Raises:
+    ValueError: in one line, what it lacks.
+  """
+  inputs = jax.ShapeDtypeStruct((2, *model.input_shape), jnp.float32)
+  weights = jax.ShapeDtypeStruct((2,), jnp.float32)
+  key = jax.eval_shape(lambda: jax.random.key(0))
+  try:
+    params, stats = jax.eval_shape(model.init, key)
+    logits, _ = jax.eval_shape(
+      model.apply_train, params, stats, inputs, weights
+    )
+  except Exception as error:  # of the user's own code
+    reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+    raise ValueError(
+      f"model {model.name} cannot be trained: it must be a Flax module with "
+      "__call__(self, x, *, train, weights=None) that draws nothing in "
+      f"training ({reason})"
+    ) from error
+  if logits.shape != (2, num_classes):
+    raise ValueError(
+      f"model {model.name} must give logits (batch, {num_classes}), got "
+      f"{logits.shape} of two examples"
+    )
+  if stats and not hasattr(model.module, "bn_momentum"):
+    raise ValueError(
+      f"model {model.name} has running statistics and no field bn_momentum: "
+      "use imp_jax.models.layers.BatchNorm, which leaves padding out, and pass "
+      "it the model's bn_momentum and weights"
+    )

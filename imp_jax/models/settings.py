@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from imp_jax.core.code import code_hash
 from imp_jax.core.options import option
 from imp_jax.core.ranges import MANY, Range, above, choice, one_of, text
 from imp_jax.models.layers import BN_SCALE_INITS
@@ -45,6 +46,14 @@ class ModelSettings:
     "uniform", choice(tuple(BN_SCALE_INITS)), "BatchNorm's scale: U(0, 1), 1"
   )
   dtype: str = option("float32", choice(tuple(DTYPES)), "of activations")
+
+
+def model_code(settings: ModelSettings) -> dict[str, str]:
+  """Returns the hash of a model's source, as `Stage.code` has it."""
+  if settings.name not in MODELS:  # a ResNet of any depth
+    return {}
+  constructor, _ = MODELS[settings.name]
+  return {f"model {settings.name}": code_hash(constructor)}
 
 
 def model_of(

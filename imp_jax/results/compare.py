@@ -97,7 +97,10 @@ def settings_apart(studies: Sequence[Results]) -> pd.DataFrame:
     "" where it has none. Columns experiment, setting, and the studies' numbers.
   """
   each = [
-    study.tables.get("experiments").set_index("experiment").astype(str)
+    study.tables.get("experiments")
+    .set_index("experiment")
+    .fillna("")
+    .astype(str)
     for study in studies
   ]
   common = [n for n in each[0].index if all(n in table.index for table in each)]

@@ -13,6 +13,8 @@ from imp_jax.core.buckets import exists
 from imp_jax.core.index import SCORE, Entry, study_names
 from imp_jax.core.masks import apply_masks, init_masks, unpack_masks
 from imp_jax.core.store import Store
+from imp_jax.data.dataset import Dataset
+from imp_jax.data.study_data import load_study_data
 from imp_jax.models import make_model
 from imp_jax.results.tables import Tables
 
@@ -117,6 +119,18 @@ class Results:
         "paths", "instability", "landscape", "predictors" or "curvature".
     """
     return self.tables.get(name)
+
+  def dataset(self) -> Dataset:
+    """Returns the study's data, read again, in canonical order.
+
+    `train.source_index` says where each example stands in its source, so
+    `dataset.train.source_index[results.keep_index("easy-20")]` are rows of it.
+
+    Raises:
+      OSError, ValueError: the data are not there any more, or are others.
+    """
+    meaning = self.tables.meaning
+    return load_study_data(meaning["data"], meaning["seed"])
 
   def scores(self, name: str) -> LoadedScores:
     """Returns one of the study's scores.
@@ -292,8 +306,14 @@ def load(
   if study is None and len(names) == 1:
     study = names[0]
   if study not in names:
+    known = ", ".join(names)
+    if study is None and names:
+      raise FileNotFoundError(
+        f"{workdir} has several studies, name one (--study, or load's study): "
+        f"{known}"
+      )
     raise FileNotFoundError(
       f"{workdir} has {'no study' if study is None else 'no study ' + study}; "
-      f"it has: {', '.join(names) or 'none'}"
+      f"it has: {known or 'none'}"
     )
   return Results(Store(workdir) if writable else store, study)

@@ -90,8 +90,8 @@ def matching_lines(results: pd.DataFrame, claims: ClaimSettings) -> list[str]:
     together, *alone = rows["density"]
     lines.append(
       f"smallest matching density of {name} (margin "
-      f"{100 * claims.margin:g} points): {100 * together:.1f} %; "
-      f"{_per_replicate(alone)}"
+      f"{100 * claims.margin:g} points): {100 * together:.1f} %, by the "
+      f"interval of all; {_per_replicate(alone)}"
     )
   return lines
 
@@ -103,7 +103,7 @@ def _per_replicate(densities: Sequence[float]) -> str:
     for density in densities
   ]
   if len(found) <= 8:
-    return f"per replicate {', '.join(found)}"
+    return f"each by its own difference {', '.join(found)}"
   counts = collections.Counter(found).most_common()
   return "replicates: " + ", ".join(f"{n} at {value}" for value, n in counts)
 

@@ -157,6 +157,8 @@ def experiments_table(meaning: dict[str, Any]) -> pd.DataFrame:
     groups = {k: v for k, v in settings.items() if k not in ("trunk", "probes")}
     groups = settings["trunk"] | groups | settings["probes"]
     flat = pd.json_normalize(groups).iloc[0].to_dict()
+    # The end of a cosine, and without one nothing: "steps" has T.
+    flat = {k: v for k, v in flat.items() if not k.endswith("optim.steps")}
     rows.append({"experiment": name, "seed": meaning["seed"]} | flat)
   return pd.DataFrame(rows) if rows else pd.DataFrame(columns=["experiment"])
 

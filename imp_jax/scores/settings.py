@@ -55,7 +55,7 @@ class ScoreOptions:
   """How scoring networks are trained, and when they are looked at."""
 
   compute: tuple[str, ...] = option(
-    (), several(choice(tuple(SCORES))), "also these, for the report"
+    (), several(choice(SCORES)), "also these, for the report"
   )
   file: str = option(
     "", text, "or scores from a .npy or .csv with its record beside it"

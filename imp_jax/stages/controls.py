@@ -110,7 +110,11 @@ class ControlSettings:
   """Which controls are trained, and at which levels."""
 
   kinds: tuple[str, ...] = option(
-    (), several(choice(tuple(CONTROLS))), "which", where=True
+    (),
+    several(choice(CONTROLS)),
+    "random_mask: as many weights of each layer, at random, of W_r's; reinit: "
+    "the same mask, fresh weights",
+    where=True,
   )
   levels: tuple[int, ...] = option(
     (), several(whole(1)), "at which", where=True

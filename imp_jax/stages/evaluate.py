@@ -52,7 +52,7 @@ class EvalSettings:
     (), several(duration), "absolute: test accuracy on the way"
   )
   metrics: tuple[str, ...] = option(
-    (), several(choice(tuple(METRICS))), "beside loss and accuracy"
+    (), several(choice(METRICS)), "beside loss and accuracy"
   )
 
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from imp_jax.core.artefacts import Artefact, Failure
+from imp_jax.core.code import code_hash
 from imp_jax.core.graph import Item, Outcome, Stage
 from imp_jax.core.keys import key_words
 from imp_jax.core.masks import (
@@ -28,7 +29,7 @@ from imp_jax.engine.execution import ExecutionSettings
 from imp_jax.engine.replicates import replicate_slice, stack_trees
 from imp_jax.engine.trainer import compiled
 from imp_jax.models import Model
-from imp_jax.models.settings import ModelSettings
+from imp_jax.models.settings import ModelSettings, model_code
 from imp_jax.pruning import (
   ALLOCATIONS,
   CRITERIA,
@@ -53,7 +54,7 @@ class PruneSettings:
 
   levels: int = option(12, whole(0), "level 0 is dense", where=True)
   criterion: str = option(
-    "magnitude", choice(tuple(CRITERIA)), "whose smallest scores go"
+    "magnitude", choice(CRITERIA), "whose smallest scores go"
   )
   source: str = option(
     "trained",
@@ -162,6 +163,12 @@ class Prune(Stage):
         items, masks, parents, drops, strict=True
       )
     }
+
+  def code(self) -> dict[str, str]:
+    criterion = {
+      f"prune.criterion {self.criterion}": code_hash(CRITERIA[self.criterion])
+    }
+    return criterion | model_code(self.model)
 
   def _network(self, context: Context, item: Item) -> Network:
     """What the criterion is given of one replicate."""

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from imp_jax.core.artefacts import Artefact, Failure
+from imp_jax.core.code import code_hash
 from imp_jax.core.graph import Edge, Item, Node, Outcome, Stage
 from imp_jax.core.identity import content_id, unhashed
 from imp_jax.core.keys import key_words
@@ -16,7 +17,7 @@ from imp_jax.data.batches import batch_plan, steps_per_epoch
 from imp_jax.data.settings import NO_NOISE, NoiseSettings
 from imp_jax.engine.context import Context
 from imp_jax.engine.trainer import Run
-from imp_jax.models.settings import ModelSettings
+from imp_jax.models.settings import ModelSettings, model_code
 from imp_jax.scores import SCORES, input_norms, reliability
 from imp_jax.scores.settings import ImportSettings
 from imp_jax.stages.score_watch import ScoreWatch
@@ -219,6 +220,11 @@ class NetworkScore(Stage):
 
   def trains(self) -> tuple[ModelSettings, int] | None:
     return self.training.trains() if self.training else None
+
+  def code(self) -> dict[str, str]:
+    name = self.score.name
+    score = {f"score {name}": code_hash(SCORES[name])}
+    return score | (model_code(self.training.model) if self.training else {})
 
   def networks(self, nodes: Sequence[Node]) -> int:
     return 1 if self.training else len(nodes)

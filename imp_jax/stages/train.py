@@ -21,7 +21,7 @@ from imp_jax.engine.spent import flop_of_a_step
 from imp_jax.engine.trainer import Run, Trainer, Watch, network_tree, state_tree
 from imp_jax.landscape.geometry import apartness
 from imp_jax.models import Model
-from imp_jax.models.settings import ModelSettings
+from imp_jax.models.settings import ModelSettings, model_code
 from imp_jax.pruning.invariants import nonzero_pruned_weight, unfaithful_rewind
 from imp_jax.scores.settings import ALL_EXAMPLES, SubsetSettings
 from imp_jax.stages.train_watch import TrainWatch
@@ -142,6 +142,9 @@ class Train(Stage):
 
   def trains(self) -> tuple[ModelSettings, int]:
     return self.model, self.stream.batch_size
+
+  def code(self) -> dict[str, str]:
+    return model_code(self.model)
 
   def batch_key(self, node: Node) -> Hashable:
     """Children of one parent are trained together."""

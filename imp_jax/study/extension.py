@@ -77,8 +77,9 @@ def check_same_execution(
 ) -> None:
   """Refuses to go on with a study in another way of executing it.
 
-  Another version of JAX, kind of device or recorded flag is another way. Modes
-  that are bit-identical to each other count as one.
+  Another version of JAX, kind of device or recorded flag is another way, and so
+  is a model, criterion or score whose source was changed. Modes that are
+  bit-identical to each other count as one.
 
   Args:
     store: of the workdir.
@@ -87,13 +88,22 @@ def check_same_execution(
     index: what the study has already.
 
   Raises:
-    ValueError: names both ways, and how to mix them all the same.
+    ValueError: names both ways, or what was changed, and how to mix them all
+      the same.
   """
   now = way_of(made_with(study.execution))
   missing, others = 0, []
+  code = {name: h for node in nodes for name, h in node.stage.code().items()}
 
   def note(record: Mapping[str, Any]) -> None:
     made = record.get("made_with")
+    for name, known in record.get("code", {}).items():
+      if known != code.get(name, known):
+        raise ValueError(
+          f"what {name!r} stands for was changed since artefacts of this "
+          "workdir were made by it: take a new --workdir, or set "
+          "--config.execution.mix=True to use and mix them all the same"
+        )
     if made and (way := way_of(made)) != now and way not in others:
       others.append(way)
 

@@ -7,6 +7,7 @@ import dataclasses
 import math
 import os
 import shutil
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -215,10 +216,10 @@ def _experiment_extent(
 
 
 def _check_levels(e: Experiment, counts: Mapping[str, int]) -> None:
-  """Refuses levels far beyond the one that leaves no weight."""
+  """Refuses levels far beyond the one that leaves no weight; warns of few."""
   p = e.trunk.prune
-  if p.densities or (p.levels <= EMPTY_LEVELS and not p.exclude):
-    return  # each level is given; or there are few
+  if p.densities:
+    return  # each level is given
   groups = leaf_groups(
     tuple(counts), allocation=p.allocation, exclude=p.exclude
   )
@@ -244,6 +245,12 @@ def _check_levels(e: Experiment, counts: Mapping[str, int]) -> None:
         f"prune.levels of {e.name} is {p.levels}, but of its "
         f"{sum(counts.values())} weights none is left at level {level}: all "
         "later ones would train nothing"
+      )
+    if p.levels > level:
+      warnings.warn(
+        f"prune.levels of {e.name} is {p.levels}, but of its "
+        f"{sum(counts.values())} weights none is left from level {level} on",
+        stacklevel=2,
       )
     return
 

@@ -160,8 +160,9 @@ def check_fields(config: Any) -> None:
   if missing:
     more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
     raise ValueError(
-      f"the config lacks {', '.join(missing[:5])}{more}; configs/defaults.py "
-      "has every field"
+      f"the config lacks {', '.join(missing[:5])}{more}; "
+      "imp_jax.get_defaults() has every field: set config.prune.fraction, not "
+      "config.prune = {...}"
     )
   for field in values:
     if field not in FIELDS:

@@ -357,7 +357,9 @@ def test_damage_is_set_aside_and_made_anew(workdir, local):
   assert table(workdir) == local[1]
 
 
-@pytest.mark.parametrize("after", [10, 40])
+@pytest.mark.parametrize(
+  "after", [10, pytest.param(40, marks=pytest.mark.long)]
+)
 def test_what_was_in_progress_is_kept(workdir, local, after):
   workdir += f"-{after}"
   with pytest.raises(Stopped, match="SIGTERM"):

@@ -23,6 +23,7 @@ def run(name):
   return names
 
 
+@pytest.mark.usefixtures("painted")
 def test_reading_a_workdir(finished, monkeypatch):
   monkeypatch.setenv("IMP_JAX_WORKDIR", str(finished[0]))
   names = run("read_a_workdir.ipynb")

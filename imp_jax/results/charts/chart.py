@@ -183,12 +183,6 @@ class Chart:
   height: int = 280
   unnamed: tuple[str, ...] = ()
 
-  def _repr_svg_(self) -> str:
-    """How a notebook shows it."""
-    from imp_jax.results.charts.drawing import drawn
-
-    return drawn(self, "svg").decode()
-
   def table(self, mark: Mark | None = None) -> Table:
     """Returns all that is drawn: the rows of all panels and layers.
 

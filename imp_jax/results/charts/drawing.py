@@ -17,6 +17,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 import vl_convert
+from altair.utils import schemapi
 from etils import epath
 
 from imp_jax.core.buckets import replace_file
@@ -81,6 +82,11 @@ def spec_of(chart: Chart, link: Link | None = None) -> dict[str, Any]:
     chart: to be drawn.
     link: of a row that is a point, the address that it links to, or None.
   """
+  with schemapi.debug_mode(False):  # checks of its schema: most of the time
+    return _spec_of(chart, link)
+
+
+def _spec_of(chart: Chart, link: Link | None) -> dict[str, Any]:
   data: dict[str, list[dict[str, Any]]] = {}
   panels = [_panel(chart, panel, data, link) for panel in chart.panels]
   whole = panels[0]
@@ -93,7 +99,7 @@ def spec_of(chart: Chart, link: Link | None = None) -> dict[str, Any]:
   whole = whole.properties(
     title=alt.TitleParams(lines if len(lines) > 1 else lines[0], offset=10)
   )
-  spec: dict[str, Any] = whole.to_dict()
+  spec: dict[str, Any] = whole.to_dict(validate=False)
   spec["datasets"] = data
   spec["config"] = _CONFIG
   spec["description"] = chart.alt
@@ -124,6 +130,11 @@ def drawn(chart: Chart, kind: Format, width: float | None = None) -> bytes:
   if kind == "pdf":
     return vl_convert.vegalite_to_pdf(spec)
   return vl_convert.vegalite_to_png(spec, scale=2 if width is None else 4)
+
+
+def altair_chart(chart: Chart) -> Any:
+  """Returns a chart as Altair's, which a notebook shows and one may change."""
+  return alt.Chart.from_dict(spec_of(chart))
 
 
 def use_theme() -> None:

@@ -33,8 +33,8 @@ from imp_jax.results.verdicts import STATEMENTS
 
 PAGE, SECTION = "report.html", "section.html"
 COMMAND = "command.txt"  # of a study: by which it was last run
-# Levels at which an experiment's accuracy stands in its table.
-_LEVELS = 3
+# So many levels each have a column of accuracies; of more three have.
+_LEVELS = 5
 
 
 def write_section(parts: Parts, tables: Tables) -> None:
@@ -244,7 +244,9 @@ def _experiments(tables: Tables) -> pd.DataFrame:
   if not len(results):
     return results
   levels = sorted(set(results["level"]))
-  shown = sorted({levels[0], levels[len(levels) // 2], levels[-1]})[-_LEVELS:]
+  shown = levels
+  if len(levels) > _LEVELS:
+    shown = [levels[0], levels[len(levels) // 2], levels[-1]]
   each: Any = results.groupby(["experiment", "level"], sort=False)
   means = each["value"].agg(["mean", "std", "count"])
   rows = []
