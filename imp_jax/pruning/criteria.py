@@ -23,6 +23,7 @@ class Network(NamedTuple):
     key: of what a criterion draws.
     inputs, labels: training examples as in the data set; None unless the
       criterion needs them.
+    initial: the replicate's weights as they were drawn, dense; likewise.
   """
 
   params: PyTree
@@ -30,6 +31,7 @@ class Network(NamedTuple):
   key: jax.Array
   inputs: jax.Array | None = None
   labels: Int[Array, " examples"] | None = None
+  initial: PyTree = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,16 +42,43 @@ class Criterion:
     scores: (network, its model) -> one score per weight; those of removed
       weights are not looked at.
     needs_examples: it is given training examples.
+    needs_initial: it is given the weights at initialisation.
   """
 
   scores: Callable[[Network, Model], PyTree]
   needs_examples: bool = False
+  needs_initial: bool = False
 
 
 def magnitude_scores(network: Network, model: Model) -> PyTree:
   """Returns |w| of each weight (Han et al. 2015; the paper's criterion)."""
   del model
   return jax.tree.map(jnp.abs, network.params)
+
+
+def magnitude_increase_scores(network: Network, model: Model) -> PyTree:
+  """Returns |w| - |w_0|, how much each weight has grown since it was drawn.
+
+  Zhou et al. 2019 (arXiv 1905.01067), section 2, "magnitude increase".
+  """
+  del model
+  return jax.tree.map(
+    lambda w, drawn: jnp.abs(w) - jnp.abs(drawn),
+    network.params,
+    network.initial,
+  )
+
+
+def movement_scores(network: Network, model: Model) -> PyTree:
+  """Returns |w - w_0|, how far each weight has moved since it was drawn.
+
+  Zhou et al. 2019 (arXiv 1905.01067), section 2, "movement"; not the criterion
+  of that name of Sanh et al. 2020, which sums products with gradients.
+  """
+  del model
+  return jax.tree.map(
+    lambda w, drawn: jnp.abs(w - drawn), network.params, network.initial
+  )
 
 
 def random_scores(network: Network, model: Model) -> PyTree:
@@ -99,6 +128,10 @@ def mean_loss(params: PyTree, network: Network, model: Model) -> jax.Array:
 # A new criterion is a function of its own, and one more line.
 CRITERIA: Mapping[str, Criterion] = {
   "magnitude": Criterion(magnitude_scores),
+  "magnitude_increase": Criterion(
+    magnitude_increase_scores, needs_initial=True
+  ),
+  "movement": Criterion(movement_scores, needs_initial=True),
   "random": Criterion(random_scores),
   "snip": Criterion(snip_scores, needs_examples=True),
 }

@@ -91,8 +91,9 @@ class PruneSettings:
 class Prune(Stage):
   """The next level's masks.
 
-  Edges: "weights" (a training whose network the criterion scores), and "masks"
-  (the level before; without them it is dense).
+  Edges: "weights" (a training whose network the criterion scores), "masks" (the
+  level before; without them it is dense), and "initial" (the network as it was
+  drawn, for a criterion that needs it).
 
   Attributes: see `PruneSettings`; `density` is that of this level, in
   place of the fraction, where densities are given.
@@ -176,6 +177,9 @@ class Prune(Stage):
       **context.load_network(item, "weights"),
       key=context.key("prune", item.replicate, self.level),
     )
+    if item.node.edge("initial"):
+      initial = context.load_tree(item, "initial")["params"]
+      network = network._replace(initial=initial)
     if not self.examples_per_class:
       return network
     train, classes = context.dataset.train, context.dataset.num_classes

@@ -221,12 +221,25 @@ def _train_node(
   )
 
 
+def _initial_node(name: str, trunk: Trunk) -> Node:
+  """The network as it was drawn, which every experiment of a model shares."""
+  optim = optim_before(trunk.optim, 0)
+  return Node(
+    Train(trunk.model, trunk.stream, optim, stop=0),
+    (),
+    f"{name} initialisation",
+  )
+
+
 def _prune_node(
   name: str, trunk: Trunk, scored: Node, masks: Node | None, level: int
 ) -> Node:
   p = trunk.prune
-  needs_examples = CRITERIA[p.criterion].needs_examples
+  criterion = CRITERIA[p.criterion]
+  needs_examples = criterion.needs_examples
   edges = [Edge("weights", scored)]
+  if criterion.needs_initial:
+    edges.append(Edge("initial", _initial_node(name, trunk)))
   if masks:
     edges.append(Edge("masks", masks))
   return Node(

@@ -132,7 +132,7 @@ def _trunk(
     optim=training.optim,
     steps=training.steps,
     pretrain=pretrain,
-    prune=_prune(config.prune, network, dataset),
+    prune=_prune(config.prune, network, dataset, rewind_step),
     ticket=_ticket(config, training, pretrain.optim),
   )
 
@@ -177,7 +177,9 @@ def _wanted_score(
   return resolve_scoring(name, config, base, noise, dataset)
 
 
-def _prune(prune: Any, network: Model, dataset: Dataset) -> PruneSettings:
+def _prune(
+  prune: Any, network: Model, dataset: Dataset, rewind_step: int
+) -> PruneSettings:
   densities = tuple(float(d) for d in prune.densities)
   if list(densities) != sorted(densities, reverse=True):
     raise ValueError(f"prune.densities must not rise, got {densities}")
@@ -189,6 +191,12 @@ def _prune(prune: Any, network: Model, dataset: Dataset) -> PruneSettings:
   if densities and len(densities) < prune.levels:
     raise ValueError(
       f"prune.densities has {len(densities)} entries for {prune.levels} levels"
+    )
+  drawn = prune.source == "rewound" and not rewind_step
+  if CRITERIA[prune.criterion].needs_initial and drawn:
+    raise ValueError(
+      f"prune.criterion={prune.criterion!r} tells weights from what they were "
+      "drawn as: prune.source='rewound' at pretrain.steps=0 scores just these"
     )
   rarest = int(np.bincount(dataset.train.labels).min())
   needs_examples = CRITERIA[prune.criterion].needs_examples

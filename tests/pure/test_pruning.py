@@ -256,3 +256,19 @@ def test_vectorised_over_replicates_equals_one_at_a_time(key):
       jax.tree.map(jnp.abs, params[r]), init_masks(params[r]), drops[r]
     )
     chex.assert_trees_all_equal(jax.tree.map(lambda x: x[r], together), alone)
+
+
+def test_scores_of_what_training_did_by_hand():
+  network = Network(
+    params={"head": {"kernel": jnp.array([[0.5, -2.0], [0.0, 1.0]])}},
+    batch_stats={},
+    key=jax.random.key(0),
+    initial={"head": {"kernel": jnp.array([[-0.5, -1.5], [0.25, 3.0]])}},
+  )
+  for name, expected in (
+    ("magnitude_increase", [[0.0, 0.5], [-0.25, -2.0]]),
+    ("movement", [[1.0, 0.5], [0.25, 2.0]]),
+  ):
+    scores = CRITERIA[name].scores(network, MODEL)
+    assert scores["head"]["kernel"].tolist() == expected
+    assert CRITERIA[name].needs_initial

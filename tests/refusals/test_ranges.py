@@ -117,7 +117,9 @@ RANGES = {
   "eval | batch": ("scores.bn_mode",),
   "evaluation | presentation": ("scores.observe",),
   "inf | max | zero": ("scores.never_learned",),
-  "magnitude | random | snip": ("prune.criterion",),
+  "magnitude | magnitude_increase | movement | random | snip": (
+    "prune.criterion",
+  ),
   "trained | rewound": ("prune.source",),
   "global | per_layer": ("prune.allocation",),
   "threshold | exact": ("prune.rule",),

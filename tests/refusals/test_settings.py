@@ -33,6 +33,10 @@ BAD = [
     r"controls.kinds is \('reinit',\), but controls.levels is empty",
   ),
   (
+    dict(prune__criterion="movement", prune__source="rewound"),
+    "prune.source='rewound' at pretrain.steps=0 scores just these",
+  ),
+  (
     dict(prune__criterion="snip", prune__examples_per_class=100),
     r"examples_per_class is 100, but the rarest class has \d+ training",
   ),

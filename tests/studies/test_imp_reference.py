@@ -57,14 +57,19 @@ def train(w, masks, x, y, plan, start, stop):
   return w
 
 
-def prune(scores, masks):
+def prune(weights, masks):
+  """By magnitude, or whatever is in the weights' place."""
+  return prune_by({k: np.abs(v) for k, v in weights.items()}, masks)
+
+
+def prune_by(scores, masks):
   """q = ceil(n / 5); survivors strictly above the q-th smallest stay."""
   kernels = [k for k in scores if k.endswith("kernel")]
   survivors = np.sort(
-    np.concatenate([np.abs(scores[k][masks[k] > 0]) for k in kernels])
+    np.concatenate([scores[k][masks[k] > 0] for k in kernels])
   )
   threshold = survivors[-(-len(survivors) // 5)]
-  return {k: masks[k] * (np.abs(scores[k]) > threshold) for k in kernels}
+  return {k: masks[k] * (scores[k] > threshold) for k in kernels}
 
 
 def drawn_weights(root, study, data, replicate):
@@ -179,5 +184,44 @@ def test_masks_from_gradients_match(tmp_path, rewind, source):
       grads = gradients(w, x[seen], y[seen])
       masks = prune({k: w[k] * g for k, g in grads.items()}, masks)
       ticket = results.ticket("snip", level=level, replicate=r)
+      for k, mask in masks.items():
+        np.testing.assert_array_equal(flat_leaves(ticket.masks)[k], mask > 0)
+
+
+@pytest.mark.parametrize(
+  ("criterion", "score"),
+  [
+    ("magnitude_increase", lambda w, drawn: np.abs(w) - np.abs(drawn)),
+    ("movement", lambda w, drawn: np.abs(w - drawn)),
+  ],
+)
+def test_masks_from_the_initialisation_match(tmp_path, criterion, score):
+  """Criteria of what training did to a weight: w and w_0, whatever t_r is."""
+  config = tiny_config(
+    name="moved",
+    seed=3,
+    model__name="lenet300100",
+    model__width=0.05,
+    prune__levels=LEVELS,
+    prune__criterion=criterion,
+    optim__steps=f"{STEPS}step",
+    claims__rewinding={"treatments": ()},
+    experiments=({"name": "moved", "pretrain.steps": f"{REWIND}step"},),
+  )
+  plan = prepare(config, str(tmp_path))
+  results = execute(plan, Log())
+  root = jax.random.key(3)
+  for r in range(2):
+    drawn = drawn_weights(root, plan.study, plan.dataset, r)
+    masks = {k: np.ones_like(v) for k, v in drawn.items() if "kernel" in k}
+    for level in range(1, LEVELS + 1):
+      before = results.ticket("moved", level=level - 1, replicate=r)
+      trained = flat_leaves(before.trained_params)
+      # In float32, as the scores that are compared with each other.
+      scores = {
+        k: score(np.asarray(trained[k]), np.float32(drawn[k])) for k in masks
+      }
+      masks = prune_by(scores, masks)
+      ticket = results.ticket("moved", level=level, replicate=r)
       for k, mask in masks.items():
         np.testing.assert_array_equal(flat_leaves(ticket.masks)[k], mask > 0)
