@@ -36,8 +36,11 @@ def show_plan(config: Any, workdir: str, only: Sequence[str] = ()) -> int:
   try:
     plan = prepare(config, workdir, only, writes=False)
     found = outlook(plan, _held(plan.store))
+    is_new = not exists(plan.store.root)
   except BAD_INPUT as error:
     raise BadInput(error) from None
+  if is_new:
+    say(f"there is no workdir {workdir} yet: all is to do")
   for line in outlook_lines(found):
     say(line)
   return 0

@@ -385,7 +385,7 @@ def test_a_second_study_in_one_workdir_shares_objects(finished, tmp_path):
   _, log = run_tiny(workdir, name="other")
   assert log.nodes == []
   assert imp_jax.load(str(workdir), "other").table.study.unique() == ["other"]
-  with pytest.raises(FileNotFoundError, match="it has: mnist1d-smoke, other"):
+  with pytest.raises(FileNotFoundError, match=": mnist1d-smoke, other"):
     imp_jax.load(str(workdir))
 
 

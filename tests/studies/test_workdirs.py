@@ -165,7 +165,6 @@ def test_a_damaged_listing_is_made_anew_by_a_run(workdir, content):
 def test_a_workdir_that_is_not_there_is_refused_and_not_made(tmp_path, capsys):
   gone = tmp_path / "gone"
   for call in (
-    lambda: show_plan(tiny_config(), str(gone)),
     lambda: show_status(str(gone)),
     lambda: put_away_unneeded(str(gone), dry_run=True),
   ):
@@ -174,6 +173,14 @@ def test_a_workdir_that_is_not_there_is_refused_and_not_made(tmp_path, capsys):
     assert refused.value.code == 2
     told = capsys.readouterr().err
     assert told == f"error: there is no workdir {gone}\n"
+  assert not gone.exists()
+
+
+def test_a_plan_of_a_new_workdir_says_that_it_is_new(tmp_path, quick, capsys):
+  gone = tmp_path / "gone"
+  assert show_plan(tiny_config(), str(gone)) == 0
+  told = capsys.readouterr().out.splitlines()
+  assert told[0] == f"there is no workdir {gone} yet: all is to do"
   assert not gone.exists()
 
 
