@@ -49,6 +49,13 @@ ARTEFACT = Artefact(
 )
 
 
+# A study takes its time: of the two kinds, whose storage has the same tests, one
+# runs it whenever tests are run, either in `make test-slow`.
+of_one_kind = pytest.mark.parametrize(
+  "emulator", [pytest.param("gs", marks=pytest.mark.long), "s3"], indirect=True
+)
+
+
 @pytest.fixture(scope="session", params=["gs", "s3"])
 def emulator(request, tmp_path_factory):
   made = Emulator(request.param, tmp_path_factory.mktemp(request.param))
@@ -340,6 +347,7 @@ def test_what_no_study_needs_is_put_away(workdir, capsys):
   assert [file.name for file in kept][-1] == "record.json" and len(kept) == 2
 
 
+@of_one_kind
 def test_damage_is_set_aside_and_made_anew(workdir, local):
   results, _ = run_tiny(workdir, written=True, **CHANGES)
   store = Store(workdir)
@@ -357,6 +365,7 @@ def test_damage_is_set_aside_and_made_anew(workdir, local):
   assert table(workdir) == local[1]
 
 
+@of_one_kind
 @pytest.mark.parametrize(
   "after", [10, pytest.param(40, marks=pytest.mark.long)]
 )
@@ -374,6 +383,7 @@ def test_what_was_in_progress_is_kept(workdir, local, after):
   assert not entries(store.root / "checkpoints")
 
 
+@of_one_kind
 def test_some_503s_change_nothing(workdir, emulator, local):
   emulator.fail_every(100)
   _, log = run_tiny(workdir, written=True, **CHANGES)
@@ -446,6 +456,7 @@ def test_without_its_package_a_bucket_is_refused(
     Store(f"{scheme}://{BUCKET}/w")
 
 
+@of_one_kind
 def test_processes_share_a_bucket_and_compute_nothing_twice(workdir, tmp_path):
   """One of them is killed: it is followed at once."""
   log = tmp_path / "log"
