@@ -26,7 +26,7 @@ from ml_collections import config_flags
 from configs.recipes import everything, subset
 from imp_jax.command.cli import BAD_INPUT, BadInput, run_program, start
 from imp_jax.command.output import say
-from imp_jax.command.progress import Bar
+from imp_jax.command.studies import watching
 from imp_jax.core.ranges import steps_of
 from imp_jax.results.accuracy import paired_differences
 from imp_jax.results.load import Results
@@ -307,7 +307,7 @@ def run_search(search: Any, workdir: str, out: pathlib.Path) -> int:
 def _run(config: Any, workdir: str) -> tuple[Results | None, float]:
   """A study's results, None if a replicate failed; and the seconds it took."""
   started, plan = time.monotonic(), prepare(config, workdir)
-  with Bar() as bar:
+  with watching(plan) as bar:
     results = execute(plan, bar)
   seconds = time.monotonic() - started
   return None if results.has_failures else results, seconds

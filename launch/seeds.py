@@ -22,7 +22,7 @@ from ml_collections import config_flags
 
 from imp_jax.command.cli import BAD_INPUT, BadInput, run_program, start
 from imp_jax.command.output import complain, say
-from imp_jax.command.progress import Bar
+from imp_jax.command.studies import watching
 from imp_jax.engine.replicates import EXECUTIONS
 from imp_jax.models.convolution import CONVOLUTIONS
 from imp_jax.results.verdicts import VERDICT_COLUMNS
@@ -92,7 +92,7 @@ def run_all(
       for node, replicates in plan.nodes.items()
       for r in replicates
     )
-    with Bar() as bar:
+    with watching(plan) as bar:
       results = execute(plan, bar)
     seconds = time.monotonic() - started
     place = f"seed {columns['seed']}, {columns['way']}"

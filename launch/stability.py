@@ -17,7 +17,7 @@ from ml_collections import config_flags
 
 from imp_jax.command.cli import BAD_INPUT, BadInput, run_program, start
 from imp_jax.command.output import complain, say
-from imp_jax.command.progress import Bar
+from imp_jax.command.studies import watching
 from imp_jax.core.files import NAME_BYTES
 from imp_jax.landscape.stability import (
   StableStep,
@@ -136,7 +136,7 @@ def find(
 
   def instability(step: int) -> float:
     plan = prepare(config_at(config, experiment, step), workdir)
-    with Bar() as bar:
+    with watching(plan) as bar:
       results = execute(plan, bar)
     rows = pd.DataFrame()
     if results.has_table("instability"):

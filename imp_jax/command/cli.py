@@ -2,25 +2,27 @@
 
 import ast
 import contextlib
+import itertools
 import os
 import re
 import signal
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TextIO
 
 import jax
 from absl import app, flags
 
 from imp_jax.command.output import complain, protect_streams, warn
+from imp_jax.core.options import options_of
 from imp_jax.core.store import StoreError
 from imp_jax.engine import hosts
 from imp_jax.engine.compilation import use_program_cache
 from imp_jax.engine.context import Stopped
 from imp_jax.models.convolution import resolve_convolution
-from imp_jax.study.options import check_fields, flatten
+from imp_jax.study.options import StudyOptions, check_fields, flatten
 
 # What bad input raises, before anything is written.
 BAD_INPUT = (ValueError, OSError, TypeError, OverflowError, ImportError)
@@ -45,7 +47,7 @@ def _in_one_line(error: BaseException | str) -> str:
   if isinstance(error, KeyError):  # str() of it is a repr
     error = str(error.args[0])
   text = str(error).strip()
-  with contextlib.suppress(ValueError, SyntaxError):
+  with contextlib.suppress(Exception):
     text = str(ast.literal_eval(text))  # a repr: of a flag's unknown field
   lines = text.splitlines() or [repr(error)]
   if any(line.startswith("Traceback") for line in lines):
@@ -132,9 +134,7 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
   """
   files = [
     os.path.abspath(os.path.expanduser(value.partition(":")[0]))
-    for word in argv
-    for name, _, value in [word.partition("=")]
-    if name.lstrip("-") == "config"
+    for value in _values_of("config", argv)
   ]
   sys.path += [os.getcwd(), *map(os.path.dirname, files)]
   try:
@@ -146,12 +146,22 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
     raise BadInput(told) from None
 
 
+def _values_of(flag: str, argv: Sequence[str]) -> Iterator[str]:
+  """The values that a command line gives a flag, by = or as the next word."""
+  for word, following in itertools.zip_longest(argv, argv[1:], fillvalue=""):
+    if word in (f"--{flag}", f"-{flag}"):
+      yield following
+    elif word.startswith((f"--{flag}=", f"-{flag}=")):
+      yield word.partition("=")[2]
+
+
 def _place(error: BaseException, files: Sequence[str]) -> str:
   """Where in a config file an error is from: "FILE:LINE: NAME: ", or ""."""
   beside = {os.path.dirname(file) for file in files}
   frames = traceback.extract_tb(error.__traceback__)
   quoted = re.findall(r'File "([^"]+)", line (\d+)', str(error))
   every = [*((f.filename, f.lineno) for f in frames), *quoted]
+  every = [(os.path.abspath(file), line) for file, line in every]
   places = [f"{f}:{line}" for f, line in every if os.path.dirname(f) in beside]
   if not places:
     return ""
@@ -169,9 +179,13 @@ def check_overrides(config: Any) -> None:
 
   if "config" not in flags.FLAGS or not flags.FLAGS["config"].present:
     return
+  if config.scores.compute:
+    return  # scores beside the experiments are of the config itself
   given = config_flags.get_override_values(flags.FLAGS["config"])
   deltas = [flatten(delta) for delta in config.experiments]
   for field in given:
+    if field in options_of(StudyOptions):
+      continue  # the study's own name, which each experiment has one of too
     if deltas and all(field in delta for delta in deltas):
       raise ValueError(
         f"--config.{field} would change nothing: each of the config's "

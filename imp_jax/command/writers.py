@@ -22,6 +22,8 @@ from imp_jax.core.store import Store
 Row = Mapping[str, Any]
 # Numbers of a row that say where it belongs, and are not measured.
 _PLACES = ("step", "count")
+# Networks whose TensorBoard files are open: each takes three and two threads.
+_MOST_OPEN = 16
 _BUCKET_SECONDS = 60.0  # between two times that a file in a bucket is renewed
 
 
@@ -103,15 +105,23 @@ class TensorBoard:
   def __init__(self, place: Place):
     from tensorboardX import SummaryWriter  # pyright: ignore
 
-    self._make: Callable[[str], Any] = SummaryWriter
+    self._make: Callable[..., Any] = SummaryWriter
+    self._made = 0
     self._folder = Path(place.folder) / "tensorboard"
     self._open: dict[str, Any] = {}
 
   def write(self, row: Row) -> None:
     network = row["network"]
-    if network not in self._open:
+    if network in self._open:
+      self._open[network] = self._open.pop(network)  # the latest is last
+    else:
+      while len(self._open) >= _MOST_OPEN:
+        self._open.pop(next(iter(self._open))).close()
       folder = self._folder / network.replace(", ", "/").replace(":", "/")
-      self._open[network] = self._make(str(folder))
+      # Files are named for the second, in which one may be opened anew.
+      self._made += 1
+      suffix = f".{os.getpid()}.{self._made}"
+      self._open[network] = self._make(str(folder), filename_suffix=suffix)
     for name, value in _numbers(row).items():
       tag = f"{row['split']}/{name}"
       self._open[network].add_scalar(tag, value, row["step"])
@@ -193,7 +203,10 @@ class Writers:
       reason = " ".join(str(error).split()) or type(error).__name__
       warn(f"measurements go no more to {name}: {reason}")
       self._kinds.pop(name, None)
-      self._writers.pop(name, None)
+      writer = self._writers.pop(name, None)
+      if writer:
+        with contextlib.suppress(Exception):  # that it fails is known
+          writer.close()
 
 
 def _numbers(row: Row) -> dict[str, float]:

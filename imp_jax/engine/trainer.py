@@ -49,6 +49,7 @@ class Run:
     watched: what a `Watch` has gathered so far, nested dicts of arrays.
     failure: set when the loss or a weight is no longer finite.
     density: of its prunable weights, 1 = all.
+    code: hashes of what its settings name, as `Stage.code` has them.
   """
 
   name: str
@@ -61,6 +62,7 @@ class Run:
   watched: dict[str, Any] = dataclasses.field(default_factory=dict)
   failure: Failure | None = None
   density: float = 1.0
+  code: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 @runtime_checkable
@@ -213,6 +215,7 @@ class Trainer:
       "history": run.history,
       "watching": list(names),
       "made_with": made_with(self.execution),
+      "code": dict(run.code),
     }
     tree = state_tree(run.state)
     if run.watched:

@@ -14,6 +14,7 @@ from imp_jax.core.index import Entry
 from imp_jax.core.options import off, option, read
 from imp_jax.core.ranges import choice, flag, in_range, several, whole
 from imp_jax.engine.context import Context
+from imp_jax.engine.spent import in_program
 from imp_jax.landscape.curvature import (
   MATRICES,
   Sizes,
@@ -111,18 +112,19 @@ class Curvature(Stage):
         if not any(np.any(leaf) for leaf in jax.tree.leaves(restriction)):
           continue  # an emptied layer has no curvature
         context.stop_if_asked()
-        numbers = curvature(
-          network["params"],
-          network["batch_stats"],
-          train.inputs[: self.examples],
-          train.labels[: self.examples],
-          model=model,
-          matrix=matrix,
-          restriction=restriction,
-          key=context.key("curvature", item.replicate),
-          sizes=sizes,
-          name=f"{layer} of {item.node.label}, replicate {item.replicate}",
-        )
+        with in_program():
+          numbers = curvature(
+            network["params"],
+            network["batch_stats"],
+            train.inputs[: self.examples],
+            train.labels[: self.examples],
+            model=model,
+            matrix=matrix,
+            restriction=restriction,
+            key=context.key("curvature", item.replicate),
+            sizes=sizes,
+            name=f"{layer} of {item.node.label}, replicate {item.replicate}",
+          )
         for name in ("ritz", "weights"):
           arrays[f"{matrix}:{layer}:{name}"] = numbers.pop(name)
         record.setdefault(matrix, {})[layer] = {

@@ -130,7 +130,14 @@ class Results:
       OSError, ValueError: the data are not there any more, or are others.
     """
     meaning = self.tables.meaning
-    return load_study_data(meaning["data"], meaning["seed"])
+    data = load_study_data(meaning["data"], meaning["seed"])
+    for name, settings in meaning["experiments"].items():
+      if settings["trunk"]["stream"]["fingerprint"] != data.fingerprint:
+        raise ValueError(
+          f"the data of {self.study} are not there any more: those that are "
+          f"now have other examples than experiment {name} was trained on"
+        )
+    return data
 
   def scores(self, name: str) -> LoadedScores:
     """Returns one of the study's scores.

@@ -212,6 +212,7 @@ def start_run(
     order_words=key_words(key("data_order", stream.order, "order")),
     checkpoint=context.store.checkpoint(checkpoint),
     density=density(masks, prunable),
+    code=item.node.stage.code(),
   )
 
 

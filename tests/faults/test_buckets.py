@@ -49,8 +49,8 @@ ARTEFACT = Artefact(
 )
 
 
-# A study takes its time: of the two kinds, whose storage has the same tests, one
-# runs it whenever tests are run, either in `make test-slow`.
+# A study takes its time: of the two kinds, whose storage has the same tests,
+# one runs it whenever tests are run, the other in `make test-slow`.
 of_one_kind = pytest.mark.parametrize(
   "emulator", [pytest.param("gs", marks=pytest.mark.long), "s3"], indirect=True
 )

@@ -1,6 +1,7 @@
 """report.html: what it says and leaves out, and how a browser has it."""
 
 import base64
+import dataclasses
 import html
 import io
 import json
@@ -244,9 +245,13 @@ def test_what_was_spent_by_hand():
     INVARIANTS["faithful_rewind"]: 1,
     INVARIANTS["finite"]: 2,
   }
-  # Records of before say none of it.
-  old = {"a": made_of("train", 6.0)}
-  assert spent_lines(old) == [] and len(invariants_table(old)) == 0
+  # Records of before say none of it, and are told apart.
+  old = dataclasses.replace(made_of("train", 90.0), counted=False)
+  assert spent_lines({"a": old}) == []
+  assert len(invariants_table({"a": old})) == 0
+  (mixed, _) = spent_lines(made | {"d": old})
+  assert mixed.startswith("of 10 s of the 3 artefacts whose records say more,")
+  assert "and 20% passed outside" in mixed
 
 
 def test_what_was_spent_is_what_was_done(finished, page):

@@ -1,6 +1,10 @@
 """What a new user writes and mistakes: own code, own files, own flags."""
 
+import ast
 import functools
+import os
+import subprocess
+import sys
 
 import flax.linen as nn
 import jax
@@ -8,17 +12,27 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from imp_jax.command.cli import BadInput
+from imp_jax.core import code
 from imp_jax.core.code import code_hash
+from imp_jax.engine.context import Stopped
 from imp_jax.models import registry
 from imp_jax.models.layers import BatchNorm
 from imp_jax.models.registry import MODELS, make_model
 from imp_jax.pruning.criteria import CRITERIA, Criterion
 from imp_jax.results.compare import settings_apart
 from imp_jax.results.load import load
-from imp_jax.study import prepare
+from imp_jax.study import execute, prepare
 from imp_jax.study.options import FIELDS
 from tests.places import ROOT
-from tests.tiny import copy_of, run_tiny, tiny_config
+from tests.tiny import (
+  Log,
+  copy_of,
+  random_arrays,
+  run_tiny,
+  tiny_config,
+  write_npz,
+)
 
 
 class Small(nn.Module):
@@ -158,16 +172,103 @@ def test_a_model_that_was_changed(monkeypatch, tmp_path):
     prepare(tiny_config(model__name="own", model__width=1.0), str(tmp_path))
 
 
+class Callable1:
+  def __call__(self, network, model):
+    return network.params
+
+
+class Callable2:
+  def __call__(self, network, model):
+    return jax.tree.map(jnp.negative, network.params)
+
+
 def test_a_hash_of_code_is_of_what_it_does():
   one, other = smallest_first, largest_first
   assert code_hash(one) != code_hash(other)
   assert len(code_hash(one)) == 12
   assert code_hash(Criterion(one)) == code_hash(Criterion(one))
+  assert code_hash(Criterion(one)) != code_hash(Criterion(other))
   assert code_hash(Criterion(one)) != code_hash(Criterion(one, True))
   assert code_hash(functools.partial(one, model=1)) != code_hash(one)
+  assert code_hash(functools.partial(one, model=jnp.abs)) != code_hash(
+    functools.partial(one, model=jnp.negative)
+  )
+  assert code_hash(Callable1()) == code_hash(Callable1())
+  assert code_hash(Callable1()) != code_hash(Callable2())
   namespace = {}
   exec("def typed(x):\n  return x", namespace)
-  assert code_hash(namespace["typed"]) == code_hash(len)  # no source
+  assert code_hash(namespace["typed"]) != code_hash(len)  # no source: by name
+
+
+HASHED = """
+import functools, flax.linen as nn, jax, jax.numpy as jnp
+from imp_jax.command.cli import BadInput
+from imp_jax.core import code
+from imp_jax.core.code import code_hash
+from imp_jax.engine.context import Stopped
+from imp_jax.models.registry import MODELS
+from imp_jax.pruning.criteria import CRITERIA, Criterion, magnitude_scores
+from imp_jax.scores import SCORES
+own = [functools.partial(magnitude_scores, model=f) for f in (jnp.abs, nn.relu)]
+known = [*CRITERIA.values(), *SCORES.values(), *(m for m, _ in MODELS.values())]
+print([code_hash(x) for x in (*known, *own, *map(Criterion, own))])
+"""
+
+
+def test_a_hash_of_code_is_the_same_in_every_process():
+  runs = [
+    subprocess.run(
+      [sys.executable, "-c", HASHED],
+      cwd=ROOT,
+      env=os.environ | {"PYTHONHASHSEED": seed},
+      capture_output=True,
+      text=True,
+      check=True,
+    ).stdout
+    for seed in ("1", "2")
+  ]
+  assert runs[0] == runs[1]
+  hashes = ast.literal_eval(runs[0])
+  assert len(set(hashes)) == len(hashes) > 20
+
+
+def test_versions_of_python_do_not_change_it():
+  """3.12 adds empty lists to a syntax tree, 3.13 leaves empty lists out."""
+  tree = ast.parse("def f(x):\n  return None if x else 0")
+  function = tree.body[0]
+  told = code._dumped(tree)
+  function.type_params = []
+  function._fields = (*function._fields, "type_params")
+  assert code._dumped(tree) == told
+  assert "[]" not in told and "None" not in told
+  zero, empty = (code._dumped(ast.parse(t)) for t in ("0", "''"))
+  assert zero != empty != code._dumped(ast.parse("None"))
+
+
+def test_a_checkpoint_of_other_code_is_not_gone_on_from(monkeypatch, tmp_path):
+  monkeypatch.setitem(MODELS, "own", (Small, 1))
+  changes = dict(
+    model__name="own",
+    model__width=1.0,
+    execution__chunk_steps=1,
+    execution__checkpoint_seconds=0.0,
+  )
+
+  class Ended(Log):
+    def stop(self):
+      return "SIGTERM" if self.done >= 2 else None
+
+  plan = prepare(tiny_config(**changes), str(tmp_path))
+  with pytest.raises(Stopped):
+    execute(plan, Ended())
+  assert list(tmp_path.glob("checkpoints/*/*/record.json"))
+
+  class Other(Small):
+    extra: int = 0
+
+  monkeypatch.setitem(MODELS, "own", (Other, 1))
+  with pytest.raises(ValueError, match="'model own' stands for was changed"):
+    prepare(tiny_config(**changes), str(tmp_path))
 
 
 def test_comments_and_docstrings_are_no_code(tmp_path, monkeypatch):
@@ -212,6 +313,29 @@ def test_a_config_file_s_own_error_says_where(tmp_path, zygote, body, message):
   assert message in line
 
 
+@pytest.mark.parametrize("words", [["--config=c.py"], ["--config", "c.py"]])
+def test_a_place_by_a_relative_path(tmp_path, words):
+  (tmp_path / "c.py").write_text(CONFIG + "  import beside\n")
+  (tmp_path / "beside.py").write_text("1 / 0\n")
+  done = subprocess.run(
+    [sys.executable, "-m", "imp_jax.command.main", *words],
+    cwd=tmp_path,
+    env=os.environ | {"PYTHONPATH": str(ROOT)},
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  assert done.returncode == 2
+  assert f"{tmp_path}/beside.py:1: ZeroDivisionError" in done.stderr
+
+
+@pytest.mark.parametrize("text", ["{{}}", "{[]: 1}", "(" * 300, "'a'"])
+def test_any_message_is_one_line(text, capsys):
+  with pytest.raises(SystemExit):
+    raise BadInput(text)
+  assert len(capsys.readouterr().err.splitlines()) == 1
+
+
 def test_a_config_file_without_its_function(tmp_path, zygote):
   (tmp_path / "config.py").write_text("x = 1\n")
   done = zygote.launch("launch.main", f"--config={tmp_path}/config.py")
@@ -243,6 +367,21 @@ def test_a_flag_that_would_change_nothing_is_refused(tmp_path, zygote):
   (line,) = done.stderr.splitlines()
   assert "--config.pretrain.steps would change nothing" in line
   assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+  "flags",
+  [
+    ["--config.name=other"],
+    # Of the scoring networks, which are no experiment's.
+    ["--config.scores.compute=('random',)", "--config.pretrain.steps=2step"],
+  ],
+)
+def test_a_flag_that_changes_something_is_taken(tmp_path, zygote, flags):
+  done = zygote.launch(
+    "launch.main", "--config=configs/mnist1d.py:smoke", *flags, "--describe"
+  )
+  assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("module", ["main", "report", "sweep"])
@@ -306,3 +445,13 @@ def test_results_lead_back_to_the_rows_of_ones_own_file(finished_diet):
   rows = data.train.source_index[results.keep_index(name)]
   assert len(set(rows)) == len(rows) > 0
   assert data.fingerprint == results.scores("el2n").record["fingerprint"]
+
+
+def test_data_that_are_others_now_are_refused(tmp_path, rng):
+  path = write_npz(tmp_path / "x.npz", random_arrays(rng))
+  changes = dict(data__source="npz", data__path=path, data__batch_size=8)
+  results, _ = run_tiny(tmp_path / "w", model__name="lenet300100", **changes)
+  assert len(results.dataset().train) == 24
+  write_npz(tmp_path / "x.npz", random_arrays(rng))
+  with pytest.raises(ValueError, match="have other examples than experiment"):
+    results.dataset()

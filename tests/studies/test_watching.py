@@ -11,7 +11,13 @@ import pytest
 from imp_jax.command import progress, writers
 from imp_jax.command.progress import Bar
 from imp_jax.command.studies import run_study
-from imp_jax.command.writers import WRITERS, Lines, Place, Writers
+from imp_jax.command.writers import (
+  WRITERS,
+  Lines,
+  Place,
+  TensorBoard,
+  Writers,
+)
 from imp_jax.core.store import Store
 from imp_jax.engine import execution
 from imp_jax.results.load import Results
@@ -164,6 +170,49 @@ def test_tensorboard_has_a_run_of_each_network(tmp_path):
   }
   found = {(t, s): v for t, v, s in events(runs["none level 1/replicate 1"])}
   assert found == pytest.approx(expected, rel=1e-6)
+
+
+def test_tensorboard_keeps_few_files_open(tmp_path):
+  """Each takes descriptors and threads; a study has hundreds of networks."""
+  place = Place(Store(str(tmp_path)), "s", {})
+  writer = TensorBoard(place)
+  for step in (1, 2):
+    for network in range(40):
+      writer.write(row(f"n level {network}, replicate 0", step=step))
+      assert len(writer._open) <= 16
+  writer.close()
+  files = list((tmp_path / "studies" / "s" / "tensorboard").glob("*/*/*"))
+  assert len({f.parent for f in files}) == 40
+  found = sorted(
+    step
+    for file in files
+    if file.parent.parent.name == "n level 7"
+    for tag, _, step in events(file)
+    if tag == "train_batches/loss"
+  )
+  assert found == [1, 2]
+
+
+def test_a_writer_that_is_given_up_is_closed(capfd):
+  closed = []
+
+  class Full:
+    def __init__(self, place):
+      pass
+
+    def write(self, row):
+      raise OSError("full")
+
+    def close(self):
+      closed.append(True)
+      raise OSError("full")
+
+  both = Writers(types.SimpleNamespace(), ())
+  both._kinds = {"full": Full}
+  both.write(row())
+  both.close()
+  assert closed == [True]
+  assert capfd.readouterr().err.count("measurements") == 1
 
 
 def test_weights_and_biases_without_a_network(tmp_path, monkeypatch):

@@ -27,6 +27,7 @@ class Made:
     inputs: identities of what it was made of.
     way: versions, device and execution, in words.
     checked: the invariants that it was found to keep.
+    counted: whether its record says more than the seconds.
   """
 
   stage: str
@@ -38,6 +39,7 @@ class Made:
   inputs: tuple[str, ...]
   way: str
   checked: tuple[str, ...]
+  counted: bool = True
 
 
 def made_by_id(store: Store, entries: Iterable[Entry]) -> dict[str, Made]:
@@ -62,6 +64,7 @@ def made_by_id(store: Store, entries: Iterable[Entry]) -> dict[str, Made]:
         inputs=tuple(record.get("inputs", {}).values()),
         way=_way(made),
         checked=tuple(record.get("checked", ())),
+        counted="program_seconds_together" in made,
         **{f: made.get(f"{f}_together", 0.0) / together for f in _SPENT},
       )
       left += found[object_id].inputs
@@ -80,12 +83,13 @@ def stages_table(made: Mapping[str, Made]) -> pd.DataFrame:
   rows = []
   for stage in dict.fromkeys(each.stage for each in made.values()):
     own = [each for each in made.values() if each.stage == stage]
-    spent = _total(own)
+    seconds = _total(own)["seconds"]
+    spent = _total(each for each in own if each.counted)
     rows.append(
       {
         "stage": stage,
         "artefacts": len(own),
-        "seconds": round(spent["seconds"], 1),
+        "seconds": round(seconds, 1),
         "compiling (s)": round(spent["compile_seconds"], 1),
         "in programs (s)": round(spent["program_seconds"], 1),
         "elsewhere (s)": round(_elsewhere(spent), 1),
@@ -108,12 +112,19 @@ def _elsewhere(spent: Mapping[str, float]) -> float:
 
 
 def spent_lines(made: Mapping[str, Made]) -> list[str]:
-  """Returns what all of it took in compute, and outside compiled programs."""
-  spent = _total(made.values())
+  """Returns what all of it took in compute, and outside compiled programs.
+
+  Of the artefacts whose records say it, by the process that finished them.
+  """
+  counted = [each for each in made.values() if each.counted]
+  spent = _total(counted)
   if not spent["program_seconds"]:  # nothing, or records of before
     return []
+  of_some = ""
+  if len(counted) < len(made):
+    of_some = f" of the {len(counted):,} artefacts whose records say more"
   lines = [
-    f"of {spent['seconds']:,.0f} s, JAX compiled for "
+    f"of {spent['seconds']:,.0f} s{of_some}, JAX compiled for "
     f"{spent['compile_seconds'] / spent['seconds']:.0%}, and "
     f"{_elsewhere(spent) / spent['seconds']:.0%} passed outside compiled "
     "programs: reading, checking and writing"
@@ -121,7 +132,8 @@ def spent_lines(made: Mapping[str, Made]) -> list[str]:
   if spent["flop"]:
     lines.append(
       f"{spent['flop']:.3g} FLOP of training, {spent['examples']:,.0f} "
-      "examples presented; a removed weight counts, for it is multiplied too"
+      "examples presented, since each was last gone on with; a removed weight "
+      "counts, for it is multiplied too"
     )
   return lines
 
