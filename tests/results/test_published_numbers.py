@@ -1,11 +1,13 @@
 """The numbers in the text of docs are those of the files of results/."""
 
+import json
 import re
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from benchmarks import harness
 from imp_jax.results import accuracy
 from imp_jax.statistics.intervals import mean_interval
 from tests.places import ROOT
@@ -269,3 +271,10 @@ def test_claim_3_errs_and_finds_as_it_is_told(pages):
   shares = of_rule.query(plain).groupby("correlation")["share"].max() * 100
   assert f"is found in {shares[0.7]:.0f} % of studies" in pages["verdicts"]
   assert f"with 0.9 in {shares[0.9]:.0f} %" in pages["verdicts"]
+
+
+def test_the_table_of_speed():
+  """As the harness writes it, of the file that a run of it left."""
+  file = ROOT / "benchmarks" / "results" / "cpu.json"
+  text = (ROOT / "docs" / "replicates.md").read_text()
+  assert harness.table(json.loads(file.read_text())["cases"]) in text
