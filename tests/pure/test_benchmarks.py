@@ -116,7 +116,7 @@ def test_only_the_usual_network_goes_by_the_cases_name(changes, name):
   assert Options(**changes).named("x") == name
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_work_of_a_step_against_its_products():
   """Forward and both gradients; XLA leaves out products with the padding."""
   sizes = [  # outputs' side, window, channels in and out, of ResNet-8

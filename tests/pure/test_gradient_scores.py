@@ -66,7 +66,7 @@ def grand_loop(model, net, data):
   "name,width,data,kinds",
   [
     ("conv1d", 0.5, signals, TRAINED),
-    ("resnet8", 0.25, images, TRAINED),
+    pytest.param("resnet8", 0.25, images, TRAINED, marks=pytest.mark.long),
     ("resnet1d8", 0.25, signals, TRAINED[-1:]),
   ],
 )

@@ -78,7 +78,9 @@ def make_case(name, conv="fast"):
   [
     ("conv1d", "fast", ("threads", "unroll", "map")),
     ("resnet8", "fast", ("threads", "unroll")),
-    ("resnet8", TRAINED[-1], ("threads", "map")),
+    pytest.param(
+      "resnet8", TRAINED[-1], ("threads", "map"), marks=pytest.mark.long
+    ),
   ],
 )
 def test_bit_identical_alone_and_in_company(name, conv, modes):

@@ -15,9 +15,14 @@ from tests.tiny import run_tiny
 
 
 @pytest.mark.parametrize(
-  "file,devices", [("several_devices", 3), ("shared_batches", 8)]
+  "file,devices,which",
+  [
+    ("several_devices", 3, "not long"),
+    ("shared_batches", 4, "not long"),
+    pytest.param("shared_batches", 4, "long", marks=pytest.mark.long),
+  ],
 )
-def test_replicates_and_batches_sharded_over_devices(file, devices):
+def test_replicates_and_batches_sharded_over_devices(file, devices, which):
   done = subprocess.run(
     [
       sys.executable,
@@ -25,6 +30,8 @@ def test_replicates_and_batches_sharded_over_devices(file, devices):
       "pytest",
       "-p",
       "no:xdist",
+      "-m",
+      which,
       f"tests/studies/{file}.py",
     ],
     cwd=ROOT,

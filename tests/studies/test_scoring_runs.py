@@ -168,8 +168,8 @@ def in_threads(tmp_path_factory):
   "execution",
   [
     dict(execution__replicates_at_once=2),
-    dict(execution__mode="map"),
-    dict(execution__mode="unroll"),
+    pytest.param(dict(execution__mode="map"), marks=pytest.mark.long),
+    pytest.param(dict(execution__mode="unroll"), marks=pytest.mark.long),
     dict(execution__mode="vmap"),
   ],
 )

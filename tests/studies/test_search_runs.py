@@ -53,6 +53,7 @@ def test_a_search_writes_its_tables_and_goes_on_where_it_was(tmp_path):
   assert before == after
 
 
+@pytest.mark.long
 def test_a_search_on_images_runs(tmp_path):
   """Random ones, averaged to half their sides, with networks without ResNet."""
   search = search_cifar10_small.get_config("smoke")
