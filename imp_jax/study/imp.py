@@ -8,7 +8,7 @@ from imp_jax.probes.connectivity import child_nodes, pair_nodes
 from imp_jax.probes.paths import ExampleBarriers, midpoint_only
 from imp_jax.pruning import CRITERIA
 from imp_jax.scores.settings import ALL_EXAMPLES, ImportSettings
-from imp_jax.stages.controls import CONTROLS
+from imp_jax.stages.controls import CONTROLS, Place
 from imp_jax.stages.evaluate import evaluation
 from imp_jax.stages.labels import NoisyLabels
 from imp_jax.stages.prune import Prune
@@ -57,7 +57,7 @@ def _controls(
   """Tickets that differ from weight rewinding's in the mask, or the weights."""
   for kind, make in CONTROLS.items():
     if kind in e.controls.kinds:
-      control = make(e.name, e.trunk, masks, level)
+      control = make(Place(e.name, e.trunk, pretrain, masks, level))
       weights = control.weights or pretrain
       trained = _train_node(
         e.name,

@@ -125,7 +125,10 @@ RANGES = {
   "threshold | exact": ("prune.rule",),
   "weight_rewind | lr_rewind | finetune": ("ticket.kind",),
   "fresh | rewound": ("ticket.optimizer",),
-  "tuple of: random_mask | reinit": ("controls.kinds",),
+  "tuple of: random_mask | reinit | random_global | shuffled_weights | "
+  "constant_magnitudes | redrawn_magnitudes | random_signs | all": (
+    "controls.kinds",
+  ),
   "tuple of: worst_class_accuracy": ("eval.metrics",),
   "tuple of: train | valid | test": ("eval.splits", "connectivity.splits"),
   "order | augment | both | perturb": ("connectivity.differ",),
