@@ -128,7 +128,7 @@ class AlteredWeights(Stage):
     for path, k in zip(paths, jax.random.split(own, len(paths)), strict=True):
       leaf, mask = np.asarray(params[path]), np.asarray(masks[path])
       params[path] = altered_leaf(self.how, leaf, mask, drawn[path], k)
-    return Artefact({"step": 0}, tree | {"params": nested_leaves(params)})
+    return Artefact({}, tree | {"params": nested_leaves(params)})
 
 
 @dataclasses.dataclass(frozen=True)
