@@ -1,34 +1,51 @@
 """Draws the figures of committed results from their tables.
 
   python -m launch.figures results/mnist1d [results/...]
+  python -m launch.figures --data=cifar10.npz results/scores_cifar10_quick
 
 Writes NAME.svg for each table of a folder that a figure is made of: accuracy
-or diet and sizes of results.csv, and instability, landscape, predictors,
-eigenvalues and side_by_side of the files of those names. Nothing is computed.
+or diet and sizes of results.csv, levels_BATCHSTATS of barriers.csv, plane_NAME
+of planes.csv, SCORE_examples of SCORE.npy, and instability, landscape,
+predictors, eigenvalues and side_by_side of the files of those names. Nothing is
+computed. Examples need the data: generated ones are, others are read from
+--data, in place of the file that config.json says.
 """
 
+import functools
 import json
 import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from absl import flags
 
 from imp_jax.command.cli import BAD_INPUT, BadInput, run_program
 from imp_jax.command.output import say
+from imp_jax.data.dataset import Dataset
+from imp_jax.data.score_files import load_scores
+from imp_jax.data.study_data import load_study_data
 from imp_jax.results.charts.chart import Chart
 
+_DATA = flags.DEFINE_string("data", "", "a file of the data that are drawn")
 
-def charts_in(folder: pathlib.Path) -> dict[str, Chart]:
+
+def charts_in(folder: pathlib.Path, data: str = "") -> dict[str, Chart]:
   """Returns the charts that a folder's tables make, by name.
 
+  Args:
+    folder: of results.
+    data: the file of the data whose examples are drawn, unless generated.
+
   Raises:
-    OSError, ValueError: there is no such folder, or a table is none of ours.
+    OSError, ValueError: there is no such folder, or a file is none of ours.
   """
   from imp_jax.results.charts.accuracy import accuracy_chart
   from imp_jax.results.charts.curvature import eigenvalue_chart
   from imp_jax.results.charts.diet import diet_chart, size_chart
-  from imp_jax.results.charts.landscape import instability_chart
+  from imp_jax.results.charts.landscape import instability_chart, levels_chart
+  from imp_jax.results.charts.planes import planes_in, table_plane_chart
   from imp_jax.results.charts.predictors import (
     landscape_chart,
     predictor_chart,
@@ -56,6 +73,16 @@ def charts_in(folder: pathlib.Path) -> dict[str, Chart]:
       made["accuracy"] = lambda: accuracy_chart(results, experiments)
   if has("instability"):
     made["instability"] = lambda: instability_chart(table("instability"))
+  if has("barriers", "results"):
+    barriers = table("barriers")
+    density = table("results").groupby("level")["density"].mean()
+    for mode in sorted({m.rsplit("_", 1)[1] for m in barriers["metric"]}):
+      made[f"levels_{mode}"] = functools.partial(
+        levels_chart, barriers, density, batch_stats=mode
+      )
+  if has("planes"):
+    for name, rows in planes_in(table("planes")).items():
+      made[f"plane_{name}"] = functools.partial(table_plane_chart, rows)
   if has("landscape"):
     landscape = table("landscape")
     made["landscape"] = lambda: landscape_chart(
@@ -70,8 +97,40 @@ def charts_in(folder: pathlib.Path) -> dict[str, Chart]:
     made["eigenvalues"] = lambda: eigenvalue_chart(table("curvature"))
   if has("side_by_side"):
     made["side_by_side"] = lambda: side_by_side_chart(table("side_by_side"))
+  if dataset := _dataset(folder, data):
+    for file in folder.glob("*.npy"):
+      made[f"{file.stem}_examples"] = functools.partial(
+        _examples, file, dataset
+      )
   charts = {name: make() for name, make in made.items()}
   return {name: chart for name, chart in charts.items() if chart is not None}
+
+
+def _examples(file: pathlib.Path, dataset: Dataset) -> Chart:
+  from imp_jax.results.charts.examples import example_chart
+
+  scores, record = load_scores(str(file), dataset)
+  return example_chart(
+    np.asarray(dataset.train.inputs),
+    np.asarray(dataset.train.labels),
+    scores,
+    dataset.class_names,
+    larger_is_harder=record["larger_is_harder"],
+  )
+
+
+def _dataset(folder: pathlib.Path, data: str) -> Dataset | None:
+  """A study's data; None where they are in a file that is not given."""
+  file = folder / "config.json"
+  meaning = json.loads(file.read_text()) if file.exists() else {}
+  if "data" not in meaning:
+    return None
+  own = meaning["data"]
+  if own["source"] != "mnist1d":
+    if not data:
+      return None
+    own = own | {"path": data}
+  return load_study_data(own, meaning["seed"])
 
 
 def _level(folder: pathlib.Path, results: Any) -> int:
@@ -91,7 +150,7 @@ def main(argv: Sequence[str]) -> int:
   try:
     for name in argv[1:]:
       folder = pathlib.Path(name)
-      for figure, chart in charts_in(folder).items():
+      for figure, chart in charts_in(folder, _DATA.value).items():
         file = folder / f"{figure}.svg"
         file.write_bytes(drawn(chart, "svg"))
         say(str(file))

@@ -5,9 +5,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from imp_jax.core.artefacts import Artefact, Failure
 from imp_jax.core.graph import Edge, Item, Node, Outcome, Stage
+from imp_jax.core.index import Entry
 from imp_jax.core.options import off, option, read
 from imp_jax.core.ranges import choice, in_range, number, several, whole
 from imp_jax.engine.context import Context
@@ -34,6 +36,18 @@ PyTree = Any
 
 GROUP = "planes"  # of a config
 THROUGH = ("children", "levels")
+GRID = "grid"  # of a table's column "part"
+PLANE_COLUMNS = (
+  "study",
+  "experiment",
+  "replicate",
+  "networks",
+  "part",
+  "x",
+  "y",
+  "loss",
+  "error",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -271,3 +285,38 @@ def _trajectory_node(trained: Node, snapshots: int) -> Node:
     trained.edges,
     f"{trained.label}, trajectory",
   )
+
+
+def planes_table(
+  study: str, planes: Sequence[tuple[Entry, Artefact]]
+) -> pd.DataFrame:
+  """Returns one row per point of each plane: of its grid, corners and paths.
+
+  Its part is "grid", whose points alone have loss (nats) and error (fraction),
+  line by line; a network's name; or "path.0", ... in the order of training.
+
+  Args:
+    study: its name.
+    planes: what was measured, and where.
+  """
+  rows = []
+  for entry, artefact in planes:
+    arrays = artefact.arrays
+    assert arrays is not None  # a plane, by construction
+    start = (study, entry.experiment, entry.replicate, entry.between)
+    rows += [
+      (*start, GRID, x, y, loss, error)
+      for y, losses, errors in zip(
+        arrays["ys"], arrays["loss"], arrays["error"], strict=True
+      )
+      for x, loss, error in zip(arrays["xs"], losses, errors, strict=True)
+    ]
+    corners = zip(entry.between.split(", "), arrays["corners"], strict=True)
+    rows += [(*start, name, *at[:2], np.nan, np.nan) for name, at in corners]
+    rows += [
+      (*start, name, *at[:2], np.nan, np.nan)
+      for name in sorted(arrays)
+      if name.startswith("path.")
+      for at in arrays[name]
+    ]
+  return pd.DataFrame(rows, columns=list(PLANE_COLUMNS))

@@ -3,12 +3,8 @@
 import functools
 import json
 from collections.abc import Mapping
-from typing import Any
 
-import numpy as np
-
-from imp_jax.core.artefacts import Artefact
-from imp_jax.core.index import LABELS, Entry
+from imp_jax.core.index import LABELS
 from imp_jax.data.dataset import Dataset
 from imp_jax.data.study_data import load_study_data
 from imp_jax.probes.barriers import mean_example_barriers
@@ -155,6 +151,7 @@ def _draw_landscape(parts: Parts, tables: Tables) -> None:
     eigenvalue_chart,
     first_spectrum_chart,
   )
+  from imp_jax.results.charts.planes import planes_in, table_plane_chart
   from imp_jax.results.charts.predictors import (
     landscape_chart,
     predictor_chart,
@@ -178,11 +175,9 @@ def _draw_landscape(parts: Parts, tables: Tables) -> None:
     if len(table.query("density != 0")):
       parts.figure("eigenvalues", lambda: eigenvalue_chart(table))
     parts.figure("spectrum", lambda: first_spectrum_chart(tables.curved))
-  for entry, artefact in tables.finished("plane"):
-    name = f"plane_{entry.experiment}_{'_'.join(entry.between.split(', '))}"
-    parts.figure(
-      name.replace(" ", ""), functools.partial(_plane, entry, artefact)
-    )
+  if tables.planes:
+    for name, rows in planes_in(tables.get("planes")).items():
+      parts.figure(f"plane_{name}", functools.partial(table_plane_chart, rows))
 
 
 def _draw_paths(parts: Parts, tables: Tables) -> None:
@@ -218,23 +213,3 @@ def _draw_paths(parts: Parts, tables: Tables) -> None:
     parts.figure(
       "barriers", lambda: barrier_chart(per_example, thresholds=shown)
     )
-
-
-def _plane(entry: Entry, artefact: Artefact) -> Any:
-  from imp_jax.results.charts.planes import plane_chart
-
-  arrays = artefact.arrays
-  assert arrays is not None  # a plane, by construction
-  paths = [
-    arrays[name][:, :2] for name in sorted(arrays) if name.startswith("path.")
-  ]
-  return plane_chart(
-    arrays["xs"],
-    arrays["ys"],
-    np.asarray(arrays["loss"]),
-    arrays["corners"],
-    entry.between.split(", "),
-    paths,
-    title=f"{entry.experiment}, replicate {entry.replicate}",
-    quantity="training loss (nats)",
-  )

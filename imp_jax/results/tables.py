@@ -13,6 +13,7 @@ from imp_jax.core.sealed import read_sealed
 from imp_jax.core.store import Store, if_finished
 from imp_jax.probes.barriers import Measured, barriers_table, curves_table
 from imp_jax.probes.curvature import Curved, curvature_table
+from imp_jax.probes.planes import planes_table
 from imp_jax.results.claims import ClaimSettings, ConnectedClaim
 from imp_jax.results.geometry import (
   GEOMETRY_COLUMNS,
@@ -110,6 +111,7 @@ class Tables:
       "landscape": self._has_landscape(),
       "predictors": self._has_landscape() and self._rows("landscape") > 0,
       "curvature": bool(self.curved),
+      "planes": bool(self.planes),
       "verdicts": self.claims.primary_level is not None,
       "reliability": any(e.kind == SCORE for e in self.index),
     }
@@ -179,6 +181,7 @@ class Tables:
       "curvature": lambda: curvature_table(
         self.study, self.curved, self.densities
       ),
+      "planes": lambda: planes_table(self.study, self.planes),
       "verdicts": self._verdicts,
       "reliability": lambda: reliability_table(
         self.study, {n: a.record for n, a in self.scores.items()}
@@ -202,6 +205,11 @@ class Tables:
   def curved(self) -> Curved:
     """Each network's entry and its curvature's artefact."""
     return self.finished("curvature")
+
+  @functools.cached_property
+  def planes(self) -> list[tuple[Entry, Artefact]]:
+    """Each plane's entry and its artefact."""
+    return self.finished("plane")
 
   @functools.cached_property
   def scores(self) -> dict[str, Artefact]:

@@ -48,6 +48,16 @@ def test_a_chart_is_drawn_as_each_kind_of_file():
   assert drawn(CHART, "svg") == svg  # the same each time
 
 
+def test_a_control_s_line_is_dotted_and_its_points_are_not():
+  svg = drawn(CHART, "svg").decode()
+  paths = re.findall(r"<path[^>]*>", svg)
+  dotted = [p for p in paths if 'stroke-dasharray="1.5,2"' in p]
+  assert len(dotted) == 1 and "name: a:reinit" in dotted[0]
+  legend = svg.split("role-legend-symbol")[1:]
+  assert len(legend) == 4
+  assert not any("1.5,2" in part.split("</g>")[0] for part in legend)
+
+
 @pytest.mark.parametrize("width", [3.25, 6.75])
 def test_a_figure_for_a_page_has_its_width_and_no_title(width):
   pdf, svg = (drawn(CHART, kind, width) for kind in ("pdf", "svg"))

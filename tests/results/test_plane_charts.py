@@ -4,10 +4,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from imp_jax.core.artefacts import Artefact
+from imp_jax.core.index import Entry
+from imp_jax.probes.planes import PLANE_COLUMNS, planes_table
 from imp_jax.results.charts.chart import COLOURS
 from imp_jax.results.charts.curvature import eigenvalue_chart, spectrum_chart
 from imp_jax.results.charts.drawing import spec_of
-from imp_jax.results.charts.planes import plane_chart
+from imp_jax.results.charts.planes import (
+  plane_chart,
+  planes_in,
+  table_plane_chart,
+)
 from tests.results.shown import shown, titles
 
 XS, YS = np.linspace(-1, 4, 6), np.linspace(0, 4, 5)
@@ -120,6 +127,54 @@ def test_corners_and_paths_are_drawn_over_the_plane():
   assert {t.text: [t.x, t.y] for t in said.itertuples()} == dict(
     zip(LABELS, CORNERS.tolist(), strict=True)
   )
+
+
+def make_planes():
+  """Two planes' artefacts, with three coordinates of what lies off them."""
+  shape = (len(YS), len(XS))
+  found = []
+  for i, name in enumerate(("none", "all")):
+    arrays = {
+      "xs": XS,
+      "ys": YS,
+      "loss": np.arange(30.0).reshape(shape) + i,
+      "error": np.full(shape, 0.5),
+      "corners": CORNERS,
+      "path.0": np.column_stack([PATHS[0], [7.0] * 3]),
+      "path.1": np.column_stack([PATHS[1], [7.0]]),
+    }
+    entry = Entry(name, "plane", 0, ", ".join(LABELS), 0, {})
+    found.append((entry, Artefact({}, arrays=arrays)))
+  return found
+
+
+def test_planes_are_drawn_from_their_table(tmp_path):
+  """As from their arrays, also after they were a file."""
+  made = planes_table("study", make_planes())
+  assert list(made) == list(PLANE_COLUMNS) and len(made) == 2 * (30 + 3 + 4)
+  first = made.iloc[[0, 6, 30, 33]].drop(columns=["study", "replicate"])
+  assert first.fillna("none").to_numpy().tolist() == [
+    ["none", "dense, all, easy", "grid", -1.0, 0.0, 0.0, 0.5],
+    ["none", "dense, all, easy", "grid", -1.0, 1.0, 6.0, 0.5],
+    ["none", "dense, all, easy", "dense", 0.0, 0.0, "none", "none"],
+    ["none", "dense, all, easy", "path.0", 1.0, 1.0, "none", "none"],
+  ]
+  made.to_csv(tmp_path / "planes.csv", index=False)
+  again = planes_in(pd.read_csv(tmp_path / "planes.csv"))
+  assert list(again) == ["none_dense_all_easy", "all_dense_all_easy"]
+  for i, rows in enumerate(again.values()):
+    chart = table_plane_chart(rows)
+    drawn = plane_chart(
+      XS,
+      YS,
+      np.arange(30.0).reshape(5, 6) + i,
+      CORNERS,
+      LABELS,
+      PATHS,
+      title=f"{('none', 'all')[i]}, replicate 0",
+      quantity="training loss (nats)",
+    )
+    assert spec_of(chart) == spec_of(drawn)
 
 
 @pytest.mark.parametrize(

@@ -154,10 +154,10 @@ def test_instability_falls_as_it_is_told(pages):
   at = {name: 100 * mean for name, mean in rows["mean"].items()}
   assert (
     f"is {at['none']:.0f} % at t_r = 0, {at['all-2']:.0f} % at 2, "
-    f"{at['all-5']:.0f} % at 5, {at['all-10']:.0f} % at 10 and 20, "
-    f"{at['all-50']:.1f} % at 50 and {at['all-100']:.1f} % at 100"
+    f"{at['all-5']:.0f} % at 5, {at['all-10']:.0f} % at 10, "
+    f"{at['all-20']:.0f} % at 20, {at['all-50']:.1f} % at 50 and "
+    f"{at['all-100']:.1f} % at 100"
   ) in text
-  assert round(at["all-10"]) == round(at["all-20"])
   assert (
     f"leave it at {at['all-50-slow']:.0f} and {at['all-50-noisy']:.0f} %"
   ) in text

@@ -248,14 +248,18 @@ def _layer(
   colour = _by_name(chart, alt.Color, "colour")
   dash = _by_name(chart, alt.StrokeDash, "dash")
   if layer.mark == "line":
-    width = _width(chart, layer)
-    return base.mark_line(strokeWidth=width).encode(
+    dashed: dict[str, Any] = {"strokeDash": dash}
+    options: dict[str, Any] = {"strokeWidth": _width(chart, layer)}
+    first = chart.styles[layer.table["name"].iloc[0]]
+    if first.hollow:  # a layer has one kind
+      dashed, options["strokeDash"] = {}, list(first.dash) or [1, 0]
+    return base.mark_line(**options).encode(
       x=_axis("x", x),
       y=_axis("y", y),
       color=colour,
-      strokeDash=dash,
       order="order:Q",
       detail=["piece:N"] if "piece" in layer.table else [],
+      **dashed,
     )
   if layer.mark == "band":
     return base.mark_area(opacity=0.15).encode(
@@ -393,7 +397,11 @@ def _by_name(chart: Chart, channel: Any, attribute: str) -> Any:
   styles = chart.styles
   values = [getattr(style, attribute) for style in styles.values()]
   if attribute == "dash":
-    values = [list(v) or [1, 0] for v in values]
+    # Lines of hollow points bring their own: a legend would dash the rims.
+    values = [
+      [1, 0] if style.hollow else list(style.dash) or [1, 0]
+      for style in styles.values()
+    ]
   legend = alt.Legend(values=chart.names) if chart.names else None
   return channel(
     "name:N",

@@ -1,11 +1,13 @@
 """The chart of a loss over the plane through three networks."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
+from imp_jax.probes.planes import GRID
 from imp_jax.results.charts.chart import (
   COLOURS,
   Axis,
@@ -20,6 +22,49 @@ _DECADE = 10
 _SIDE = 320  # pixels
 _RIM = Style("#ffffff", shape="stroke", width=3.6)
 _CORNER = Style("#000000")
+
+
+def planes_in(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
+  """Returns each plane's rows of a table, by "EXPERIMENT_NETWORKS".
+
+  Args:
+    table: from `probes.planes.planes_table`.
+  """
+  whose = ["experiment", "replicate", "networks"]
+  found = {}
+  for _, rows in table.groupby(whose, sort=False):
+    experiment, networks = rows[["experiment", "networks"]].iloc[0]
+    name = f"{experiment}_{'_'.join(networks.split(', '))}"
+    found[name.replace(" ", "")] = rows
+  return found
+
+
+def table_plane_chart(rows: pd.DataFrame) -> Chart:
+  """Returns the training loss over one plane.
+
+  Args:
+    rows: of `planes_in`.
+
+  Raises:
+    ValueError: as `plane_chart`.
+  """
+  at: Any = dict(list(rows.groupby("part", sort=False)))
+  grid = at.pop(GRID)
+  xs, ys = grid["x"].unique(), grid["y"].unique()
+  first = rows.iloc[0]
+  names = first["networks"].split(", ")
+  points = {part: own[["x", "y"]].to_numpy() for part, own in at.items()}
+  corners = np.concatenate([points.pop(name) for name in names])
+  return plane_chart(
+    xs,
+    ys,
+    grid["loss"].to_numpy().reshape(len(ys), len(xs)),
+    corners,
+    names,
+    list(points.values()),
+    title=f"{first['experiment']}, replicate {first['replicate']}",
+    quantity="training loss (nats)",
+  )
 
 
 def plane_chart(
