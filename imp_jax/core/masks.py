@@ -59,6 +59,14 @@ def total_counts(params: PyTree, prunable: Sequence[str]) -> dict[str, int]:
   return {p: int(np.prod(flat[p].shape)) for p in prunable}
 
 
+def leaf_shapes(
+  params: PyTree, prunable: Sequence[str]
+) -> dict[str, tuple[int, ...]]:
+  """Returns the shape of each prunable leaf, by its path."""
+  flat = flat_leaves(params)
+  return {path: tuple(np.shape(flat[path])) for path in prunable}
+
+
 def density(masks: PyTree, prunable: Sequence[str]) -> float:
   """Returns the kept fraction of prunable weights, in [0, 1]."""
   kept = sum(kept_counts(masks, prunable).values())

@@ -1,134 +1,38 @@
-"""Controls: IMP's tickets with other masks, or other weights."""
+"""Controls: IMP's tickets with other masks, other weights, another training."""
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import jax
-import numpy as np
-
-from imp_jax.core.artefacts import Artefact
-from imp_jax.core.code import code_hash
-from imp_jax.core.graph import Edge, Item, Node, Outcome, Stage
-from imp_jax.core.masks import (
-  flat_leaves,
-  init_masks,
-  kept_counts,
-  nested_leaves,
-  total_counts,
-)
+from imp_jax.core.graph import Edge, Node
 from imp_jax.core.options import option, read
-from imp_jax.core.ranges import Range, in_range, one_of, several, text, whole
-from imp_jax.engine.context import Context
-from imp_jax.models.settings import ModelSettings, model_code
-from imp_jax.pruning import Network
-from imp_jax.pruning.alterations import ALTERATIONS, altered_leaf
-from imp_jax.stages.prune import checked_masks, selected_masks
-from imp_jax.stages.train import Train
+from imp_jax.core.ranges import (
+  Range,
+  between,
+  in_range,
+  one_of,
+  several,
+  text,
+  whole,
+)
+from imp_jax.stages.control_masks import (
+  OTHER,
+  EarlyMask,
+  ErkMask,
+  GlobalRandomMask,
+  OtherMask,
+  RandomMask,
+  SmartRatioMask,
+)
+from imp_jax.stages.control_weights import AlteredWeights, DisplacedWeights
+from imp_jax.stages.prune import Prune
+from imp_jax.stages.train import Train, trained_by
 from imp_jax.stages.trunk import Trunk
 from imp_jax.training.settings import optim_before
 
-
-@dataclasses.dataclass(frozen=True)
-class RandomMask(Stage):
-  """A random mask at the layerwise densities of its edge "masks".
-
-  Nothing survives by merit, but each layer's count is kept.
-  """
-
-  NAME = "random_mask"
-
-  model: ModelSettings
-  level: int
-
-  def run(self, context: Context, items: Sequence[Item]) -> dict[Item, Outcome]:
-    model = context.model(self.model)
-    shapes, _ = jax.eval_shape(model.init, jax.random.key(0))
-    prunable = model.prunable(shapes)
-    groups = self.groups(prunable)
-    totals = total_counts(shapes, prunable)
-    dense = init_masks(shapes)
-    outcomes = {}
-    for item in items:
-      kept = kept_counts(context.load_masks(item, shapes), prunable)
-      drops = [sum(totals[p] - kept[p] for p in group) for group in groups]
-      key = context.key(self.NAME, item.replicate, self.level)
-      (masks,) = selected_masks(
-        context,
-        [Network(dense, {}, key)],
-        [dense],
-        [drops],
-        model=model,
-        criterion="random",
-        groups=groups,
-        rule="exact",
-      )
-      outcomes[item] = checked_masks(
-        f"{item.node.label}, replicate {item.replicate}",
-        masks,
-        dense,
-        prunable,
-        groups=groups,
-        drops=drops,
-        rule="exact",
-      )
-    return outcomes
-
-  def groups(self, prunable: Sequence[str]) -> tuple[tuple[str, ...], ...]:
-    """Returns the layers whose weights are drawn from together."""
-    return tuple((path,) for path in prunable)
-
-
-@dataclasses.dataclass(frozen=True)
-class GlobalRandomMask(RandomMask):
-  """A random mask at the density of its edge "masks", layers drawn together.
-
-  Each layer is left about that density, and not what pruning leaves it.
-  """
-
-  NAME = "global_random_mask"
-
-  def groups(self, prunable: Sequence[str]) -> tuple[tuple[str, ...], ...]:
-    return (tuple(prunable),)
-
-
-@dataclasses.dataclass(frozen=True)
-class AlteredWeights(Stage):
-  """A network whose surviving prunable weights are altered.
-
-  Edges: "weights" (the network), and "masks" (what survives). Biases,
-  BatchNorm and the optimiser's state stay.
-
-  Attributes:
-    how: one of `pruning.alterations.ALTERATIONS`.
-  """
-
-  NAME = "altered_weights"
-
-  model: ModelSettings
-  level: int
-  how: str
-
-  def run(self, context: Context, items: Sequence[Item]) -> dict[Item, Outcome]:
-    return {item: self._altered(context, item) for item in items}
-
-  def code(self) -> dict[str, str]:
-    altered = code_hash(ALTERATIONS[self.how])
-    return {f"control {self.how}": altered} | model_code(self.model)
-
-  def _altered(self, context: Context, item: Item) -> Artefact:
-    model, tree = context.model(self.model), context.load_tree(item, "weights")
-    masks = flat_leaves(context.load_masks(item, tree["params"]))
-    key = context.key(self.how, item.replicate, self.level)
-    draw, own = jax.random.split(key)
-    drawn = flat_leaves(jax.device_get(model.init(draw)[0]))
-    params = flat_leaves(tree["params"])
-    paths = model.prunable(tree["params"])
-    for path, k in zip(paths, jax.random.split(own, len(paths)), strict=True):
-      leaf, mask = np.asarray(params[path]), np.asarray(masks[path])
-      params[path] = altered_leaf(self.how, leaf, mask, drawn[path], k)
-    return Artefact({}, tree | {"params": nested_leaves(params)})
+# Of the dense training, at which a mask is looked at; evenly spread.
+_SNAPSHOTS = 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,12 +40,14 @@ class Control:
   """What a control trains in place of IMP's ticket of the same level.
 
   Attributes:
-    masks: of its weights.
+    masks: of its weights; None = dense.
     weights: that it starts from; None = W_r's.
+    trained: its whole training, where it is no ticket's from t_r to the end.
   """
 
-  masks: Node
+  masks: Node | None
   weights: Node | None = None
+  trained: Node | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,35 +57,132 @@ class Place:
   Attributes:
     name: of the experiment.
     trunk: its settings.
-    pretrain: the training that ends at W_r.
-    masks: IMP's, of the level.
+    settings: of the controls.
     level: of IMP.
+    initial: the network as it was drawn.
+    pretrain: the training that ends at W_r.
+    dense: the dense network's, level 0.
+    before: the training that the level's masks were chosen after.
+    coarser: the masks of the level before; None = dense.
+    prune: the pruning that made the masks.
+    ticket: the training of IMP's ticket, its weights rewound.
   """
 
   name: str
   trunk: Trunk
-  pretrain: Node
-  masks: Node
+  settings: "ControlSettings"
   level: int
+  initial: Node
+  pretrain: Node
+  dense: Node
+  before: Node
+  coarser: Node | None
+  prune: Node
+  ticket: Node
+
+  def label(self, what: str) -> str:
+    """Returns the label of something that a control is made of."""
+    return f"{self.name} {what} of level {self.level}"
 
 
-def _random_mask(place: Place, stage: type[RandomMask] = RandomMask) -> Control:
+def _random_mask(place: Place, stage: type[RandomMask], what: str) -> Control:
+  exclude = place.trunk.prune.exclude
+  # What is kept of an excluded layer is all of it, in any case.
+  exclude = () if stage is RandomMask else exclude
   node = Node(
-    stage(place.trunk.model, place.level),
-    (Edge("masks", place.masks),),
-    f"{place.name} random masks of level {place.level}",
+    stage(place.trunk.model, place.level, exclude),
+    (Edge("masks", place.prune),),
+    place.label(what),
   )
   return Control(masks=node)
 
 
-def _altered(how: str, place: Place) -> Control:
-  edges = (Edge("weights", place.pretrain), Edge("masks", place.masks))
-  weights = Node(
-    AlteredWeights(place.trunk.model, place.level, how),
-    edges,
-    f"{place.name} {how.replace('_', ' ')} of level {place.level}",
+def _other_mask(place: Place) -> Control:
+  node = Node(
+    OtherMask(place.trunk.model),
+    (Edge("masks", place.prune, OTHER),),
+    place.label("another replicate's masks"),
   )
-  return Control(weights=weights, masks=place.masks)
+  return Control(masks=node)
+
+
+def _one_shot(place: Place, what: str, inverted: bool = False) -> Control:
+  """As many weights of each group, chosen after level 0's training alone."""
+  stage = place.prune.stage
+  assert isinstance(stage, Prune)
+  trained = place.trunk.prune.source == "trained"
+  scored = place.dense if trained else place.pretrain
+  edges = [Edge("weights", scored), Edge("like", place.prune)]
+  if place.prune.edge("initial"):
+    edges.append(Edge("initial", place.initial))
+  once = dataclasses.replace(
+    stage, fraction=0.0, density=None, rule="exact", inverted=inverted
+  )
+  return Control(masks=Node(once, tuple(edges), place.label(what)))
+
+
+def _early_mask(place: Place) -> Control:
+  """One-shot pruning, after as much of the training as the mask needs."""
+  p, train = place.trunk.prune, trained_by(place.dense)
+  span = train.stop - train.start
+  steps = {
+    train.start + span * i // _SNAPSHOTS for i in range(1, _SNAPSHOTS + 1)
+  }
+  watched = Node(
+    dataclasses.replace(train, snapshots=tuple(sorted(steps))),
+    place.dense.edges,
+    f"{place.dense.label}, snapshots",
+  )
+  node = Node(
+    EarlyMask(
+      place.trunk.model,
+      place.settings.early_distance,
+      p.allocation,
+      p.exclude,
+    ),
+    (Edge("weights", watched), Edge("masks", place.prune)),
+    place.label("early masks"),
+  )
+  return Control(masks=node)
+
+
+def _altered(
+  place: Place, how: str, other: str = "", share: float = 1.0
+) -> Control:
+  """W_r's survivors altered, maybe with something of another network's.
+
+  Args:
+    place: where.
+    how: one of `ALTERATIONS`.
+    other: which, an attribute of the place; "" = one that is drawn.
+    share: of the survivors.
+  """
+  edges = [Edge("weights", place.pretrain), Edge("masks", place.prune)]
+  if other:
+    edges.append(Edge("other", getattr(place, other)))
+  what = how.replace("_", " ") + (f" ({other})" if other else "")
+  weights = Node(
+    AlteredWeights(place.trunk.model, place.level, how, share),
+    tuple(edges),
+    place.label(what),
+  )
+  return Control(weights=weights, masks=place.prune)
+
+
+def _flipped(place: Place) -> Control:
+  return _altered(place, "flipped_signs", share=place.settings.flipped)
+
+
+def _displaced(place: Place) -> Control:
+  edges = [Edge("weights", place.pretrain), Edge("finer", place.prune)]
+  if place.coarser:
+    edges.append(Edge("masks", place.coarser))
+  weights = Node(
+    DisplacedWeights(place.trunk.model, place.level),
+    tuple(edges),
+    place.label("displaced weights"),
+  )
+  return Control(weights=weights, masks=place.coarser)
 
 
 def _reinit(place: Place) -> Control:
@@ -190,19 +193,102 @@ def _reinit(place: Place) -> Control:
     (),
     f"{name} fresh weights",
   )
-  return Control(weights=weights, masks=place.masks)
+  return Control(weights=weights, masks=place.prune)
+
+
+def _gradual(place: Place) -> Control:
+  """Pruned while it is trained, down to the level's density.
+
+  Over the first three quarters of the steps from t_r on, the share s of what
+  the level has removed rises as 1 - (1 - x)^3 (Zhu and Gupta 2017, arXiv
+  1710.01878); the optimiser goes on.
+  """
+  train, stage = trained_by(place.ticket), place.prune.stage
+  assert isinstance(stage, Prune)
+  span = 3 * (train.stop - train.start) // 4
+  times = max(min(place.settings.prunings, span), 1)
+  ends = [train.start + span * i // times for i in range(1, times + 1)]
+  weights, masks = place.pretrain, None
+  start, optimizer = train.start, train.optimizer
+
+  def part(stop: int) -> Node:
+    edges = [Edge("weights", weights)]
+    if masks:
+      edges.append(Edge("masks", masks))
+    return Node(
+      dataclasses.replace(
+        train,
+        start=start,
+        stop=stop,
+        optimizer=optimizer,
+        curve_steps=tuple(s for s in train.curve_steps if start < s < stop),
+      ),
+      tuple(edges),
+      place.label(f"gradual pruning to step {stop}"),
+    )
+
+  for i, end in enumerate(ends, start=1):
+    weights = part(end)
+    start, optimizer = end, "rewound"
+    edges = [Edge("weights", weights), Edge("like", place.prune)]
+    if place.prune.edge("initial"):
+      edges.append(Edge("initial", place.initial))
+    if masks:
+      edges.append(Edge("masks", masks))
+    masks = Node(
+      dataclasses.replace(
+        stage, fraction=0.0, density=None, rule="exact", progress=i / times
+      ),
+      tuple(edges),
+      place.label(f"gradual masks at step {end}"),
+    )
+  return Control(masks=masks, trained=part(train.stop))
 
 
 # name -> (where it stands) -> what is trained from t_r to the end, whatever the
 # experiment's own ticket kind.
 CONTROLS: Mapping[str, Callable[[Place], Control]] = {
-  "random_mask": _random_mask,
+  "random_mask": functools.partial(
+    _random_mask, stage=RandomMask, what="random masks"
+  ),
   "reinit": _reinit,
-  "random_global": functools.partial(_random_mask, stage=GlobalRandomMask),
-  **{how: functools.partial(_altered, how) for how in ALTERATIONS},
+  "random_global": functools.partial(
+    _random_mask, stage=GlobalRandomMask, what="random masks over all layers"
+  ),
+  "random_erk": functools.partial(
+    _random_mask, stage=ErkMask, what="random masks by ERK"
+  ),
+  "random_smart": functools.partial(
+    _random_mask, stage=SmartRatioMask, what="random masks by smart ratios"
+  ),
+  "other_mask": _other_mask,
+  "one_shot": functools.partial(_one_shot, what="one-shot masks"),
+  "inverted": functools.partial(
+    _one_shot, what="inverted one-shot masks", inverted=True
+  ),
+  "early_mask": _early_mask,
+  "gradual": _gradual,
+  "shuffled_weights": functools.partial(_altered, how="shuffled_weights"),
+  "constant_magnitudes": functools.partial(_altered, how="constant_magnitudes"),
+  "redrawn_magnitudes": functools.partial(_altered, how="redrawn_magnitudes"),
+  "init_magnitudes": functools.partial(
+    _altered, how="redrawn_magnitudes", other="initial"
+  ),
+  "trained_magnitudes": functools.partial(
+    _altered, how="redrawn_magnitudes", other="before"
+  ),
+  "random_signs": functools.partial(_altered, how="random_signs"),
+  "flipped_signs": _flipped,
+  "init_signs": functools.partial(_altered, how="other_signs", other="initial"),
+  "trained_signs": functools.partial(
+    _altered, how="other_signs", other="before"
+  ),
+  "displaced": _displaced,
 }
 # Of controls.kinds: all of them.
 ALL = "all"
+# Which W_r itself would be, where it is the initialisation.
+_OF_INITIAL = ("init_magnitudes", "init_signs")
 
 
 def _check_kind(field: str, value: Any) -> None:
@@ -220,26 +306,45 @@ class ControlSettings:
   kinds: tuple[str, ...] = option(
     (),
     several(_KIND),
-    "random_mask: as many weights of each layer, at random; random_global: of "
-    "all layers together; reinit: the same mask, fresh weights; and W_r's own "
-    "survivors with their places shuffled in each layer, with constant or "
-    "redrawn magnitudes under their signs, or with random signs; all of these",
+    "random masks: of as many weights of each layer, of all layers together "
+    "(global), by Erdos-Renyi-Kernel or smart ratios; another replicate's; "
+    "masks chosen at once after level 0 (one_shot), the smallest scores kept "
+    "(inverted), or as soon as they settle (early); pruned during one training "
+    "(gradual); fresh weights (reinit); W_r's survivors shuffled in each "
+    "layer, with other magnitudes under their signs, or other signs (random, "
+    "some flipped, of the initialisation, of the network before pruning); or "
+    "moved at random as far as pruning does (displaced; under the mask "
+    "before); all of these",
     where=True,
   )
   levels: tuple[int, ...] = option(
     (), several(whole(1)), "at which", where=True
   )
+  flipped: float = option(
+    0.1, between("(0", "1]"), "share of signs, of flipped_signs", needs="kinds"
+  )
+  early_distance: float = option(
+    0.1,
+    between("(0", "1]"),
+    "share of weights in which no two of five masks differ, of early_mask",
+    needs="kinds",
+  )
+  prunings: int = option(10, whole(1, 1000), "of gradual", needs="kinds")
 
 
-def resolve_controls(controls: Any, levels: int) -> ControlSettings:
+def resolve_controls(
+  controls: Any, levels: int, rewind_step: int
+) -> ControlSettings:
   """Returns which controls are trained.
 
   Args:
     controls: the config's group.
     levels: of IMP.
+    rewind_step: t_r.
 
   Raises:
-    ValueError: a level is not run, or none is given.
+    ValueError: a level is not run, or none is given, or a control would be
+      IMP's ticket itself.
   """
   if controls.kinds and not controls.levels:
     raise ValueError(
@@ -248,6 +353,14 @@ def resolve_controls(controls: Any, levels: int) -> ControlSettings:
     )
   for level in controls.levels:
     in_range("controls.levels", level, 1, levels)
+  same = [kind for kind in _OF_INITIAL if kind in controls.kinds]
+  if same and not rewind_step:
+    raise ValueError(
+      f"controls.kinds={same[0]!r} takes something of the initialisation, "
+      "which at pretrain.steps=0 is W_r: it would be the ticket itself"
+    )
   chosen = tuple(sorted(set(controls.levels)))
-  kinds = tuple(CONTROLS) if ALL in controls.kinds else tuple(controls.kinds)
+  kinds = tuple(controls.kinds)
+  if ALL in kinds:
+    kinds = tuple(k for k in CONTROLS if rewind_step or k not in _OF_INITIAL)
   return read(ControlSettings, controls, kinds=kinds, levels=chosen)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -11,15 +12,16 @@ import numpy as np
 
 from imp_jax.core.artefacts import Artefact, Failure
 from imp_jax.core.code import code_hash
-from imp_jax.core.graph import Item, Outcome, Stage
+from imp_jax.core.graph import Item, Node, Outcome, Stage
 from imp_jax.core.keys import key_words
 from imp_jax.core.masks import (
   apply_masks,
   density,
   flat_leaves,
   kept_counts,
+  leaf_shapes,
   pack_masks,
-  total_counts,
+  unpacked_leaves,
 )
 from imp_jax.core.options import option
 from imp_jax.core.ranges import between, choice, several, text, whole
@@ -35,9 +37,9 @@ from imp_jax.pruning import (
   CRITERIA,
   RULES,
   Network,
-  drop_counts,
-  excluded_count,
   leaf_groups,
+  level_drops,
+  round_drops,
   select_masks,
 )
 from imp_jax.pruning.invariants import wrong_masks
@@ -63,7 +65,16 @@ class PruneSettings:
     "W_r's under this level's mask (pruning at initialisation where t_r = 0)",
   )
   examples_per_class: int = option(
-    10, whole(1), "training examples for a criterion that needs any (snip)"
+    10,
+    whole(1),
+    "training examples for a criterion that needs any (grasp, snip; ntk_sap "
+    "draws as many inputs)",
+  )
+  rounds: int = option(
+    1,
+    whole(1, 10_000),
+    "of scoring at each level, each leaving the same share: synflow's authors "
+    "have 100. More than one needs rule='exact'",
   )
   fraction: float = option(
     0.2, between("(0", "1)"), "of the survivors, removed at each level"
@@ -72,7 +83,10 @@ class PruneSettings:
     (), several(between("(0", "1]")), "or the density of levels 1, 2, ..."
   )
   allocation: str = option(
-    "global", choice(ALLOCATIONS), "which weights compete"
+    "global",
+    choice(ALLOCATIONS),
+    "which weights compete: all, those of a layer, or those of a layer that "
+    "keeps its share by Erdos-Renyi-Kernel",
   )
   rule: str = option(
     "threshold", choice(tuple(RULES)), "the paper's, or exact counts"
@@ -92,14 +106,19 @@ class Prune(Stage):
   """The next level's masks.
 
   Edges: "weights" (a training whose network the criterion scores), "masks" (the
-  level before; without them it is dense), and "initial" (the network as it was
-  drawn, for a criterion that needs it).
+  level before; without them it is dense), "initial" (the network as it was
+  drawn, for a criterion that needs it), and "like" (masks of which each group
+  is to keep as many weights, in place of a fraction or density).
 
   Attributes: see `PruneSettings`; `density` is that of this level, in
   place of the fraction, where densities are given.
     examples_per_class: drawn anew for each replicate and level; 0 where the
       criterion needs none.
     fingerprint: of the training examples; "" likewise.
+    rounds: of scoring.
+    inverted: whether the largest scores go.
+    progress: of "like": how far a gradual schedule has come, in (0, 1]; it has
+      removed 1 - (1 - progress)^3 of what "like" removes.
   """
 
   NAME = "prune"
@@ -114,6 +133,9 @@ class Prune(Stage):
   exclude: tuple[str, ...]
   examples_per_class: int = 0
   fingerprint: str = ""
+  rounds: int = 1
+  inverted: bool = False
+  progress: float = 1.0
 
   def run(self, context: Context, items: Sequence[Item]) -> dict[Item, Outcome]:
     networks = [self._network(context, item) for item in items]
@@ -122,33 +144,31 @@ class Prune(Stage):
       for item, network in zip(items, networks, strict=True)
     ]
     shapes, model = networks[0].params, context.model(self.model)
+    twice = CRITERIA[self.criterion].twice
     prunable = model.prunable(shapes)
     groups = leaf_groups(
       prunable, allocation=self.allocation, exclude=self.exclude
     )
-    totals = total_counts(shapes, prunable)
-    excluded = excluded_count(
-      totals, groups, allocation=self.allocation, rule=self.rule
-    )
+    kept = [kept_counts(parent, prunable) for parent in parents]
+    sizes = leaf_shapes(shapes, prunable)
     drops = [
-      drop_counts(
-        _group_counts(kept_counts(parent, prunable), groups),
-        _group_counts(totals, groups),
-        fraction=self.fraction,
-        density=self.density,
-        excluded=excluded,
-      )
-      for parent in parents
+      self._drops(context, item, counts, sizes, groups)
+      for item, counts in zip(items, kept, strict=True)
+    ]
+    in_rounds = [
+      round_drops(_group_counts(counts, groups), drop, self.rounds)
+      for counts, drop in zip(kept, drops, strict=True)
     ]
     masks = selected_masks(
       context,
       networks,
       parents,
-      drops,
-      model=model,
+      in_rounds,
+      model=context.model(self.model, "patches") if twice else model,
       criterion=self.criterion,
       groups=groups,
       rule=self.rule,
+      inverted=self.inverted,
     )
     return {
       item: checked_masks(
@@ -164,6 +184,35 @@ class Prune(Stage):
         items, masks, parents, drops, strict=True
       )
     }
+
+  def _drops(
+    self,
+    context: Context,
+    item: Item,
+    kept: Mapping[str, int],
+    shapes: Mapping[str, Sequence[int]],
+    groups: Groups,
+  ) -> tuple[int, ...]:
+    """How many weights each group of one replicate gives up."""
+    if item.node.edge("like") is None:
+      return level_drops(
+        kept,
+        shapes,
+        groups,
+        allocation=self.allocation,
+        rule=self.rule,
+        fraction=self.fraction,
+        density=self.density,
+      )
+    like = unpacked_leaves(context.load_arrays(item, "like"))
+    gone = {path: int((~mask).sum()) for path, mask in like.items()}
+    share = 1 - (1 - self.progress) ** 3
+    sizes = {path: math.prod(shape) for path, shape in shapes.items()}
+    return tuple(
+      round(share * sum(gone[path] for path in group))
+      - sum(sizes[path] - kept[path] for path in group)
+      for group in groups
+    )
 
   def code(self) -> dict[str, str]:
     criterion = {
@@ -198,16 +247,57 @@ class Prune(Stage):
     )
 
 
+def planned_total(node: Node, shapes: Mapping[str, Sequence[int]]) -> int:
+  """Returns how many weights pruning's masks will keep, if none are tied.
+
+  Args:
+    node: of a `Prune` without "like".
+    shapes: of the kernels of all prunable layers.
+  """
+  levels: list[Prune] = []
+  while node.edge("masks"):
+    levels.append(_pruned_by(node))
+    node = node.edge("masks").node  # pyright: ignore
+  levels.append(_pruned_by(node))
+  kept = {path: math.prod(shape) for path, shape in shapes.items()}
+  for stage in reversed(levels):
+    groups = leaf_groups(
+      tuple(shapes), allocation=stage.allocation, exclude=stage.exclude
+    )
+    drops = level_drops(
+      kept,
+      shapes,
+      groups,
+      allocation=stage.allocation,
+      rule=stage.rule,
+      fraction=stage.fraction,
+      density=stage.density,
+    )
+    for group, drop in zip(groups, drops, strict=True):
+      left = drop + (1 if stage.rule == "threshold" and drop else 0)
+      for path in group:  # of which layer they are matters to no sum
+        taken = min(left, kept[path])
+        kept[path] -= taken
+        left -= taken
+  return sum(kept.values())
+
+
+def _pruned_by(node: Node) -> "Prune":
+  assert isinstance(node.stage, Prune)  # by construction
+  return node.stage
+
+
 def selected_masks(
   context: Context,
   networks: Sequence[Network],
   parents: Sequence[PyTree],
-  drops: Sequence[Sequence[int]],
+  drops: Sequence[Sequence[Sequence[int]]],
   *,
   model: Model,
   criterion: str,
   groups: Groups,
   rule: str,
+  inverted: bool = False,
 ) -> list[PyTree | None]:
   """Returns new masks for several networks, chosen together.
 
@@ -218,13 +308,16 @@ def selected_masks(
     context: what stages run with.
     networks, parents: the networks, and the masks that the new ones are nested
       in; a weight that these remove is scored as 0.
-    drops: how many weights each group of each network gives up.
+    drops: how many weights each group of each network gives up in each round.
     model: the networks'.
     criterion: one of `CRITERIA`.
     groups: leaves whose weights compete with each other.
     rule: one of `RULES`.
+    inverted: whether the largest scores go.
   """
-  program = _prune_program(model, criterion, groups, rule, context.execution)
+  program = _prune_program(
+    model, criterion, groups, rule, inverted, context.execution
+  )
   found = program(
     stack_trees(networks),
     stack_trees(parents),
@@ -274,17 +367,37 @@ def _prune_program(
   criterion: str,
   groups: Groups,
   rule: str,
+  inverted: bool,
   execution: ExecutionSettings,
 ) -> Callable[..., PyTree]:
-  def prune(
+  def one_round(
     network: Network, masks: PyTree, drops: jax.Array
   ) -> tuple[PyTree, jax.Array]:
     params = apply_masks(network.params, masks)
-    scores = CRITERIA[criterion].scores(network._replace(params=params), model)
+    scores = CRITERIA[criterion].scores(
+      network._replace(params=params, masks=masks), model
+    )
+    if inverted:
+      scores = jax.tree.map(jnp.negative, scores)
     new = select_masks(scores, masks, drops, groups=groups, rule=rule)
     kept = flat_leaves(apply_masks(scores, masks))
     numbers = [jnp.isfinite(kept[path]).all() for g in groups for path in g]
     return new, jnp.stack(numbers).all()
+
+  def prune(
+    network: Network, masks: PyTree, drops: jax.Array
+  ) -> tuple[PyTree, jax.Array]:
+    rounds = len(drops)
+    if rounds == 1:
+      return one_round(network, masks, drops[0])
+
+    def step(masks: PyTree, this: Any) -> tuple[PyTree, jax.Array]:
+      key, drop = this
+      return one_round(network._replace(key=key), masks, drop)
+
+    keys = jax.random.split(network.key, rounds)
+    new, numbers = jax.lax.scan(step, masks, (keys, drops))
+    return new, numbers.all()
 
   return compiled(prune, execution, shared=0)
 

@@ -15,6 +15,7 @@ from imp_jax.core.store import Store, StoreError
 from imp_jax.engine.provenance import made_with, told_apart, way_of
 from imp_jax.engine.scheduler import Wanted
 from imp_jax.probes.registry import PROBES
+from imp_jax.stages.controls import ControlSettings
 from imp_jax.stages.evaluate import EvalSettings
 from imp_jax.stages.prune import PruneSettings
 from imp_jax.stages.trunk import Trunk
@@ -197,12 +198,21 @@ def _of_experiment(
       yield from _of_pruning(f"{path}.prune", before, settings)
     else:
       yield from _unequal(f"{path}.{group}", before, settings)
+  controls = was["controls"], now["controls"]
+  if not extends(ControlSettings, *controls):
+    yield from _unequal(f"{path}.controls", *map(_numbers, controls))
   evaluated = filled(EvalSettings, was["eval"])
   yield from _unequal(f"{path}.eval", evaluated, now["eval"])
   for group, settings in now["probes"].items():
     before = was["probes"].get(group)
     if before and not extends(PROBES[group].settings, before, settings):
       yield f"{path}.{group}", before, settings
+
+
+def _numbers(controls: dict[str, Any]) -> dict[str, Any]:
+  """What controls are made with, less which ones and where."""
+  found = filled(ControlSettings, controls)
+  return {k: v for k, v in found.items() if k not in ("kinds", "levels")}
 
 
 def _of_pruning(

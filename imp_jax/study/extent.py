@@ -220,10 +220,10 @@ def _check_levels(e: Experiment, counts: Mapping[str, int]) -> None:
   p = e.trunk.prune
   if p.densities:
     return  # each level is given
-  groups = leaf_groups(
-    tuple(counts), allocation=p.allocation, exclude=p.exclude
-  )
-  fixed = excluded_count(counts, groups, allocation=p.allocation, rule=p.rule)
+  # Shares of layers add up to the whole's.
+  allocation = "global" if p.allocation == "erk" else p.allocation
+  groups = leaf_groups(tuple(counts), allocation=allocation, exclude=p.exclude)
+  fixed = excluded_count(counts, groups, allocation=allocation, rule=p.rule)
   alive = [sum(counts[path] for path in group) for group in groups]
   extra = 1 if p.rule == "threshold" else 0
   for level in range(1, p.levels + 1):

@@ -37,8 +37,9 @@ def experiment_tickets(experiment: Experiment) -> Iterator[Ticket]:
   curve = e.eval.curve_steps
   trained = _train_node(e.name, trunk, pretrain, None, curve, level=0)
   yield _ticket(e, "imp", 0, pretrain, trained, None)
-  masks = None
+  dense, masks = trained, None
   for level in range(1, trunk.prune.levels + 1):
+    before, coarser = trained, masks
     scored = trained if trunk.prune.source == "trained" else pretrain
     masks = _prune_node(e.name, trunk, scored, masks, level)
     weights = pretrain if trunk.ticket.kind == "weight_rewind" else trained
@@ -48,26 +49,38 @@ def experiment_tickets(experiment: Experiment) -> Iterator[Ticket]:
     )
     yield _ticket(e, "imp", level, pretrain, trained, masks)
     if level in e.controls.levels:
-      yield from _controls(e, pretrain, masks, level)
+      place = Place(
+        name=e.name,
+        trunk=trunk,
+        settings=e.controls,
+        level=level,
+        initial=_initial_node(e.name, trunk),
+        pretrain=pretrain,
+        dense=dense,
+        before=before,
+        coarser=coarser,
+        prune=masks,
+        ticket=_train_node(e.name, trunk, pretrain, masks, curve, level=level),
+      )
+      yield from _controls(e, place)
 
 
-def _controls(
-  e: Experiment, pretrain: Node, masks: Node, level: int
-) -> Iterator[Ticket]:
-  """Tickets that differ from weight rewinding's in the mask, or the weights."""
+def _controls(e: Experiment, place: Place) -> Iterator[Ticket]:
+  """Tickets that differ from weight rewinding's in what `CONTROLS` say."""
   for kind, make in CONTROLS.items():
     if kind in e.controls.kinds:
-      control = make(Place(e.name, e.trunk, pretrain, masks, level))
-      weights = control.weights or pretrain
-      trained = _train_node(
+      control = make(place)
+      trained = control.trained or _train_node(
         e.name,
         e.trunk,
-        weights,
+        control.weights or place.pretrain,
         control.masks,
         e.eval.curve_steps,
-        level=level,
+        level=place.level,
       )
-      yield _ticket(e, kind, level, pretrain, trained, control.masks)
+      yield _ticket(
+        e, kind, place.level, place.pretrain, trained, control.masks
+      )
 
 
 def scoring_node(scoring: ScoringSettings) -> Node:
@@ -254,6 +267,7 @@ def _prune_node(
       exclude=p.exclude,
       examples_per_class=p.examples_per_class if needs_examples else 0,
       fingerprint=trunk.stream.fingerprint if needs_examples else "",
+      rounds=p.rounds,
     ),
     tuple(edges),
     f"{name} masks of level {level}",

@@ -101,7 +101,9 @@ def _experiment(
   return Experiment(
     name=name,
     trunk=trunk,
-    controls=resolve_controls(config.controls, trunk.prune.levels),
+    controls=resolve_controls(
+      config.controls, trunk.prune.levels, trunk.pretrain.steps
+    ),
     eval=resolve_eval(config.eval, training, dataset),
     probes=probes,
   )
@@ -192,6 +194,15 @@ def _prune(
     raise ValueError(
       f"prune.densities has {len(densities)} entries for {prune.levels} levels"
     )
+  for field, value in (
+    ("rounds", prune.rounds > 1),
+    ("allocation", prune.allocation == "erk"),
+  ):
+    if value and prune.rule != "exact":
+      raise ValueError(
+        f"prune.{field}={prune[field]!r} asks for exact counts: it goes with "
+        f"prune.rule='exact', not {prune.rule!r}"
+      )
   drawn = prune.source == "rewound" and not rewind_step
   if CRITERIA[prune.criterion].needs_initial and drawn:
     raise ValueError(

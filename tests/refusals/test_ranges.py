@@ -56,7 +56,8 @@ RANGES = {
   "whole, at least 10, or unset": ("data.test_examples",),
   "whole, at least 10000": ("claims.resamples",),
   "whole, 0..1000": ("connectivity.children", "planes.snapshots"),
-  "whole, 1..10000": ("scores.networks",),
+  "whole, 1..1000": ("controls.prunings",),
+  "whole, 1..10000": ("scores.networks", "prune.rounds"),
   "whole, 1..100000": ("execution.chunk_steps", "execution.eval_batch_size"),
   "whole, 2..1000": ("scores.checkpoints", "planes.points"),
   "whole, 2..10000": (
@@ -96,6 +97,7 @@ RANGES = {
     "claims.confidence",
   ),
   "in (0, 1), or unset": ("claims.easy_data.margin",),
+  "in (0, 1]": ("controls.flipped", "controls.early_distance"),
   "tuple of: in (0, 1]": ("prune.densities",),
   "drop | keep": ("data.last_batch",),
   "fixed | replicate | level": ("data.order", "data.augment_noise"),
@@ -117,18 +119,18 @@ RANGES = {
   "eval | batch": ("scores.bn_mode",),
   "evaluation | presentation": ("scores.observe",),
   "inf | max | zero": ("scores.never_learned",),
-  "magnitude | magnitude_increase | movement | random | snip": (
-    "prune.criterion",
-  ),
+  "magnitude | grasp | magnitude_increase | movement | ntk_sap | random | snip "
+  "| synflow": ("prune.criterion",),
   "trained | rewound": ("prune.source",),
-  "global | per_layer": ("prune.allocation",),
+  "global | per_layer | erk": ("prune.allocation",),
   "threshold | exact": ("prune.rule",),
   "weight_rewind | lr_rewind | finetune": ("ticket.kind",),
   "fresh | rewound": ("ticket.optimizer",),
-  "tuple of: random_mask | reinit | random_global | shuffled_weights | "
-  "constant_magnitudes | redrawn_magnitudes | random_signs | all": (
-    "controls.kinds",
-  ),
+  "tuple of: random_mask | reinit | random_global | random_erk | random_smart | "
+  "other_mask | one_shot | inverted | early_mask | gradual | shuffled_weights | "
+  "constant_magnitudes | redrawn_magnitudes | init_magnitudes | "
+  "trained_magnitudes | random_signs | flipped_signs | init_signs | "
+  "trained_signs | displaced | all": ("controls.kinds",),
   "tuple of: worst_class_accuracy": ("eval.metrics",),
   "tuple of: train | valid | test": ("eval.splits", "connectivity.splits"),
   "order | augment | both | perturb": ("connectivity.differ",),

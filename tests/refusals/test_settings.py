@@ -46,6 +46,14 @@ BAD = [
   ),
   (dict(prune__densities=(0.5, 0.4)), "it goes with prune.rule='exact'"),
   (
+    dict(prune__rounds=5),
+    "prune.rounds=5 asks for exact counts: it goes with prune.rule='exact'",
+  ),
+  (
+    dict(prune__allocation="erk"),
+    "prune.allocation='erk' asks for exact counts",
+  ),
+  (
     dict(prune__exclude=("tail",)),
     "'tail', which is no prunable layer; known: conv1/kernel",
   ),
