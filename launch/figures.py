@@ -6,9 +6,9 @@
 Writes NAME.svg for each table of a folder that a figure is made of: accuracy
 or diet and sizes of results.csv, levels_BATCHSTATS of barriers.csv, plane_NAME
 of planes.csv, SCORE_examples of SCORE.npy, and instability, landscape,
-predictors, eigenvalues and side_by_side of the files of those names. Nothing is
-computed. Examples need the data: generated ones are, others are read from
---data, in place of the file that config.json says.
+predictors, eigenvalues, trial and side_by_side of the files of those names.
+Nothing is computed. Examples need the data: generated ones are, others are read
+from --data, in place of the file that config.json says.
 """
 
 import functools
@@ -51,6 +51,7 @@ def charts_in(folder: pathlib.Path, data: str = "") -> dict[str, Chart]:
     predictor_chart,
   )
   from imp_jax.results.charts.side_by_side import side_by_side_chart
+  from imp_jax.results.charts.trial import trial_chart
 
   if not folder.is_dir():
     raise FileNotFoundError(f"{folder}: no such folder")
@@ -95,6 +96,8 @@ def charts_in(folder: pathlib.Path, data: str = "") -> dict[str, Chart]:
     )
   if has("curvature"):
     made["eigenvalues"] = lambda: eigenvalue_chart(table("curvature"))
+  if has("trial"):
+    made["trial"] = lambda: trial_chart(table("trial"))
   if has("side_by_side"):
     made["side_by_side"] = lambda: side_by_side_chart(table("side_by_side"))
   if dataset := _dataset(folder, data):

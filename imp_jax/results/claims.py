@@ -92,6 +92,14 @@ class ConnectedClaim:
 
 
 @dataclasses.dataclass(frozen=True)
+class TrialClaim:
+  """Tickets on trial: every other experiment against one, at some levels."""
+
+  baseline: str = option("", text, "an experiment; unset = no such trial")
+  levels: tuple[int, ...] = option((), several(whole(1)), "of both; () = all")
+
+
+@dataclasses.dataclass(frozen=True)
 class ClaimSettings:
   """What a study claims; None is a claim that was not declared."""
 
@@ -99,10 +107,12 @@ class ClaimSettings:
   little_data: LittleDataClaim | None = None
   easy_data: EasyDataClaim | None = None
   connected: ConnectedClaim | None = None
+  trial: TrialClaim | None = None
   margin: float = option(
     0.01,
     _FRACTION,
-    "of accuracy: matching the dense network, and claim 0's equivalence",
+    "of accuracy: matching the dense network, claim 0's equivalence, and what "
+    "is as good in a trial",
   )
   resamples: int = option(
     10_000,
@@ -131,4 +141,5 @@ CLAIMS = {
   "little_data": LittleDataClaim,
   "easy_data": EasyDataClaim,
   "connected": ConnectedClaim,
+  "trial": TrialClaim,
 }

@@ -122,11 +122,14 @@ def _draw_tickets(parts: Parts, tables: Tables) -> None:
   from imp_jax.results.charts.accuracy import accuracy_chart
   from imp_jax.results.charts.diet import diet_chart, size_chart
   from imp_jax.results.charts.matching import smallest_density_chart
+  from imp_jax.results.charts.trial import trial_chart
 
   results, experiments = tables.get("results"), tables.get("experiments")
   if not len(results):
     return
   parts.figure("accuracy", lambda: accuracy_chart(results, experiments))
+  if "trial" in tables.names:
+    parts.figure("trial", lambda: trial_chart(tables.get("trial")))
   claims = tables.claims
   parts.figure(
     "smallest_density",

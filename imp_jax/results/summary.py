@@ -13,6 +13,7 @@ from imp_jax.results.landscape import instability_lines
 from imp_jax.results.matching import smallest_density_table
 from imp_jax.results.predictors import PREDICTOR_COLUMNS, connected_lines
 from imp_jax.results.tables import Tables
+from imp_jax.results.trial import trial_lines, trial_table
 from imp_jax.results.verdicts import verdict_lines
 
 
@@ -22,7 +23,7 @@ def summary_lines(
   experiments: pd.DataFrame,
   claims: ClaimSettings,
 ) -> list[str]:
-  """Returns the lines below the table: test data, verdicts, matching, warnings.
+  """Returns the lines below the table: what was found, and warnings.
 
   Args:
     results, layers, experiments: rows of the CSV files of those names.
@@ -31,6 +32,7 @@ def summary_lines(
   return [
     *sampling_lines(results, experiments),
     *verdict_lines(results, claims),
+    *trial_lines(trial_table("", results, claims)),
     *matching_lines(results, claims),
     *emptied_lines(layers),
   ]

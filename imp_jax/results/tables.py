@@ -41,6 +41,7 @@ from imp_jax.results.tickets import (
   load_records,
   results_table,
 )
+from imp_jax.results.trial import trial_table
 from imp_jax.results.verdicts import verdicts_table
 
 
@@ -104,6 +105,7 @@ class Tables:
       "curves": True,
       "matching": True,
       "smallest_density": True,
+      "trial": self._has_trial(),
       "geometry": True,
       "barriers": bool(self.paths),
       "paths": bool(self.paths),
@@ -167,6 +169,9 @@ class Tables:
       ),
       "smallest_density": lambda: smallest_density_table(
         self.get("results"), self.claims
+      ),
+      "trial": lambda: trial_table(
+        self.study, self.get("results"), self.claims
       ),
       "geometry": self._geometry,
       "barriers": lambda: barriers_table(
@@ -279,6 +284,10 @@ class Tables:
   def _rows(self, name: str) -> int:
     table = self.peek(name)
     return 0 if table is None else len(table)
+
+  def _has_trial(self) -> bool:
+    controls = any(entry.kind != "imp" for entry, *_ in self.records)
+    return controls or self.claims.trial is not None
 
   def _geometry(self) -> pd.DataFrame:
     overlaps = mask_overlaps(self.store, [e for e, *_ in self.records])

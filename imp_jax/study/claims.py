@@ -11,6 +11,7 @@ from imp_jax.results.claims import (
   EasyDataClaim,
   LittleDataClaim,
   RewindingClaim,
+  TrialClaim,
 )
 from imp_jax.study.experiment import Experiment
 
@@ -32,6 +33,7 @@ def resolve_claims(
     little_data=_little_data(claims.little_data, experiments),
     easy_data=_easy_data(claims, experiments),
     connected=_connected(claims.connected, experiments),
+    trial=_trial(claims.trial, experiments),
   )
 
 
@@ -113,6 +115,20 @@ def _connected(
     raise ValueError(f"{field}.level must be at least 1, got {claim.level}")
   _check_level(field, claim.level, chosen, experiments)
   return ConnectedClaim(float(claim.threshold), claim.level, names)
+
+
+def _trial(claim: Any, experiments: Sequence[Experiment]) -> TrialClaim | None:
+  field, levels = "claims.trial", tuple(sorted(set(claim.levels)))
+  if not claim.baseline:
+    if levels:
+      raise ValueError(
+        f"{field}.levels is {levels}, but {field}.baseline is ''"
+      )
+    return None
+  _check_names(f"{field}.baseline", (claim.baseline,), experiments)
+  for level in levels:
+    _check_level(f"{field}", level, (claim.baseline,), experiments)
+  return TrialClaim(claim.baseline, levels)
 
 
 def _comparisons(
