@@ -126,9 +126,9 @@ RANGES = {
   "threshold | exact": ("prune.rule",),
   "weight_rewind | lr_rewind | finetune": ("ticket.kind",),
   "fresh | rewound": ("ticket.optimizer",),
-  "tuple of: random_mask | reinit | random_global | random_erk | random_smart | "
-  "other_mask | one_shot | inverted | early_mask | gradual | shuffled_weights | "
-  "constant_magnitudes | redrawn_magnitudes | init_magnitudes | "
+  "tuple of: random_mask | reinit | random_global | random_erk | random_smart "
+  "| other_mask | one_shot | inverted | early_mask | gradual | "
+  "shuffled_weights | constant_magnitudes | redrawn_magnitudes | init_magnitudes | "
   "trained_magnitudes | random_signs | flipped_signs | init_signs | "
   "trained_signs | displaced | all": ("controls.kinds",),
   "tuple of: worst_class_accuracy": ("eval.metrics",),

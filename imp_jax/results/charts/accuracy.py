@@ -29,10 +29,7 @@ from imp_jax.stages.controls import CONTROLS
 DENSE = "mean of dense"  # blanks are in no experiment's name
 
 
-def control_shape(control: str) -> str:
-  """Returns the shape of a control's points, by its name."""
-  shapes = [shape for shape in SHAPES if shape != "circle"]
-  return shapes[list(CONTROLS).index(control) % len(shapes)]
+_OF_CONTROLS = tuple(shape for shape in SHAPES if shape != "circle")
 
 
 def ticket_styles(names: list[str]) -> dict[str, Style]:
@@ -41,14 +38,14 @@ def ticket_styles(names: list[str]) -> dict[str, Style]:
   A control has its experiment's colour, a dotted line and hollow points.
   """
   parents = series_styles(name.partition(":")[0] for name in names)
+  controls = [c for c in CONTROLS if any(n.endswith(f":{c}") for n in names)]
   styles = {}
   for name in names:
     parent, _, control = name.partition(":")
     style = parents[parent]
     if control:
-      style = dataclasses.replace(
-        style, dash=DOTTED, shape=control_shape(control), hollow=True
-      )
+      shape = _OF_CONTROLS[controls.index(control) % len(_OF_CONTROLS)]
+      style = dataclasses.replace(style, dash=DOTTED, shape=shape, hollow=True)
     styles[name] = style
   return styles
 
@@ -65,13 +62,18 @@ def accuracy_chart(
   Returns:
     Means over replicates with bands of one standard deviation (ddof = 1), the
     dense networks' mean as a dashed line, controls as dotted lines with hollow
-    points and error bars.
+    points and error bars; none of more kinds than there are shapes, which the
+    chart of the trial has.
   """
   rows = test_accuracy(results).query("density > 0")  # x is logarithmic
   table = spread(rows, ["experiment", "level"], "density")
   table = table.rename(columns={"experiment": "name"})
   names = list(dict.fromkeys(table["name"]))
   of_control = table["name"].str.contains(":", regex=False)
+  kinds = {name.partition(":")[2] for name in table.loc[of_control, "name"]}
+  if len(kinds) > len(_OF_CONTROLS):
+    table, of_control = table[~of_control], of_control[~of_control]
+    names = list(dict.fromkeys(table["name"]))
   dense = float(np.mean(rows.query("level == 0")["value"]))
   dashed = pd.DataFrame({"y": [dense], "name": [DENSE]})
   layers = [

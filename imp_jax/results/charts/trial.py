@@ -42,8 +42,9 @@ def trial_chart(table: pd.DataFrame) -> Chart | None:
     return None
   table = table.assign(
     x=100 * table["difference"],
-    low=100 * table["low"],
-    high=100 * table["high"],
+    # Accuracies cannot differ more; of two replicates an interval says so.
+    low=(100 * table["low"]).clip(lower=-100),
+    high=(100 * table["high"]).clip(upper=100),
   )
   levels = sorted(set(table["level"]))
   domain = shared_domain(
@@ -55,7 +56,7 @@ def trial_chart(table: pd.DataFrame) -> Chart | None:
     means = rows.groupby("name")["difference"].mean().sort_values()
     names = [str(name) for name in means.index[::-1]]
     labels = {
-      i: name.removeprefix(f"{baseline}:").replace("_", " ")
+      i: name.removeprefix(f"{baseline}:").replace("_", " ").replace("-", " ")
       for i, name in enumerate(names)
     }
     y = Axis(
