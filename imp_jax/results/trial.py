@@ -98,7 +98,7 @@ def trial_lines(table: pd.DataFrame) -> list[str]:
     )
     lines.append(
       f"against {baseline}'s ticket at level {level} "
-      f"({100 * rows['density'].mean():.1f} % of weights), {told}"
+      f"({100 * rows['density'].median():.1f} % of weights), {told}"
     )
   return lines
 

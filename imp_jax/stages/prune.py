@@ -99,6 +99,12 @@ class PruneSettings:
     "among them (as both of the paper's code bases do); under the exact rule "
     "and per layer, of their own",
   )
+  masks_of: str = option(
+    "",
+    text,
+    "an experiment whose masks are taken: that one searches, by its own data, "
+    "rate and t_r, and this one trains what was found",
+  )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,9 +6,9 @@ from typing import Any
 from imp_jax.core.options import option
 from imp_jax.core.ranges import choice, duration
 from imp_jax.core.ranges import steps_of as duration_steps
-from imp_jax.data.settings import NoiseSettings, StreamSettings
+from imp_jax.data.settings import NO_NOISE, NoiseSettings, StreamSettings
 from imp_jax.models.settings import ModelSettings
-from imp_jax.scores.settings import SubsetSettings
+from imp_jax.scores.settings import ALL_EXAMPLES, SubsetSettings
 from imp_jax.stages.prune import PruneSettings
 from imp_jax.stages.score import ScoringSettings
 from imp_jax.training.settings import OptimSettings
@@ -54,6 +54,20 @@ class PretrainSettings:
 
 
 @dataclasses.dataclass(frozen=True)
+class SeenSettings:
+  """What the trainings of an experiment's levels see of the training data.
+
+  Attributes:
+    subset, noise: of the training examples, and on their labels.
+    scoring: what orders the subset's examples; None where nothing does.
+  """
+
+  subset: SubsetSettings = ALL_EXAMPLES
+  noise: NoiseSettings = NO_NOISE
+  scoring: ScoringSettings | None = None
+
+
+@dataclasses.dataclass(frozen=True)
 class Training:
   """The main training: W_r's, and every ticket's.
 
@@ -84,6 +98,7 @@ class Trunk:
 
   Attributes:
     steps: T.
+    train: what all trainings but pre-training see.
   """
 
   model: ModelSettings
@@ -93,3 +108,4 @@ class Trunk:
   pretrain: PretrainSettings
   prune: PruneSettings
   ticket: TicketSettings
+  train: SeenSettings = SeenSettings()

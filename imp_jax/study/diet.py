@@ -16,7 +16,12 @@ from imp_jax.models.settings import model_of
 from imp_jax.probes import connectivity
 from imp_jax.probes.facts import Facts
 from imp_jax.scores import BATCH_MODE, SCORES
-from imp_jax.scores.settings import FROM_FILE, ImportSettings, SubsetSettings
+from imp_jax.scores.settings import (
+  ALL_EXAMPLES,
+  FROM_FILE,
+  ImportSettings,
+  SubsetSettings,
+)
 from imp_jax.stages.evaluate import resolve_eval
 from imp_jax.stages.prune import PruneSettings
 from imp_jax.stages.score import (
@@ -27,6 +32,7 @@ from imp_jax.stages.score import (
 from imp_jax.stages.train import Train
 from imp_jax.stages.trunk import (
   PretrainSettings,
+  SeenSettings,
   TicketSettings,
   Training,
   Trunk,
@@ -54,10 +60,8 @@ def resolve_pretrain(
     OSError: a file is not there.
     ValueError: a field is out of its range, or the subset does not fit.
   """
-  subset = config.pretrain.subset
   noise = resolve_noise(config.pretrain.noise, dataset, imports)
-  kind = subset.kind
-  if kind == "none" and steps:
+  if config.pretrain.subset.kind == "none" and steps:
     raise ValueError(
       "pretrain.subset.kind='none' means no pre-training: it goes with "
       f"pretrain.steps='0step', not {steps} steps"
@@ -68,26 +72,42 @@ def resolve_pretrain(
     base.steps,
     "pretrain.optim",
   )
-  settings = _subset(config, noise, dataset, imports)
-  scoring = None
-  if kind in SCORED:
-    if subset.score == FROM_FILE:
-      if not config.scores.file:
-        raise ValueError("pretrain.subset.score='file' needs scores.file")
-      scoring = ScoringSettings(imports.scores(config.scores.file, dataset), 1)
-    else:
-      scoring = resolve_scoring(subset.score, config, base, noise, dataset)
-    _check_order(kind, subset.drop_hardest, scoring, imports)
+  settings, scoring = _subset("pretrain", config, base, noise, dataset, imports)
   if not steps:
     settings, noise, scoring = NOTHING, NO_NOISE, None
     optim = base.optim
   return PretrainSettings(steps, settings, noise, optim, scoring)
 
 
+def resolve_seen(
+  config: Any, base: Training, dataset: Dataset, imports: Imports
+) -> SeenSettings:
+  """Returns what the trainings of the levels see of the data.
+
+  Raises:
+    OSError: a file is not there.
+    ValueError: a field is out of its range, or the subset does not fit.
+  """
+  if config.train.subset.kind == "none":
+    raise ValueError(
+      "train.subset.kind='none' means no examples: levels are trained on some"
+    )
+  noise = resolve_noise(config.train.noise, dataset, imports, "train.noise")
+  subset, scoring = _subset("train", config, base, noise, dataset, imports)
+  if subset.kind == "all":
+    subset = ALL_EXAMPLES
+  return SeenSettings(subset, noise, scoring)
+
+
 def resolve_noise(
-  noise: Any, dataset: Dataset, imports: Imports
+  noise: Any, dataset: Dataset, imports: Imports, group: str = "pretrain.noise"
 ) -> NoiseSettings:
   """Returns the noise on labels; none of it is one and the same setting.
+
+  Args:
+    noise: a config's group.
+    dataset, imports: the data, and what the config's files hold.
+    group: its name.
 
   Raises:
     OSError: a file is not there.
@@ -96,26 +116,25 @@ def resolve_noise(
   kind = noise.kind
   if noise.fraction and kind in ("matrix", "file"):
     raise ValueError(
-      "pretrain.noise.fraction is for 'redrawn' and 'symmetric'; a matrix or a "
+      f"{group}.fraction is for 'redrawn' and 'symmetric'; a matrix or a "
       f"file says itself how much noise it is, got {noise.fraction}"
     )
   for field in ("matrix", "file"):
     if bool(noise[field]) != (kind == field):
       raise ValueError(
-        f"pretrain.noise.{field} goes with pretrain.noise.kind={field!r}, got "
+        f"{group}.{field} goes with {group}.kind={field!r}, got "
         f"{str(noise[field])[:80]!r} and {kind!r}"
       )
   if kind == "matrix":
-    return _noise_by_class(noise, dataset.num_classes)
+    return _noise_by_class(noise, dataset.num_classes, f"{group}.matrix")
   if kind == "file":
     content = imports.labels(noise.file, dataset)
     return read(NoiseSettings, noise, fraction=0.0, content=content)
   return read(NoiseSettings, noise) if noise.fraction else NO_NOISE
 
 
-def _noise_by_class(noise: Any, num_classes: int) -> NoiseSettings:
+def _noise_by_class(noise: Any, num_classes: int, field: str) -> NoiseSettings:
   """Noise by a transition matrix, which must have a distribution per class."""
-  field = "pretrain.noise.matrix"
   rows = [tuple(row) for row in noise.matrix]
   if [len(row) for row in rows] != [num_classes] * num_classes:
     raise ValueError(
@@ -148,7 +167,7 @@ def resolve_scoring(
     config: the experiment's.
     base: its main training, which the scoring networks' differs from where
       `scores.model` and `scores.optim` say so.
-    noise: on the labels of pre-training.
+    noise: on the labels that the scoring networks see.
     dataset: the data.
   """
   scores = config.scores
@@ -164,8 +183,6 @@ def resolve_scoring(
       f"scores.bn_mode='batch' is defined for {', '.join(BATCH_MODE)}, not "
       f"for {name}"
     )
-  if not config.pretrain.noise.scoring:
-    noise = NO_NOISE
   if definition.made_from == "children":
     return _barrier_scoring(config, base, noise, dataset)
   optim = _overlaid(config.optim, scores.optim)
@@ -296,40 +313,40 @@ def _looks(
 
 
 def _subset(
-  config: Any, noise: NoiseSettings, dataset: Dataset, imports: Imports
-) -> SubsetSettings:
-  subset = config.pretrain.subset
-  num_train = len(dataset.train)
-  if subset.kind == "none":
-    return NOTHING
-  if subset.kind == "all":
-    return SubsetSettings(size=num_train, score="")
-  if subset.kind == "keep_list":
+  group: str,
+  config: Any,
+  base: Training,
+  noise: NoiseSettings,
+  dataset: Dataset,
+  imports: Imports,
+) -> tuple[SubsetSettings, ScoringSettings | None]:
+  """The subset of one of the config's groups, and the scores it needs."""
+  subset, field = config[group].subset, f"{group}.subset"
+  num_train, kind = len(dataset.train), subset.kind
+  if kind == "none":
+    return NOTHING, None
+  if kind == "all":
+    return SubsetSettings(size=num_train, score=""), None
+  if kind == "keep_list":
     if not subset.file:
-      raise ValueError(
-        "pretrain.subset.kind='keep_list' needs pretrain.subset.file"
-      )
+      raise ValueError(f"{field}.kind='keep_list' needs {field}.file")
     content, size = imports.keep_list(subset.file, dataset)
-    return SubsetSettings(
+    settings = SubsetSettings(
       kind="keep_list", size=size, score="", content=content
     )
+    return settings, None
   if subset.file:
+    raise ValueError(f"{field}.file is for 'keep_list', not for {kind!r}")
+  in_range(f"{field}.size", subset.size, 1, num_train)
+  in_range(f"{field}.offset", subset.offset, 0, num_train)
+  if subset.offset and kind not in ("easy", "hard"):
     raise ValueError(
-      f"pretrain.subset.file is for 'keep_list', not for {subset.kind!r}"
+      f"{field}.offset is for 'easy' and 'hard', not for {kind!r}"
     )
-  in_range("pretrain.subset.size", subset.size, 1, num_train)
-  in_range("pretrain.subset.offset", subset.offset, 0, num_train)
-  if subset.offset and subset.kind not in ("easy", "hard"):
-    raise ValueError(
-      "pretrain.subset.offset is for 'easy' and 'hard', not for "
-      f"{subset.kind!r}"
-    )
-  if subset.drop_hardest and subset.kind != "ccs":
-    raise ValueError(
-      f"pretrain.subset.drop_hardest is for 'ccs', not for {subset.kind!r}"
-    )
+  if subset.drop_hardest and kind != "ccs":
+    raise ValueError(f"{field}.drop_hardest is for 'ccs', not for {kind!r}")
   check_fits(
-    subset.kind,
+    kind,
     imports.train_labels(dataset, noise, config.seed),
     size=subset.size,
     num_classes=dataset.num_classes,
@@ -337,12 +354,25 @@ def _subset(
     balanced=bool(subset.balanced),
     drop_hardest=float(subset.drop_hardest),
   )
-  scored = subset.kind in SCORED
-  return read(SubsetSettings, subset, score=subset.score if scored else "")
+  if kind not in SCORED:
+    return read(SubsetSettings, subset, score=""), None
+  if subset.score == FROM_FILE:
+    if not config.scores.file:
+      raise ValueError(f"{field}.score='file' needs scores.file")
+    scoring = ScoringSettings(imports.scores(config.scores.file, dataset), 1)
+  else:
+    shown = noise if config[group].noise.scoring else NO_NOISE
+    scoring = resolve_scoring(subset.score, config, base, shown, dataset)
+  _check_order(field, kind, subset.drop_hardest, scoring, imports)
+  return read(SubsetSettings, subset, score=subset.score), scoring
 
 
 def _check_order(
-  kind: str, drop_hardest: float, scoring: ScoringSettings, imports: Imports
+  field: str,
+  kind: str,
+  drop_hardest: float,
+  scoring: ScoringSettings,
+  imports: Imports,
 ) -> None:
   """Refuses infinite scores where a range is cut into strata."""
   score = scoring.score
@@ -355,7 +385,7 @@ def _check_order(
     infinite = np.isinf(values).sum() > round(drop_hardest * len(values))
   if infinite:
     raise ValueError(
-      "pretrain.subset.kind='ccs' needs finite scores; set "
+      f"{field}.kind='ccs' needs finite scores; set "
       "scores.never_learned='max' for forgetting, drop_hardest, or another "
       "score"
     )

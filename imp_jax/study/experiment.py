@@ -14,11 +14,26 @@ from imp_jax.stages.trunk import Trunk
 
 
 @dataclasses.dataclass(frozen=True)
+class Search:
+  """The experiment whose masks another one takes.
+
+  Attributes:
+    trunk: that finds them.
+    curve_steps: absolute steps at which it is evaluated.
+  """
+
+  name: str
+  trunk: Trunk
+  curve_steps: tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True)
 class Experiment:
   """One pre-training choice and one IMP run, and what is looked at of them.
 
   Attributes:
     trunk: what is trained.
+    search: what its masks are found by; None = by itself.
     controls, eval: what is trained beside it, and on what all is evaluated.
     probes: what is looked at around its tickets: settings by group.
   """
@@ -28,6 +43,7 @@ class Experiment:
   controls: ControlSettings
   eval: EvalSettings
   probes: Mapping[str, Any]
+  search: Search | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,5 +81,15 @@ class Study:
   @property
   def scorings(self) -> tuple[ScoringSettings, ...]:
     """Every score that is needed: what subsets ask for, then `scores`."""
-    wanted = [e.trunk.pretrain.scoring for e in self.experiments]
+    wanted = [
+      seen.scoring
+      for trunk in self.trunks
+      for seen in (trunk.pretrain, trunk.train)
+    ]
     return (*filter(None, wanted), *self.scores)
+
+  @property
+  def trunks(self) -> tuple[Trunk, ...]:
+    """What every experiment trains, and what finds its masks."""
+    searched = [e.search.trunk for e in self.experiments if e.search]
+    return (*(e.trunk for e in self.experiments), *searched)

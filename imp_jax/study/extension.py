@@ -136,7 +136,7 @@ def meaning_of(study: Study) -> dict[str, Any]:
   experiments = {}
   for e in study.experiments:
     fields = dataclasses.asdict(e)
-    del fields["name"]
+    del fields["name"], fields["search"]  # prune.masks_of names it
     experiments[e.name] = fields
   meaning = {
     "seed": study.seed,

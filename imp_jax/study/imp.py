@@ -1,6 +1,7 @@
 """Iterative magnitude pruning with rewinding, as the nodes of a study."""
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from imp_jax.core.graph import Edge, Node
 from imp_jax.data.settings import NoiseSettings
@@ -26,43 +27,86 @@ from imp_jax.study.experiment import Experiment, Parents, Study
 from imp_jax.training.settings import optim_before
 
 
-def experiment_tickets(experiment: Experiment) -> Iterator[Ticket]:
-  """Yields the tickets of one experiment: IMP's levels, then the controls.
+class _Level(NamedTuple):
+  """One level of IMP.
 
-  It reads as the paper's algorithm: pre-train, then at each level train,
-  prune what was trained, and rewind.
+  Attributes:
+    number: 0 = dense.
+    trained: its training.
+    masks: of its weights.
+    coarser: of the level before.
+    before: the training that the masks were chosen after.
   """
-  e, trunk = experiment, experiment.trunk
-  pretrain = _pretrain_node(e.name, trunk)
-  curve = e.eval.curve_steps
-  trained = _train_node(e.name, trunk, pretrain, None, curve, level=0)
-  yield _ticket(e, "imp", 0, pretrain, trained, None)
-  dense, masks = trained, None
-  for level in range(1, trunk.prune.levels + 1):
-    before, coarser = trained, masks
-    scored = trained if trunk.prune.source == "trained" else pretrain
-    masks = _prune_node(e.name, trunk, scored, masks, level)
-    weights = pretrain if trunk.ticket.kind == "weight_rewind" else trained
-    kind = trunk.ticket.kind
-    trained = _train_node(
-      e.name, trunk, weights, masks, curve, level=level, kind=kind
-    )
-    yield _ticket(e, "imp", level, pretrain, trained, masks)
-    if level in e.controls.levels:
+
+  number: int
+  trained: Node
+  masks: Node | None = None
+  coarser: Node | None = None
+  before: Node | None = None
+
+
+def experiment_tickets(experiment: Experiment) -> Iterator[Ticket]:
+  """Yields the tickets of one experiment: IMP's levels, and their controls."""
+  e, trunk, curve = experiment, experiment.trunk, experiment.eval.curve_steps
+  pretrain, found = _pretrain_node(e.name, trunk), None
+  if search := e.search:
+    first = _pretrain_node(search.name, search.trunk)
+    found = list(_levels(search.name, search.trunk, first, search.curve_steps))
+  dense = None
+  for level in _levels(e.name, trunk, pretrain, curve, found):
+    dense = dense or level.trained
+    masks = level.masks
+    yield _ticket(e, "imp", level.number, pretrain, level.trained, masks)
+    if level.number in e.controls.levels and masks and level.before:
+      rewound = _train_node(
+        e.name, trunk, pretrain, masks, curve, level=level.number
+      )
       place = Place(
         name=e.name,
         trunk=trunk,
         settings=e.controls,
-        level=level,
+        level=level.number,
         initial=_initial_node(e.name, trunk),
         pretrain=pretrain,
         dense=dense,
-        before=before,
-        coarser=coarser,
+        before=level.before,
+        coarser=level.coarser,
         prune=masks,
-        ticket=_train_node(e.name, trunk, pretrain, masks, curve, level=level),
+        ticket=rewound,
       )
       yield from _controls(e, place)
+
+
+def _levels(
+  name: str,
+  trunk: Trunk,
+  pretrain: Node,
+  curve: Sequence[int],
+  found: Sequence[_Level] | None = None,
+) -> Iterator[_Level]:
+  """The paper's algorithm: at each level train, prune what was trained, rewind.
+
+  Args:
+    name, trunk: the experiment's.
+    pretrain: that ends at W_r.
+    curve: absolute steps at which trainings are evaluated.
+    found: levels of another one, whose masks are taken.
+  """
+  trained = _train_node(name, trunk, pretrain, None, curve, level=0)
+  yield _Level(0, trained)
+  masks, kind = None, trunk.ticket.kind
+  for number in range(1, trunk.prune.levels + 1):
+    coarser, before = masks, trained
+    if found:
+      masks, before = found[number].masks, found[number].before
+    else:
+      scored = trained if trunk.prune.source == "trained" else pretrain
+      masks = _prune_node(name, trunk, scored, masks, number)
+    weights = pretrain if kind == "weight_rewind" else trained
+    trained = _train_node(
+      name, trunk, weights, masks, curve, level=number, kind=kind
+    )
+    yield _Level(number, trained, masks, coarser, before)
 
 
 def _controls(e: Experiment, place: Place) -> Iterator[Ticket]:
@@ -140,8 +184,9 @@ def label_nodes(study: Study) -> dict[str, Node]:
     for edge in labels_edges(noise, fingerprint):
       found[noise.name] = edge.node
 
-  for e in study.experiments:
-    add(e.trunk.pretrain.noise, e.trunk.stream.fingerprint)
+  for trunk in study.trunks:
+    for seen in (trunk.pretrain, trunk.train):
+      add(seen.noise, trunk.stream.fingerprint)
   for scoring in study.scorings:
     add(scoring.noise, scoring.score.fingerprint)
   return found
@@ -215,14 +260,19 @@ def _train_node(
     start, stop = trunk.steps, trunk.steps + trunk.ticket.finetune_steps
   stream = trunk.stream
   per_level = "level" in (stream.order, stream.augment_noise)
+  seen = trunk.train
   edges = [Edge("weights", weights)]
   if masks:
     edges.append(Edge("masks", masks))
+  edges += labels_edges(seen.noise, stream.fingerprint)
+  if seen.scoring:
+    edges.append(Edge("scores", scoring_node(seen.scoring), 0))
   return Node(
     Train(
       model=trunk.model,
       stream=stream,
       optim=trunk.optim,
+      subset=seen.subset,
       start=start,
       stop=stop,
       run_number=level + 1 if per_level else 0,

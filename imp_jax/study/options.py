@@ -51,6 +51,8 @@ _GROUPS: tuple[tuple[str, type], ...] = (
   ("pretrain", PretrainOptions),
   ("pretrain.subset", SubsetSettings),
   ("pretrain.noise", NoiseSettings),
+  ("train.subset", SubsetSettings),
+  ("train.noise", NoiseSettings),
   ("scores", ScoreOptions),
   ("prune", PruneSettings),
   ("ticket", TicketSettings),

@@ -1,13 +1,16 @@
 """Resolving a study: its experiments, one by one, from the config."""
 
+import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
 from imp_jax.core.options import read
-from imp_jax.core.ranges import at_least
+from imp_jax.core.ranges import at_least, one_of
 from imp_jax.data.dataset import Dataset
+from imp_jax.data.settings import NO_NOISE
 from imp_jax.engine.execution import resolve_execution_settings
 from imp_jax.engine.imports import Imports
 from imp_jax.models import Model
@@ -26,8 +29,9 @@ from imp_jax.study.diet import (
   resolve_noise,
   resolve_pretrain,
   resolve_scoring,
+  resolve_seen,
 )
-from imp_jax.study.experiment import Experiment, Study
+from imp_jax.study.experiment import Experiment, Search, Study
 from imp_jax.study.options import flatten, with_delta
 from imp_jax.study.training import resolve_training
 from imp_jax.training.settings import OptimSettings
@@ -56,6 +60,7 @@ def resolve(config: Any, dataset: Dataset, imports: Imports) -> Study:
     experiments.append(
       _experiment(name, with_delta(config, name, flat), dataset, imports)
     )
+  experiments = [_with_search(e, config, experiments) for e in experiments]
   study = Study(
     name=config.name,
     seed=config.seed,
@@ -77,7 +82,7 @@ def resolve(config: Any, dataset: Dataset, imports: Imports) -> Study:
   ):
     raise ValueError(
       "scores.file is given, but no subset asks for it by "
-      "pretrain.subset.score='file'"
+      "pretrain.subset.score='file' or train.subset.score='file'"
     )
   return study
 
@@ -109,6 +114,36 @@ def _experiment(
   )
 
 
+def _with_search(
+  e: Experiment, config: Any, experiments: Sequence[Experiment]
+) -> Experiment:
+  """An experiment that takes its masks from the one that its option names."""
+  name = e.trunk.prune.masks_of
+  if not name:
+    return e
+  field = f"prune.masks_of of {e.name}"
+  one_of(field, name, tuple(other.name for other in experiments))
+  other = next(other for other in experiments if other.name == name)
+  if other.trunk.prune.masks_of:
+    raise ValueError(
+      f"{field} is {name!r}, which takes its masks from another itself"
+    )
+  if other.trunk.model != e.trunk.model:
+    raise ValueError(f"{field} is {name!r}, whose network is another one")
+  if other.trunk.prune.levels < e.trunk.prune.levels:
+    raise ValueError(
+      f"{field} is {name!r}, which has {other.trunk.prune.levels} levels, but "
+      f"prune.levels is {e.trunk.prune.levels}"
+    )
+  levels = e.trunk.prune.levels
+  prune = dataclasses.replace(other.trunk.prune, levels=levels, masks_of=name)
+  return dataclasses.replace(
+    e,
+    trunk=dataclasses.replace(e.trunk, prune=prune),
+    search=Search(name, other.trunk, other.eval.curve_steps),
+  )
+
+
 def _trunk(
   name: str,
   config: Any,
@@ -136,6 +171,7 @@ def _trunk(
     pretrain=pretrain,
     prune=_prune(config.prune, network, dataset, rewind_step),
     ticket=_ticket(config, training, pretrain.optim),
+    train=resolve_seen(config, training, dataset, imports),
   )
 
 
@@ -175,7 +211,9 @@ def _wanted_score(
 ) -> ScoringSettings:
   """A score that the study itself asks for, by its own settings."""
   base = resolve_training(config, dataset)
-  noise = resolve_noise(config.pretrain.noise, dataset, imports)
+  noise = NO_NOISE
+  if config.pretrain.noise.scoring:
+    noise = resolve_noise(config.pretrain.noise, dataset, imports)
   return resolve_scoring(name, config, base, noise, dataset)
 
 

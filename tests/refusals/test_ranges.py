@@ -31,7 +31,9 @@ RANGES = {
     "data.valid_examples",
     "data.crop_pad",
     "pretrain.subset.size",
+    "train.subset.size",
     "pretrain.subset.offset",
+    "train.subset.offset",
     "prune.levels",
     "execution.alphas_at_once",
     "execution.replicates_at_once",
@@ -70,7 +72,7 @@ RANGES = {
     "curvature.levels",
     "planes.levels",
   ),
-  "tuple of: whole, at least 1": ("controls.levels",),
+  "tuple of: whole, at least 1": ("controls.levels", "claims.trial.levels"),
   "at least 0": (
     "optim.learning_rate",
     "optim.milestone_factor",
@@ -88,8 +90,16 @@ RANGES = {
   "tuple of: tensorboard | wandb": ("execution.writers",),
   "> 0": ("model.width", "optim.eps", "claims.connected.threshold"),
   "tuple of: > 0 nats": ("connectivity.thresholds",),
-  "in [0, 1)": ("optim.momentum", "optim.b2", "pretrain.subset.drop_hardest"),
-  "in [0, 1]": ("pretrain.noise.fraction",),
+  "in [0, 1)": (
+    "optim.momentum",
+    "optim.b2",
+    "pretrain.subset.drop_hardest",
+    "train.subset.drop_hardest",
+  ),
+  "in [0, 1]": (
+    "pretrain.noise.fraction",
+    "train.noise.fraction",
+  ),
   "in (0, 1)": (
     "prune.fraction",
     "claims.little_data.margin",
@@ -112,10 +122,17 @@ RANGES = {
   "all | kernels": ("optim.decay_on",),
   "none | all | random | easy | hard | ccs | keep_list": (
     "pretrain.subset.kind",
+    "train.subset.kind",
   ),
-  f"{SCORES} | file": ("pretrain.subset.score",),
+  f"{SCORES} | file": (
+    "pretrain.subset.score",
+    "train.subset.score",
+  ),
   f"tuple of: {SCORES}": ("scores.compute",),
-  "redrawn | symmetric | matrix | file": ("pretrain.noise.kind",),
+  "redrawn | symmetric | matrix | file": (
+    "pretrain.noise.kind",
+    "train.noise.kind",
+  ),
   "eval | batch": ("scores.bn_mode",),
   "evaluation | presentation": ("scores.observe",),
   "inf | max | zero": ("scores.never_learned",),
@@ -128,7 +145,8 @@ RANGES = {
   "fresh | rewound": ("ticket.optimizer",),
   "tuple of: random_mask | reinit | random_global | random_erk | random_smart "
   "| other_mask | one_shot | inverted | early_mask | gradual | "
-  "shuffled_weights | constant_magnitudes | redrawn_magnitudes | init_magnitudes | "
+  "shuffled_weights | constant_magnitudes | redrawn_magnitudes | "
+  "init_magnitudes | "
   "trained_magnitudes | random_signs | flipped_signs | init_signs | "
   "trained_signs | displaced | all": ("controls.kinds",),
   "tuple of: worst_class_accuracy": ("eval.metrics",),

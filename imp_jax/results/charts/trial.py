@@ -67,7 +67,7 @@ def trial_chart(table: pd.DataFrame) -> Chart | None:
     )
     for level in levels:
       own = rows[rows["level"] == level]
-      density = 100 * own["density"].mean()
+      density = 100 * own["density"].median()
       shown = own.assign(
         y=own["name"].map(names.index).astype(float),
         what=own["name"],
