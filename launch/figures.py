@@ -44,7 +44,11 @@ def charts_in(folder: pathlib.Path, data: str = "") -> dict[str, Chart]:
   from imp_jax.results.charts.accuracy import accuracy_chart
   from imp_jax.results.charts.curvature import eigenvalue_chart
   from imp_jax.results.charts.diet import diet_chart, size_chart
-  from imp_jax.results.charts.landscape import instability_chart, levels_chart
+  from imp_jax.results.charts.landscape import (
+    instability_chart,
+    levels_chart,
+    matrix_chart,
+  )
   from imp_jax.results.charts.planes import planes_in, table_plane_chart
   from imp_jax.results.charts.predictors import (
     landscape_chart,
@@ -78,6 +82,9 @@ def charts_in(folder: pathlib.Path, data: str = "") -> dict[str, Chart]:
     barriers = table("barriers")
     density = table("results").groupby("level")["density"].mean()
     for mode in sorted({m.rsplit("_", 1)[1] for m in barriers["metric"]}):
+      made[f"matrix_{mode}"] = functools.partial(
+        matrix_chart, barriers, batch_stats=mode
+      )
       made[f"levels_{mode}"] = functools.partial(
         levels_chart, barriers, density, batch_stats=mode
       )

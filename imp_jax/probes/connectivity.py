@@ -61,6 +61,7 @@ class ConnectivitySettings:
   successive: bool = option(
     False, flag, "join levels k and k + 1, and 0 and k", looks=True
   )
+  matrix: bool = option(False, flag, "join every two levels", looks=True)
   alphas: tuple[float, ...] = option(
     (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9), numbers, "and 0, 1"
   )
@@ -160,7 +161,8 @@ def resolve(options: Any, facts: Facts) -> ConnectivitySettings:
       would be equal.
   """
   c = options
-  if not c.children and not c.successive:
+  between = c.successive or c.matrix
+  if not c.children and not between:
     return off(ConnectivitySettings)
   if c.children == 1:
     raise ValueError(
@@ -176,9 +178,10 @@ def resolve(options: Any, facts: Facts) -> ConnectivitySettings:
       raise ValueError(
         "connectivity.levels must name a level whose tickets have children"
       )
-  if c.successive and not facts.levels:
+  if between and not facts.levels:
+    which = "successive" if c.successive else "matrix"
     raise ValueError(
-      "connectivity.successive joins levels: prune.levels must be at least 1"
+      f"connectivity.{which} joins levels: prune.levels must be at least 1"
     )
   if list(c.alphas) != sorted(set(c.alphas)):  # NaN neither
     raise ValueError(
@@ -272,6 +275,7 @@ def extent(
   levels = len(c.levels) if c.children else 0
   paths = math.comb(c.children, 2) * levels
   paths += 2 * facts.levels if c.successive else 0
+  paths += math.comb(facts.levels + 1, 2) if c.matrix else 0
   points = len(c.alphas) * len(c.batch_stats)
   return Extent(
     max(c.children - 1, 0) * levels, paths, paths * points * batches
@@ -294,14 +298,14 @@ def views(
     path = settings.path(trained_by(ticket.train).stream)
     for between, node in pair_nodes(children, path).items():
       yield View(ticket.experiment, "children", level, between, "path", node)
-  if settings.successive:
-    path = settings.path(trained_by(tickets[0].train).stream)
-    yield from _between_levels(path, tickets)
+  if settings.successive or settings.matrix:
+    yield from _between_levels(settings, tickets)
 
 
 def _between_levels(
-  path: PathSettings, tickets: Mapping[int, Ticket]
+  settings: ConnectivitySettings, tickets: Mapping[int, Ticket]
 ) -> Iterator[View]:
+  path = settings.path(trained_by(tickets[0].train).stream)
   name = tickets[0].experiment
 
   def view(
@@ -316,6 +320,11 @@ def _between_levels(
     )
     return View(name, kind, level, f"{lower}-{upper}", "path", node)
 
+  if settings.matrix:
+    for lower, upper in itertools.combinations(sorted(tickets), 2):
+      yield view("matrix", lower, lower, upper)
+  if not settings.successive:
+    return
   for lower, upper in itertools.pairwise(sorted(tickets)):
     # Both networks lie under the masks of the lower level, for masks nest.
     yield view("successive", lower, lower, upper)

@@ -188,6 +188,7 @@ def _draw_paths(parts: Parts, tables: Tables) -> None:
     barrier_chart,
     instability_chart,
     levels_chart,
+    matrix_chart,
     path_chart,
   )
 
@@ -203,6 +204,10 @@ def _draw_paths(parts: Parts, tables: Tables) -> None:
     for mode in modes
   }
   for mode in sorted(modes):
+    parts.figure(
+      f"matrix_{mode}",
+      functools.partial(matrix_chart, tables.get("barriers"), batch_stats=mode),
+    )
     parts.figure(
       f"levels_{mode}",
       functools.partial(

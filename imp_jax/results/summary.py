@@ -9,9 +9,11 @@ import pandas as pd
 
 from imp_jax.results.accuracy import sampling_note
 from imp_jax.results.claims import ClaimSettings
+from imp_jax.results.cost import cost_lines
 from imp_jax.results.landscape import instability_lines
 from imp_jax.results.matching import smallest_density_table
 from imp_jax.results.predictors import PREDICTOR_COLUMNS, connected_lines
+from imp_jax.results.successive import successive_lines
 from imp_jax.results.tables import Tables
 from imp_jax.results.trial import trial_lines, trial_table
 from imp_jax.results.verdicts import verdict_lines
@@ -111,8 +113,10 @@ def _per_replicate(densities: Sequence[float]) -> str:
 
 
 def landscape_lines(tables: Tables) -> list[str]:
-  """Returns the lines that a run prints of its landscape."""
-  lines = []
+  """Returns the lines that a run prints of its levels and its landscape."""
+  lines = cost_lines(tables.get("cost")) if "cost" in tables.names else []
+  if "successive" in tables.names:
+    lines += successive_lines(tables.get("successive"))
   if "instability" in tables.names:
     lines += instability_lines(tables.get("instability"))
   claim = tables.connected_claim

@@ -15,6 +15,7 @@ from imp_jax.probes.barriers import Measured, barriers_table, curves_table
 from imp_jax.probes.curvature import Curved, curvature_table
 from imp_jax.probes.planes import planes_table
 from imp_jax.results.claims import ClaimSettings, ConnectedClaim
+from imp_jax.results.cost import Adapted, cost_table
 from imp_jax.results.geometry import (
   GEOMETRY_COLUMNS,
   geometry_table,
@@ -33,6 +34,7 @@ from imp_jax.results.predictors import (
   whole_claim,
 )
 from imp_jax.results.scores import reliability_table
+from imp_jax.results.successive import successive_table
 from imp_jax.results.tickets import (
   Records,
   experiments_table,
@@ -43,6 +45,9 @@ from imp_jax.results.tickets import (
 )
 from imp_jax.results.trial import trial_table
 from imp_jax.results.verdicts import verdicts_table
+
+# Kinds of paths that join successive levels, among others.
+_BETWEEN_LEVELS = ("successive", "matrix")
 
 
 def seconds_of(store: Store, entries: Iterable[Entry]) -> float:
@@ -106,10 +111,12 @@ class Tables:
       "matching": True,
       "smallest_density": True,
       "trial": self._has_trial(),
+      "cost": bool(self.adapted),
       "geometry": True,
       "barriers": bool(self.paths),
       "paths": bool(self.paths),
       "instability": bool(self.paths),
+      "successive": any(e.kind in _BETWEEN_LEVELS for e in self.index),
       "landscape": self._has_landscape(),
       "predictors": self._has_landscape() and self._rows("landscape") > 0,
       "curvature": bool(self.curved),
@@ -173,6 +180,14 @@ class Tables:
       "trial": lambda: trial_table(
         self.study, self.get("results"), self.claims
       ),
+      "cost": lambda: cost_table(
+        self.study,
+        self.adapted,
+        {
+          n: e["trunk"]["prune"]["fraction"]
+          for n, e in self.experiments.items()
+        },
+      ),
       "geometry": self._geometry,
       "barriers": lambda: barriers_table(
         self.study, self.paths, self.thresholds
@@ -180,6 +195,12 @@ class Tables:
       "paths": lambda: curves_table(self.study, self.paths),
       "instability": lambda: instability_table(
         self.get("barriers"), self.get("experiments")
+      ),
+      "successive": lambda: successive_table(
+        self.study,
+        self.get("barriers"),
+        self.get("results"),
+        self.claims.margin,
       ),
       "landscape": self._landscape,
       "predictors": self._predictors,
@@ -197,6 +218,22 @@ class Tables:
   def records(self) -> Records:
     """The records of the tickets that are finished."""
     return load_records(self.store, self.index)
+
+  @functools.cached_property
+  def adapted(self) -> Adapted:
+    """IMP's tickets whose fraction was chosen, with their masks' records."""
+    found = []
+    for entry, trained, *_ in self.records:
+      masks = entry.ids.get("masks")
+      if (
+        masks
+        and entry.kind == "imp"
+        and self.experiments[entry.experiment]["trunk"]["prune"].get("adaptive")
+      ):
+        with if_finished():
+          record = self.store.load_record(masks)
+          found.append((entry, trained["density"], record))
+    return found
 
   @functools.cached_property
   def paths(self) -> Measured:

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -79,6 +79,15 @@ class PruneSettings:
   fraction: float = option(
     0.2, between("(0", "1)"), "of the survivors, removed at each level"
   )
+  adaptive: tuple[float, ...] = option(
+    (),
+    several(between("(0", "1)")),
+    "or the largest of these (else the smallest) after which the network still "
+    "has its training error, before it is trained again",
+  )
+  tolerance: float = option(
+    0.01, between("[0", "1)"), "of adaptive: the rise of error that is none"
+  )
   densities: tuple[float, ...] = option(
     (), several(between("(0", "1]")), "or the density of levels 1, 2, ..."
   )
@@ -105,6 +114,25 @@ class PruneSettings:
     "an experiment whose masks are taken: that one searches, by its own data, "
     "rate and t_r, and this one trains what was found",
   )
+
+
+class Pruning(NamedTuple):
+  """What is pruned together.
+
+  Attributes:
+    context: what stages run with.
+    model: of all networks.
+    groups: of layers whose weights compete.
+    shapes: of all prunable layers.
+    networks, parents: of each item, and their present masks.
+  """
+
+  context: Context
+  model: Model
+  groups: Groups
+  shapes: Mapping[str, tuple[int, ...]]
+  networks: Sequence[Network]
+  parents: Sequence[PyTree]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,11 +184,10 @@ class Prune(Stage):
       prunable, allocation=self.allocation, exclude=self.exclude
     )
     kept = [kept_counts(parent, prunable) for parent in parents]
-    sizes = leaf_shapes(shapes, prunable)
-    drops = [
-      self._drops(context, item, counts, sizes, groups)
-      for item, counts in zip(items, kept, strict=True)
-    ]
+    plan = Pruning(
+      context, model, groups, leaf_shapes(shapes, prunable), networks, parents
+    )
+    drops, told = self.drops(plan, items, kept)
     in_rounds = [
       round_drops(_group_counts(counts, groups), drop, self.rounds)
       for counts, drop in zip(kept, drops, strict=True)
@@ -176,8 +203,11 @@ class Prune(Stage):
       rule=self.rule,
       inverted=self.inverted,
     )
-    return {
-      item: checked_masks(
+    outcomes: dict[Item, Outcome] = {}
+    for item, new, parent, drop, facts in zip(
+      items, masks, parents, drops, told, strict=True
+    ):
+      outcome = checked_masks(
         f"{item.node.label}, replicate {item.replicate}",
         new,
         parent,
@@ -186,30 +216,51 @@ class Prune(Stage):
         drops=drop,
         rule=self.rule,
       )
-      for item, new, parent, drop in zip(
-        items, masks, parents, drops, strict=True
-      )
-    }
+      if isinstance(outcome, Artefact):
+        outcome = dataclasses.replace(outcome, record=outcome.record | facts)
+      outcomes[item] = outcome
+    return outcomes
 
-  def _drops(
+  def drops(
     self,
-    context: Context,
-    item: Item,
-    kept: Mapping[str, int],
-    shapes: Mapping[str, Sequence[int]],
-    groups: Groups,
+    plan: "Pruning",
+    items: Sequence[Item],
+    kept: Sequence[Mapping[str, int]],
+  ) -> tuple[list[tuple[int, ...]], list[dict[str, Any]]]:
+    """Returns what each group of each item gives up, and facts for its record.
+
+    Args:
+      plan: what is pruned.
+      items: that are.
+      kept: weights of each prunable layer of each, before.
+    """
+    found = [
+      self._drops_like(plan, item, counts)
+      if item.node.edge("like")
+      else self.level_drops(plan, counts, self.fraction)
+      for item, counts in zip(items, kept, strict=True)
+    ]
+    return found, [{}] * len(items)
+
+  def level_drops(
+    self, plan: "Pruning", kept: Mapping[str, int], fraction: float
   ) -> tuple[int, ...]:
-    """How many weights each group of one replicate gives up."""
-    if item.node.edge("like") is None:
-      return level_drops(
-        kept,
-        shapes,
-        groups,
-        allocation=self.allocation,
-        rule=self.rule,
-        fraction=self.fraction,
-        density=self.density,
-      )
+    """Returns what each group of one network gives up at a fraction."""
+    return level_drops(
+      kept,
+      plan.shapes,
+      plan.groups,
+      allocation=self.allocation,
+      rule=self.rule,
+      fraction=fraction,
+      density=self.density,
+    )
+
+  def _drops_like(
+    self, plan: "Pruning", item: Item, kept: Mapping[str, int]
+  ) -> tuple[int, ...]:
+    """What leaves each group as many weights as other masks do, or a part."""
+    context, shapes, groups = plan.context, plan.shapes, plan.groups
     like = unpacked_leaves(context.load_arrays(item, "like"))
     gone = {path: int((~mask).sum()) for path, mask in like.items()}
     share = 1 - (1 - self.progress) ** 3

@@ -251,7 +251,7 @@ def _barrier_scoring(
     ticket=ticket,
   )
   options = config.connectivity.copy_and_resolve_references()
-  options.update(levels=(0,), successive=False)
+  options.update(levels=(0,), successive=False, matrix=False)
   facts = Facts(base, start, 0, ticket, dataset, {})
   children = connectivity.resolve(options, facts)
   if not children.children:

@@ -226,8 +226,9 @@ def _check_levels(e: Experiment, counts: Mapping[str, int]) -> None:
   fixed = excluded_count(counts, groups, allocation=allocation, rule=p.rule)
   alive = [sum(counts[path] for path in group) for group in groups]
   extra = 1 if p.rule == "threshold" else 0
+  fraction = min(p.adaptive, default=p.fraction)
   for level in range(1, p.levels + 1):
-    drops = drop_counts(alive, alive, fraction=p.fraction, excluded=fixed)
+    drops = drop_counts(alive, alive, fraction=fraction, excluded=fixed)
     alive = [
       max(n - q - (extra if q else 0), 0)
       for n, q in zip(alive, drops, strict=True)

@@ -1,5 +1,6 @@
 """Iterative magnitude pruning with rewinding, as the nodes of a study."""
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ from imp_jax.stages.controls import CONTROLS, Place
 from imp_jax.stages.evaluate import evaluation
 from imp_jax.stages.labels import NoisyLabels
 from imp_jax.stages.prune import Prune
+from imp_jax.stages.prune_adaptive import AdaptivePrune
 from imp_jax.stages.score import (
   BarrierScoreSettings,
   ImportedScore,
@@ -305,20 +307,24 @@ def _prune_node(
     edges.append(Edge("initial", _initial_node(name, trunk)))
   if masks:
     edges.append(Edge("masks", masks))
-  return Node(
-    Prune(
-      model=trunk.model,
-      level=level,
-      criterion=p.criterion,
-      fraction=0.0 if p.densities else p.fraction,
-      density=p.densities[level - 1] if p.densities else None,
-      allocation=p.allocation,
-      rule=p.rule,
-      exclude=p.exclude,
-      examples_per_class=p.examples_per_class if needs_examples else 0,
-      fingerprint=trunk.stream.fingerprint if needs_examples else "",
-      rounds=p.rounds,
-    ),
-    tuple(edges),
-    f"{name} masks of level {level}",
+  sees = needs_examples or p.adaptive
+  stage = Prune(
+    model=trunk.model,
+    level=level,
+    criterion=p.criterion,
+    fraction=0.0 if p.densities or p.adaptive else p.fraction,
+    density=p.densities[level - 1] if p.densities else None,
+    allocation=p.allocation,
+    rule=p.rule,
+    exclude=p.exclude,
+    examples_per_class=p.examples_per_class if needs_examples else 0,
+    fingerprint=trunk.stream.fingerprint if sees else "",
+    rounds=p.rounds,
   )
+  if p.adaptive:
+    stage = AdaptivePrune(
+      **{f.name: getattr(stage, f.name) for f in dataclasses.fields(stage)},
+      fractions=p.adaptive,
+      tolerance=p.tolerance,
+    )
+  return Node(stage, tuple(edges), f"{name} masks of level {level}")

@@ -232,6 +232,14 @@ def _prune(
     raise ValueError(
       f"prune.densities has {len(densities)} entries for {prune.levels} levels"
     )
+  adaptive = tuple(map(float, prune.adaptive))
+  if list(adaptive) != sorted(set(adaptive)):
+    raise ValueError(f"prune.adaptive must rise, got {adaptive}")
+  if adaptive and (densities or prune.source != "trained"):
+    raise ValueError(
+      "prune.adaptive chooses fractions after training: it goes with no "
+      "prune.densities, and with prune.source='trained'"
+    )
   for field, value in (
     ("rounds", prune.rounds > 1),
     ("allocation", prune.allocation == "erk"),

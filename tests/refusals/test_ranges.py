@@ -91,6 +91,7 @@ RANGES = {
   "> 0": ("model.width", "optim.eps", "claims.connected.threshold"),
   "tuple of: > 0 nats": ("connectivity.thresholds",),
   "in [0, 1)": (
+    "prune.tolerance",
     "optim.momentum",
     "optim.b2",
     "pretrain.subset.drop_hardest",
@@ -108,6 +109,7 @@ RANGES = {
   ),
   "in (0, 1), or unset": ("claims.easy_data.margin",),
   "in (0, 1]": ("controls.flipped", "controls.early_distance"),
+  "tuple of: in (0, 1)": ("prune.adaptive",),
   "tuple of: in (0, 1]": ("prune.densities",),
   "drop | keep": ("data.last_batch",),
   "fixed | replicate | level": ("data.order", "data.augment_noise"),

@@ -251,6 +251,73 @@ def levels_chart(
   )
 
 
+def matrix_chart(
+  barriers: pd.DataFrame, *, batch_stats: str = "average"
+) -> Chart | None:
+  """Returns barriers between every two levels: a panel per experiment.
+
+  Args:
+    barriers: rows of barriers.csv.
+    batch_stats: of the rows shown.
+
+  Returns:
+    Cells at (one level, the other), the mean over replicates of the largest
+    rise of test error above the mean of the ends, in percent. None without
+    paths of kind "matrix".
+  """
+  rows: Any = barriers[
+    (barriers["kind"] == "matrix")
+    & (barriers["split"] == "test")
+    & (barriers["metric"] == f"error_rise_above_mean_{batch_stats}")
+  ]
+  if not len(rows):
+    return None
+  ends = rows["pair"].str.split("-", expand=True).astype(int)
+  means: Any = (
+    rows.assign(lower=ends[0], upper=ends[1])
+    .groupby(["experiment", "lower", "upper"], sort=False)["value"]
+    .mean()
+    .reset_index()
+  )
+  # Either side of the diagonal, as a matrix is read.
+  turned = means.rename(columns={"lower": "upper", "upper": "lower"})
+  both = pd.concat([means, turned], ignore_index=True)
+  cells = both.assign(
+    left=both["lower"] - 0.5,
+    right=both["lower"] + 0.5,
+    bottom=both["upper"] - 0.5,
+    top=both["upper"] + 0.5,
+    value=100 * both["value"],
+  )
+  levels = sorted(set(both["lower"]))
+  axis = Axis(
+    "level",
+    ticks=tuple(levels),
+    labels={k: str(k) for k in levels},
+    domain=(levels[0] - 0.5, levels[-1] + 0.5),
+  )
+  options = {"title": "rise of test error (%)"}
+  names = list(dict.fromkeys(cells["experiment"]))
+  return Chart(
+    over_replicates(
+      rows, f"barriers between all levels (BatchNorm: {batch_stats}), "
+    ),
+    tuple(
+      Panel(
+        name,
+        axis,
+        axis,
+        (Layer("cell", cells[cells["experiment"] == name], options),),
+      )
+      for name in names
+    ),
+    {},
+    columns=min(len(names), 3),
+    width=200,
+    height=200,
+  )
+
+
 def path_chart(
   paths: pd.DataFrame, *, split: str = "test", batch_stats: str = "average"
 ) -> Chart | None:

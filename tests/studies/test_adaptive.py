@@ -1,0 +1,146 @@
+"""Adaptive pruning: the fraction that is taken is the largest that is borne."""
+
+import jax
+import numpy as np
+import pytest
+
+from imp_jax.core.masks import flat_leaves, nested_leaves
+from imp_jax.results.cost import COST_COLUMNS, cost_lines
+from imp_jax.stages.prune_adaptive import largest_borne
+from imp_jax.study import prepare
+from tests.tiny import run_tiny, tiny_config
+
+FRACTIONS = (0.1, 0.3, 0.6)
+FIELDS = dict(
+  replicates=3,
+  optim__steps="40step",
+  optim__learning_rate=0.2,
+  optim__milestones=(),
+  eval__curve_steps=(),
+  claims__rewinding={"treatments": ()},
+  prune__adaptive=FRACTIONS,
+  prune__tolerance=0.05,
+  prune__rule="exact",
+  prune__levels=3,
+  experiments=({"name": "a", "pretrain.steps": "0step"},),
+)
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+  found, log = run_tiny(tmp_path_factory.mktemp("adaptive"), **FIELDS)
+  assert not found.has_failures and not log.warnings
+  return found
+
+
+def wrong_without(ticket, masks, fraction, dataset):
+  """Of a trained ticket less so many of its smallest survivors."""
+  params = {
+    k: np.array(v) for k, v in flat_leaves(ticket.trained_params).items()
+  }
+  paths = [p for p in masks if p.endswith("kernel")]
+  left = np.concatenate([np.abs(params[p][masks[p]]) for p in paths])
+  gone = -(-len(left) * round(100 * fraction) // 100)  # rounded up
+  threshold = np.sort(left)[gone - 1] if gone else -1
+  for p in paths:
+    params[p] *= masks[p] & (np.abs(params[p]) > threshold)
+  logits = ticket.apply(
+    nested_leaves(params), ticket.trained_batch_stats, dataset.train.inputs
+  )
+  return int((np.argmax(logits, 1) != dataset.train.labels).sum())
+
+
+def test_each_level_takes_the_largest_fraction_that_is_borne(results):
+  """By the saved networks, from scratch."""
+  dataset = results.dataset()
+  taken = set()
+  for replicate in range(3):
+    for level in (1, 2, 3):
+      before, after = (
+        results.ticket("a", level=k, replicate=replicate)
+        for k in (level - 1, level)
+      )
+      masks = {k: np.asarray(v) for k, v in flat_leaves(before.masks).items()}
+      kept = {k: np.asarray(v) for k, v in flat_leaves(after.masks).items()}
+      paths = [p for p in masks if p.endswith("kernel")]
+      counts = [sum(int(m[p].sum()) for p in paths) for m in (masks, kept)]
+      wrong, *each = (
+        wrong_without(before, masks, f, dataset) for f in (0.0, *FRACTIONS)
+      )
+      # 5 % of 80 examples are 4.
+      borne = [
+        f for f, n in zip(FRACTIONS, each, strict=True) if n <= wrong + 4
+      ]
+      fraction = max(borne, default=FRACTIONS[0])
+      assert counts[0] - counts[1] == -(
+        -counts[0] * round(100 * fraction) // 100
+      )
+      taken.add(fraction)
+  assert len(taken) > 1  # or nothing would have been chosen
+
+
+def test_the_cost_is_told_beside_a_fixed_fraction_s(results):
+  table = results.tables.get("cost")
+  assert list(table) == list(COST_COLUMNS) and len(table) == 9
+  for row in table.itertuples():
+    assert row.fraction in FRACTIONS and row.trainings == row.level + 1
+    assert row.fixed_trainings == pytest.approx(
+      1 + np.log(row.density) / np.log(0.8)
+    )
+    borne = round(80 * (row.projected_error - row.error)) <= 4
+    assert borne or row.fraction == FRACTIONS[0]
+  (line,) = cost_lines(table)
+  assert line.startswith("adaptive pruning of a took 4 trainings to ")
+  assert "cost" in results.tables.names
+
+
+@pytest.mark.parametrize(
+  "wrong,most,chosen",
+  [([1, 2, 3], 2, 1), ([1, 2, 3], 0, 0), ([1, 4, 2], 2, 2), ([1], 2, 0)],
+)
+def test_the_largest_that_is_borne(wrong, most, chosen):
+  assert largest_borne(wrong, most) == chosen
+
+
+@pytest.mark.parametrize(
+  "changes,message",
+  [
+    (dict(prune__adaptive=(0.4, 0.2)), r"prune.adaptive must rise"),
+    (dict(prune__adaptive=(0.4, 1.0)), r"prune.adaptive"),
+    (
+      dict(prune__densities=(0.5, 0.4, 0.3)),
+      "it goes with no prune.densities",
+    ),
+    (dict(prune__source="rewound"), "with prune.source='trained'"),
+    (dict(prune__tolerance=1.5), "prune.tolerance must be in"),
+  ],
+)
+def test_adaptive_pruning_that_cannot_be_is_refused(changes, message, tmp_path):
+  config = tiny_config(**(FIELDS | changes))
+  with pytest.raises(ValueError, match=message):
+    prepare(config, str(tmp_path / "new"))
+  assert not (tmp_path / "new").exists()
+
+
+def test_controls_of_adaptive_levels_have_their_counts(tmp_path):
+  """Of each replicate its own."""
+  config = FIELDS | dict(
+    controls__kinds=("one_shot", "random_mask", "gradual"),
+    controls__levels=(2,),
+    replicates=2,
+  )
+  found, _ = run_tiny(tmp_path, **config)
+  assert not found.has_failures
+  for replicate in (0, 1):
+    kept = [
+      sum(
+        int(np.asarray(m).sum())
+        for p, m in flat_leaves(
+          found.ticket("a", level=2, kind=k, replicate=replicate).masks
+        ).items()
+        if p.endswith("kernel")
+      )
+      for k in ("imp", "one_shot", "random_mask", "gradual")
+    ]
+    assert len(set(kept)) == 1
+  assert jax.tree.leaves(found.ticket("a", level=2).masks)
