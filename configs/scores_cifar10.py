@@ -4,7 +4,7 @@
     --workdir=runs/scores --config.data.path=~/tensorflow_datasets
 
 16 ResNet-18s for 20 epochs, as the paper scored: a GPU's work, not run yet.
-`:quick` trains 4 ResNet-8s for 2 epochs (under half an hour on two CPU cores),
+`:quick` trains 4 ResNet-8s for 2 epochs (7 to 30 minutes on two CPU cores),
 `:smoke` takes seconds. Forgetting is counted as examples are presented; EL2N
 and GraNd are taken at the end. Writes the scores in source order, how reliable
 each is against the number of networks, and pictures of the easiest and hardest

@@ -41,7 +41,7 @@ def get_config(arg: str = ""):
   # Exact counts: what is compared has equally many weights.
   config.prune.update(levels=5, fraction=0.36, rule="exact")
   steps, finetune, levels = "100step", "250step", LEVELS
-  rounds = AT_INIT
+  rounds, kinds = AT_INIT, ("all",)
   if "quick" in variants:
     config.replicates = 4
   if "smoke" in variants:
@@ -53,13 +53,14 @@ def get_config(arg: str = ""):
     config.prune.update(levels=2, fraction=0.2, examples_per_class=2)
     config.controls.prunings = 2
     steps, finetune, levels = "1step", "2step", (2,)
+    kinds = ("random_mask", "one_shot", "gradual")
     rounds = {criterion: min(n, 2) for criterion, n in AT_INIT.items()}
   rewound = {"pretrain.steps": steps}
   config.experiments = (
     {
       "name": "imp",
       **rewound,
-      "controls.kinds": ("all",),
+      "controls.kinds": kinds,
       "controls.levels": levels,
     },
     {"name": "no-rewinding", "pretrain.steps": "0step"},

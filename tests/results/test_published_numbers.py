@@ -8,7 +8,11 @@ import pandas as pd
 import pytest
 
 from benchmarks import harness
+from imp_jax.core.identity import restored
 from imp_jax.results import accuracy
+from imp_jax.results.claims import ClaimSettings
+from imp_jax.results.successive import successive_counts
+from imp_jax.results.trial import OPEN, trial_table
 from imp_jax.statistics.intervals import mean_interval
 from tests.places import ROOT
 
@@ -278,3 +282,99 @@ def test_the_table_of_speed():
   file = ROOT / "benchmarks" / "results" / "cpu.json"
   text = (ROOT / "docs" / "replicates.md").read_text()
   assert harness.table(json.loads(file.read_text())["cases"]) in text
+
+
+def in_trial(study, name, level=4):
+  """ "-23.4 [-28.2, -18.6]": a row of a trial, in points."""
+  rows = numbers(study, "trial")
+  (row,) = rows[(rows["name"] == name) & (rows["level"] == level)][
+    ["difference", "low", "high"]
+  ].to_numpy()
+  return interval(row, scale=100, digits=1)
+
+
+def test_a_trial_s_table_is_made_of_its_results():
+  for study in ("trial_mnist1d", "mask_data_mnist1d"):
+    meaning = json.loads((RESULTS / study / "config.json").read_text())
+    claims = restored(ClaimSettings, meaning["claims"])
+    made = trial_table(
+      study.replace("_", "-"), numbers(study, "results"), claims
+    )
+    committed = numbers(study, "trial")
+    pd.testing.assert_frame_equal(made, committed, check_exact=False)
+
+
+def test_what_the_controls_refute(pages):
+  told = {
+    "imp:reinit": "Under fresh weights it loses {}",
+    "imp:other_mask": "another replicate's mask {}",
+    "imp:random_mask": "at random places loses {}",
+    "imp:init_signs": "initialisation's signs it loses {}",
+    "imp:init_magnitudes": "initialisation's magnitudes {}",
+    "imp:random_signs": "random signs lose {}",
+    "snip-at-init": "SNIP loses {}",
+    "synflow-at-init": "SynFlow {}",
+    "synflow-at-init:random_mask": "layers are worse by {}",
+    "imp:one_shot": "after level 0 loses {}",
+    "imp:displaced": "that could be told, {}",
+  }
+  rows = numbers("trial_mnist1d", "trial").query("level == 4")
+  found = rows.set_index("name")["found"]
+  for name, words in told.items():
+    assert words.format(in_trial("trial_mnist1d", name)) in pages["trial"], name
+    assert found[name] == ("worse" if name != "imp:displaced" else OPEN)
+  at_11 = in_trial("trial_mnist1d", "imp:one_shot", 5)
+  assert f"at 11 % of the weights {at_11}" in pages["trial"]
+  for name in ("snip-at-init:reinit", "synflow-at-init:reinit"):
+    assert found[name] == OPEN
+  assert f"for all {len(rows)} rows together" in pages["trial"]
+  accuracies = accuracy.accuracy_matrix(
+    numbers("trial_mnist1d", "results"), "imp"
+  ).mean()
+  assert (
+    f"(the ticket has {100 * accuracies[4]:.1f} %, the dense network "
+    f"{100 * accuracies[0]:.1f} %)"
+  ) in pages["trial"]
+
+
+def test_which_data_the_mask_may_see(pages):
+  for name, words in {
+    "easy": "400 easy examples (a tenth)",
+    "random": "400 random ones",
+    "hard": "400 hard ones",
+    "noisy": "40 % of the labels noise",
+    "slow": "a quarter of the learning rate, W_r's too",
+    "init": "rewound to t_r = 0",
+  }.items():
+    row = [
+      in_trial("mask_data_mnist1d", f"{kind}-{name}")
+      for kind in ("masks", "search")
+    ]
+    assert f"| {words} | {row[0]} | {row[1]} |" in pages["trial"]
+  lost = in_trial("mask_data_mnist1d", "random-masks")
+  assert f"random masks lose {lost}" in pages["trial"]
+  apart = difference("mask_data_mnist1d", "masks-easy", "masks-hard")
+  told = interval(apart, scale=100, digits=1)
+  assert f"better than those of hard ones by {told}" in pages["trial"]
+  matrix = accuracy.accuracy_matrix(
+    numbers("mask_data_mnist1d", "results"), "imp"
+  )
+  assert f"the ticket has {100 * matrix[4].mean():.1f} %" in pages["trial"]
+
+
+def test_successive_levels_match_where_they_are_connected(pages):
+  rows = numbers("landscape_mnist1d", "successive")
+  averaged, anew = (
+    rows[rows["batch_stats"] == mode] for mode in ("average", "recompute")
+  )
+  (a, b), (c, d) = successive_counts(averaged).to_numpy().tolist()
+  assert (
+    f"{a + b} of {len(averaged)} steps match at both ends, and {a} of these "
+    f"are connected; of the other {c + d} none is"
+  ) in pages["trial"]
+  assert c == 0 and successive_counts(anew).to_numpy()[1, 0] == 1
+  connected = averaged[averaged["connected"]]
+  assert set(connected["experiment"]) == {"all-100"} and len(connected) == a
+  left = averaged[averaged["matching"] & ~averaged["connected"]]
+  assert set(left["experiment"]) == {"none"} and len(left) == b
+  assert [f"{100 * x:.0f}" for x in left["density"].unique()] == ["64", "41"]
