@@ -47,7 +47,7 @@ def get_config(arg: str = ""):
   if "smoke" in variants:
     config.seed = 2
     config.replicates = 2
-    config.model.width = 0.25
+    config.model.update(name="lenet300100", width=0.05)  # compiles in no time
     config.data.update(train_examples=80, batch_size=16)
     config.optim.update(steps="4step", learning_rate=0.1, milestones=("3step",))
     config.prune.update(levels=2, fraction=0.2, examples_per_class=2)

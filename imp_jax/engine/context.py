@@ -70,6 +70,16 @@ class Context:
     if why := self.stop():
       raise Stopped(why)
 
+  def seeing(self, external: str) -> "Context":
+    """Returns the context with other training examples, of the study's files.
+
+    Args:
+      external: their fingerprint.
+    """
+    splits = self.dataset.splits | {"train": self.imports.splits[external]}
+    dataset = dataclasses.replace(self.dataset, splits=splits)
+    return dataclasses.replace(self, dataset=dataset)
+
   def model(self, settings: ModelSettings, conv: str | None = None) -> Model:
     """Returns the network that settings name, for these data's shapes."""
     conv = conv or self.execution.convolution

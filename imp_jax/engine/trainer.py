@@ -30,6 +30,7 @@ from imp_jax.training import (
 from imp_jax.training.evaluation import evaluate
 from imp_jax.training.optimiser import opt_state_tree, restore_opt_state
 from imp_jax.training.settings import OptimSettings, make_recipe, update_rule
+from imp_jax.training.state import MOVEMENT
 
 PyTree = Any
 
@@ -275,6 +276,7 @@ class Trainer:
       augment_order=stream.augment_order,
       rule=update_rule(self.optim),
       skip_overflow=self.optim.loss_scale > 1,
+      movement=MOVEMENT in run.state.watched,
       padded=is_padded(
         len(run.keep_index), stream.batch_size, stream.last_batch
       ),

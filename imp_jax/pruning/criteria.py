@@ -26,6 +26,7 @@ class Network(NamedTuple):
       criterion needs them.
     initial: the replicate's weights as they were drawn, dense; likewise.
     masks: the present ones, of all parameters.
+    movement: the sum over training's steps of -w dL/dw; likewise as `inputs`.
   """
 
   params: PyTree
@@ -35,6 +36,7 @@ class Network(NamedTuple):
   labels: Int[Array, " examples"] | None = None
   initial: PyTree = None
   masks: PyTree = None
+  movement: PyTree = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,12 +48,14 @@ class Criterion:
       weights are not looked at.
     needs_examples: it is given training examples.
     needs_initial: it is given the weights at initialisation.
+    needs_movement: it is given what training's steps moved.
     twice: its model can be differentiated twice.
   """
 
   scores: Callable[[Network, Model], PyTree]
   needs_examples: bool = False
   needs_initial: bool = False
+  needs_movement: bool = False
   twice: bool = False
 
 
@@ -84,6 +88,17 @@ def movement_scores(network: Network, model: Model) -> PyTree:
   return jax.tree.map(
     lambda w, drawn: jnp.abs(w - drawn), network.params, network.initial
   )
+
+
+def sanh_movement_scores(network: Network, model: Model) -> PyTree:
+  """Returns the sum over training's steps of -w dL/dw of each weight.
+
+  Movement pruning's score (Sanh et al. 2020, arXiv 2005.07683, section 4), less
+  its learning rate: what moves away from 0 stays. The loss is without weight
+  decay; they prune while they train, here it is at the end.
+  """
+  del model
+  return network.movement
 
 
 def random_scores(network: Network, model: Model) -> PyTree:
@@ -231,6 +246,7 @@ CRITERIA: Mapping[str, Criterion] = {
   "movement": Criterion(movement_scores, needs_initial=True),
   "ntk_sap": Criterion(ntk_sap_scores, needs_examples=True),
   "random": Criterion(random_scores),
+  "sanh_movement": Criterion(sanh_movement_scores, needs_movement=True),
   "snip": Criterion(snip_scores, needs_examples=True),
   "synflow": Criterion(synflow_scores),
 }

@@ -43,6 +43,7 @@ from imp_jax.pruning import (
   select_masks,
 )
 from imp_jax.pruning.invariants import wrong_masks
+from imp_jax.training.state import MOVEMENT
 
 PyTree = Any
 Groups = tuple[tuple[str, ...], ...]
@@ -286,6 +287,9 @@ class Prune(Stage):
     if item.node.edge("initial"):
       initial = context.load_tree(item, "initial")["params"]
       network = network._replace(initial=initial)
+    if CRITERIA[self.criterion].needs_movement:
+      tree = context.load_tree(item, "weights")
+      network = network._replace(movement=tree[MOVEMENT])
     if not self.examples_per_class:
       return network
     train, classes = context.dataset.train, context.dataset.num_classes

@@ -28,6 +28,7 @@ from imp_jax.stages.train_watch import TrainWatch
 from imp_jax.training import TrainState, UpdateRule, init_opt_state
 from imp_jax.training.optimiser import masked_opt_state, restore_opt_state
 from imp_jax.training.settings import OptimSettings, update_rule
+from imp_jax.training.state import MOVEMENT
 
 PyTree = Any
 
@@ -63,8 +64,9 @@ class Train(Stage):
   examples of the subset).
 
   Its artefact: params, batch_stats and the whole opt_state at the end,
-  "snapshots" by step, "keep_index" of a subset; the record has the history,
-  density, layers, how far it travelled, and what it saw.
+  "snapshots" by step, "movement" if that is wanted, "keep_index" of a subset;
+  the record has the history, density, layers, how far it travelled, and what it
+  saw.
 
   Attributes:
     start, stop: absolute steps; a training that stops where it starts leaves
@@ -83,6 +85,8 @@ class Train(Stage):
       if need be.
     family: prefix of its keys' names, for runs that are no replicates of the
       study.
+    movement: whether -w dL/dw is summed over its steps, for a criterion.
+    external: fingerprint of other examples, in place of the training data.
   """
 
   NAME = "train"
@@ -101,9 +105,13 @@ class Train(Stage):
   curve_steps: tuple[int, ...] = ()
   snapshots: tuple[int, ...] = ()
   family: str = ""
+  movement: bool = False
+  external: str = ""
 
   def run(self, context: Context, items: Sequence[Item]) -> dict[Item, Outcome]:
     """Trains networks in lockstep: of the children of one parent, or alone."""
+    if self.external:
+      context = context.seeing(self.external)
     outcomes: dict[Item, Outcome] = {}
     runs: dict[Item, Run] = {}
     for item in items:
@@ -197,6 +205,9 @@ def start_run(
 
   checkpoint = item.node.checkpoint_id(context.seed, r)
   prunable = context.model(train.model).prunable(params)
+  watched = presented or {}
+  if train.movement:
+    watched = {MOVEMENT: jax.tree.map(jnp.zeros_like, params)}
   return Run(
     name=name,
     state=TrainState(
@@ -205,7 +216,7 @@ def start_run(
       batch_stats=tree["batch_stats"],
       opt_state=opt_state,
       key=key("augment", stream.augment_noise, "augment"),
-      watched=presented or {},
+      watched=watched,
     ),
     masks=masks,
     keep_index=_kept_examples(context, train.subset, item),
@@ -358,6 +369,8 @@ def _trained(
   arrays = None
   if len(run.keep_index) < len(labels):
     arrays = {"keep_index": run.keep_index}
+  if train.movement:
+    tree |= {MOVEMENT: jax.device_get(run.state.watched[MOVEMENT])}
   return Artefact(record, tree | run.watched, arrays)
 
 

@@ -4,7 +4,7 @@ import dataclasses
 from typing import Any
 
 from imp_jax.core.options import option
-from imp_jax.core.ranges import choice, duration
+from imp_jax.core.ranges import choice, duration, text
 from imp_jax.core.ranges import steps_of as duration_steps
 from imp_jax.data.settings import NO_NOISE, NoiseSettings, StreamSettings
 from imp_jax.models.settings import ModelSettings
@@ -54,17 +54,31 @@ class PretrainSettings:
 
 
 @dataclasses.dataclass(frozen=True)
+class SeenOptions:
+  """The options of group "train" beside its subset and noise."""
+
+  file: str = option(
+    "",
+    text,
+    "an .npz of other examples (train_image, train_label), e.g. distilled "
+    "ones, that levels are trained on in place of the data's",
+  )
+
+
+@dataclasses.dataclass(frozen=True)
 class SeenSettings:
   """What the trainings of an experiment's levels see of the training data.
 
   Attributes:
     subset, noise: of the training examples, and on their labels.
     scoring: what orders the subset's examples; None where nothing does.
+    external: fingerprint of other examples in place of the data's; "" = none.
   """
 
   subset: SubsetSettings = ALL_EXAMPLES
   noise: NoiseSettings = NO_NOISE
   scoring: ScoringSettings | None = None
+  external: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -93,6 +93,13 @@ def resolve_seen(
       "train.subset.kind='none' means no examples: levels are trained on some"
     )
   noise = resolve_noise(config.train.noise, dataset, imports, "train.noise")
+  if config.train.file:
+    if config.train.subset.kind != "all" or noise.kind:
+      raise ValueError(
+        "train.file brings the examples: it goes with "
+        "train.subset.kind='all' and no train.noise"
+      )
+    return SeenSettings(external=imports.examples(config.train.file, dataset))
   subset, scoring = _subset("train", config, base, noise, dataset, imports)
   if subset.kind == "all":
     subset = ALL_EXAMPLES

@@ -262,7 +262,8 @@ def _train_node(
     start, stop = trunk.steps, trunk.steps + trunk.ticket.finetune_steps
   stream = trunk.stream
   per_level = "level" in (stream.order, stream.augment_noise)
-  seen = trunk.train
+  seen, p = trunk.train, trunk.prune
+  movement = CRITERIA[p.criterion].needs_movement and not p.masks_of
   edges = [Edge("weights", weights)]
   if masks:
     edges.append(Edge("masks", masks))
@@ -280,6 +281,8 @@ def _train_node(
       run_number=level + 1 if per_level else 0,
       optimizer=trunk.ticket.optimizer,
       curve_steps=tuple(s for s in curve_steps if start < s < stop),
+      movement=movement,
+      external=seen.external,
     ),
     tuple(edges),
     f"{name} level {level}",

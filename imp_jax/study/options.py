@@ -23,7 +23,11 @@ from imp_jax.scores.settings import ScoreOptions, SubsetSettings
 from imp_jax.stages.controls import ControlSettings
 from imp_jax.stages.evaluate import EvalSettings
 from imp_jax.stages.prune import PruneSettings
-from imp_jax.stages.trunk import PretrainOptions, TicketSettings
+from imp_jax.stages.trunk import (
+  PretrainOptions,
+  SeenOptions,
+  TicketSettings,
+)
 from imp_jax.training.settings import OptimSettings
 
 
@@ -51,6 +55,7 @@ _GROUPS: tuple[tuple[str, type], ...] = (
   ("pretrain", PretrainOptions),
   ("pretrain.subset", SubsetSettings),
   ("pretrain.noise", NoiseSettings),
+  ("train", SeenOptions),
   ("train.subset", SubsetSettings),
   ("train.noise", NoiseSettings),
   ("scores", ScoreOptions),

@@ -255,6 +255,11 @@ def _prune(
       f"prune.criterion={prune.criterion!r} tells weights from what they were "
       "drawn as: prune.source='rewound' at pretrain.steps=0 scores just these"
     )
+  if CRITERIA[prune.criterion].needs_movement and prune.source != "trained":
+    raise ValueError(
+      f"prune.criterion={prune.criterion!r} sums over a level's training: it "
+      f"goes with prune.source='trained', not {prune.source!r}"
+    )
   rarest = int(np.bincount(dataset.train.labels).min())
   needs_examples = CRITERIA[prune.criterion].needs_examples
   if needs_examples and prune.examples_per_class > rarest:

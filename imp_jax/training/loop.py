@@ -35,6 +35,7 @@ class Pipeline:
     rule: of the optimiser.
     padded: whether batch plans may hold padding (-1).
     skip_overflow: skip updates whose gradient overflowed, for float16.
+    movement: whether the state's MOVEMENT is added to; there is no watch then.
   """
 
   crop_pad: int = 0
@@ -43,6 +44,7 @@ class Pipeline:
   rule: UpdateRule = SGD
   padded: bool = False
   skip_overflow: bool = False
+  movement: bool = False
 
 
 def train_steps(
@@ -97,6 +99,7 @@ def train_steps(
       learning_rate=learning_rate(recipe, state.step),
       loss_scale=recipe.loss_scale,
       skip_overflow=pipeline.skip_overflow,
+      movement=pipeline.movement,
     )
     if watch:
       index = jnp.maximum(plan[i], 0)

@@ -10,6 +10,9 @@ from imp_jax.training.optimiser import SGD, UpdateRule, init_opt_state
 
 PyTree = Any
 
+# In a state's `watched`: of each weight, the sum over steps of -w dL/dw.
+MOVEMENT = "movement"
+
 
 class TrainState(struct.PyTreeNode):
   """One replicate's state; every field is an array pytree.
@@ -23,7 +26,7 @@ class TrainState(struct.PyTreeNode):
   batch_stats: Any  # nested dict of f32
   opt_state: Any
   key: Any  # typed augmentation key; step s uses fold_in(key, s)
-  # Carries of what watches presented examples, by its name.
+  # Carries of what watches presented examples, by its name; or MOVEMENT.
   watched: Any = struct.field(default_factory=dict)
 
 

@@ -9,7 +9,7 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from imp_jax.core.masks import apply_masks
-from imp_jax.training.state import TrainState
+from imp_jax.training.state import MOVEMENT, TrainState
 
 PyTree = Any
 Metrics = dict[str, jax.Array]
@@ -25,6 +25,7 @@ def train_step(
   learning_rate: jax.Array,
   loss_scale: jax.Array | float = 1.0,
   skip_overflow: bool = False,
+  movement: bool = False,
 ) -> tuple[TrainState, Metrics, Float[Array, "batch classes"]]:
   """One step on one replicate; returns (state, metric sums, logits).
 
@@ -40,6 +41,7 @@ def train_step(
     skip_overflow: leave params and opt_state as they are when a gradient is not
       finite, as mixed-precision training in float16 does. Elsewhere such a
       gradient is an error, to be seen.
+    movement: whether -w dL/dw is added to the state's MOVEMENT.
 
   Returns:
     The state after the step and {"loss", "correct", "count"} summed over the
@@ -69,12 +71,18 @@ def train_step(
   params = jax.tree.map(
     lambda p, u: p - learning_rate * u, state.params, updates
   )
+  watched = state.watched
+  if movement:
+    moved = jax.tree.map(
+      lambda total, w, g: total - w * g, watched[MOVEMENT], state.params, grads
+    )
+    watched = {**watched, MOVEMENT: moved}
   if skip_overflow:
     finite = jnp.stack([jnp.isfinite(g).all() for g in jax.tree.leaves(grads)])
-    params, opt_state = jax.tree.map(
+    params, opt_state, watched = jax.tree.map(
       lambda new, old: jnp.where(finite.all(), new, old),
-      (params, opt_state),
-      (state.params, state.opt_state),
+      (params, opt_state, watched),
+      (state.params, state.opt_state, state.watched),
     )
   # Mask after the update too: rewound momentum would move removed weights.
   state = state.replace(
@@ -82,6 +90,7 @@ def train_step(
     params=apply_masks(params, masks),
     batch_stats=batch_stats,
     opt_state=opt_state,
+    watched=watched,
   )
   return state, sums, logits
 

@@ -138,8 +138,8 @@ RANGES = {
   "eval | batch": ("scores.bn_mode",),
   "evaluation | presentation": ("scores.observe",),
   "inf | max | zero": ("scores.never_learned",),
-  "magnitude | grasp | magnitude_increase | movement | ntk_sap | random | snip "
-  "| synflow": ("prune.criterion",),
+  "magnitude | grasp | magnitude_increase | movement | ntk_sap | random | "
+  "sanh_movement | snip | synflow": ("prune.criterion",),
   "trained | rewound": ("prune.source",),
   "global | per_layer | erk": ("prune.allocation",),
   "threshold | exact": ("prune.rule",),

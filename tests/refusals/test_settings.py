@@ -46,6 +46,10 @@ BAD = [
   ),
   (dict(prune__densities=(0.5, 0.4)), "it goes with prune.rule='exact'"),
   (
+    dict(prune__criterion="sanh_movement", prune__source="rewound"),
+    "sums over a level's training: it goes with prune.source='trained'",
+  ),
+  (
     dict(prune__rounds=5),
     "prune.rounds=5 asks for exact counts: it goes with prune.rule='exact'",
   ),

@@ -44,14 +44,19 @@ def gradients(w, x, y):
   return grads
 
 
-def train(w, masks, x, y, plan, start, stop):
-  """SGD with momentum from zero; milestones by absolute step."""
+def train(w, masks, x, y, plan, start, stop, moved=None):
+  """SGD with momentum from zero; milestones by absolute step.
+
+  Adds -w dL/dw of each step to what is moved.
+  """
   w = {k: v * masks.get(k, 1) for k, v in w.items()}
   velocity = {k: np.zeros_like(v) for k, v in w.items()}
   for step in range(start, stop):
     batch = plan[step]
     rate = LR * (0.1 if step >= MILESTONE else 1)
     for k, g in gradients(w, x[batch], y[batch]).items():
+      if moved and k in moved:
+        moved[k] -= w[k] * g
       velocity[k] = MOMENTUM * velocity[k] + g + DECAY * w[k]
       w[k] = (w[k] - rate * velocity[k]) * masks.get(k, 1)
   return w
@@ -184,6 +189,53 @@ def test_masks_from_gradients_match(tmp_path, rewind, source):
       grads = gradients(w, x[seen], y[seen])
       masks = prune({k: w[k] * g for k, g in grads.items()}, masks)
       ticket = results.ticket("snip", level=level, replicate=r)
+      for k, mask in masks.items():
+        np.testing.assert_array_equal(flat_leaves(ticket.masks)[k], mask > 0)
+
+
+def test_masks_from_what_training_moved_match(tmp_path):
+  """Sanh's movement: -w g summed over each level's steps, decay left out."""
+  config = tiny_config(
+    name="moved",
+    seed=3,
+    model__name="lenet300100",
+    model__width=0.05,
+    prune__levels=LEVELS,
+    prune__criterion="sanh_movement",
+    eval__curve_steps=(),
+    claims__rewinding={"treatments": ()},
+    experiments=({"name": "imp", "pretrain.steps": f"{REWIND}step"},),
+  )
+  config.optim.update(
+    steps=f"{STEPS}step",
+    learning_rate=LR,
+    momentum=MOMENTUM,
+    weight_decay=DECAY,
+    milestones=(f"{MILESTONE}step",),
+  )
+  config.execution.chunk_steps = 5
+  plan = prepare(config, str(tmp_path))
+  results = execute(plan, Log())
+  x, y = normalised_examples(plan.dataset)
+  root = jax.random.key(3)
+  for r in range(2):
+    w = drawn_weights(root, plan.study, plan.dataset, r)
+    words = key_words(named_key(root, "data_order", r))
+    batches = batch_plan(
+      np.arange(len(y)),
+      words,
+      start=0,
+      stop=STEPS,
+      batch_size=16,
+      last_batch="drop",
+    )
+    masks = {k: np.ones_like(v) for k, v in w.items() if k.endswith("kernel")}
+    rewound = train(w, masks, x, y, batches, 0, REWIND)
+    for level in range(1, LEVELS + 1):
+      moved = {k: np.zeros_like(v) for k, v in masks.items()}
+      train(rewound, masks, x, y, batches, REWIND, STEPS, moved)
+      ticket = results.ticket("imp", level=level, replicate=r)
+      masks = prune_by(moved, masks)
       for k, mask in masks.items():
         np.testing.assert_array_equal(flat_leaves(ticket.masks)[k], mask > 0)
 

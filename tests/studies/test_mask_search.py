@@ -153,3 +153,79 @@ def test_masks_of_another_are_part_of_what_a_name_means(tmp_path):
   config = tiny_config(**FIELDS, experiments=(SEARCH, other, changed))
   with pytest.raises(ValueError, match=r"report.prune.masks_of was search"):
     prepare(config, str(tmp_path))
+
+
+def made_examples(folder, count=24, **changes):
+  """An .npz of examples that are none of the data's."""
+  rng = np.random.default_rng(0)
+  arrays = {
+    "train_image": rng.normal(size=(count, 40)).astype(np.float32),
+    "train_label": np.arange(count) % 10,
+  } | changes
+  path = folder / "distilled.npz"
+  np.savez(path, **{k: v for k, v in arrays.items() if v is not None})
+  return str(path)
+
+
+def test_a_search_may_see_examples_of_another_file(tmp_path):
+  """Its levels are trained on these; pre-training and reports are not."""
+  file = made_examples(tmp_path)
+  search = {"name": "search", "pretrain.steps": "1step", "train.file": file}
+  report = {
+    "name": "report",
+    "pretrain.steps": "1step",
+    "prune.masks_of": "search",
+  }
+  plain = {"name": "plain", "pretrain.steps": "1step"}
+  results, _ = run_tiny(
+    tmp_path / "w", **FIELDS, experiments=(search, report, plain)
+  )
+  assert not results.has_failures
+  records = {
+    (entry.experiment, entry.level): trained
+    for entry, trained, *_ in results.tables.records
+    if entry.replicate == 0
+  }
+  assert records["search", 1]["examples"] == 24
+  # Every tenth class has 3 of the first four, 2 of the others.
+  assert records["search", 1]["class_counts"] == [3] * 4 + [2] * 6
+  assert records["report", 1]["examples"] == 80
+  dense = [results.ticket(n, level=0) for n in ("search", "plain")]
+  one, other = (leaves(ticket.params) for ticket in dense)
+  assert all((one[p] == other[p]).all() for p in one)  # one W_r
+  one, other = (leaves(ticket.trained_params) for ticket in dense)
+  assert any((one[p] != other[p]).any() for p in one)
+  # The content counts, not the path.
+  (tmp_path / "moved").mkdir()
+  again = made_examples(tmp_path / "moved")
+  config = tiny_config(**FIELDS, experiments=({**search, "train.file": again},))
+  plans = [
+    prepare(config, str(tmp_path / "w2")),
+    prepare(tiny_config(**FIELDS, experiments=(search,)), str(tmp_path / "w2")),
+  ]
+  assert set(plans[0].nodes) == set(plans[1].nodes)
+
+
+@pytest.mark.parametrize(
+  "changes,fields,message",
+  [
+    ({"train_label": None}, {}, "lacks train_label"),
+    ({"train_label": np.full(24, 10)}, {}, r"must lie in 0..9, got 10..10"),
+    (
+      {"train_image": np.zeros((24, 39), np.float32)},
+      {},
+      r"float32 of shape \(39,\), the data's float32 of \(40,\)",
+    ),
+    ({}, {"train.noise.fraction": 0.5}, "train.file brings the examples"),
+    ({}, {"train.file": "nowhere.npz"}, "nowhere.npz: no such file"),
+  ],
+)
+def test_other_examples_that_cannot_be_are_refused(
+  changes, fields, message, tmp_path
+):
+  file = made_examples(tmp_path, **changes)
+  experiment = {"name": "a", "pretrain.steps": "1step", "train.file": file}
+  config = tiny_config(**FIELDS, experiments=({**experiment, **fields},))
+  with pytest.raises((ValueError, FileNotFoundError), match=message):
+    prepare(config, str(tmp_path / "new"))
+  assert not (tmp_path / "new").exists()

@@ -39,12 +39,15 @@ def test_it_computes_each_node_once_and_writes_the_tidy_files(finished):
     "geometry.csv",
     "matching.csv",
     "smallest_density.csv",
+    "trial.csv",
     "verdicts.csv",
     "metrics.jsonl",
     "accuracy.png",
     "accuracy.svg",
     "smallest_density.png",
     "smallest_density.svg",
+    "trial.png",
+    "trial.svg",
   }
   table = results.table
   assert list(table.columns) == [

@@ -186,7 +186,7 @@ def test_scores_that_are_no_numbers_choose_no_masks(tmp_path, key):
     context,
     [Network(p, {}, key) for p in (params, broken, broken)],
     [dense, dense, without],
-    [[5], [5], [4]],
+    [[[5]], [[5]], [[4]]],
     model=model,
     criterion="magnitude",
     **options,
