@@ -5,4 +5,5 @@ The only folder that imports flax.linen. It may import core and data.
 
 from imp_jax.models.registry import MODELS as MODELS
 from imp_jax.models.registry import Model as Model
+from imp_jax.models.registry import layers_in_order as layers_in_order
 from imp_jax.models.registry import make_model as make_model

@@ -151,6 +151,29 @@ class Model:
     return tuple(p for p in flat_leaves(params) if p.endswith("kernel"))
 
 
+def layers_in_order(model: Model) -> tuple[str, ...]:
+  """Returns the prunable leaves' paths in the order that the network has them.
+
+  `Model.prunable` has them sorted, as pytrees are.
+  """
+  found: list[str] = []
+
+  def walk(tree: Any, prefix: str) -> None:
+    for name, leaf in tree.items():
+      if hasattr(leaf, "items"):
+        walk(leaf, f"{prefix}{name}/")
+      else:
+        found.append(prefix + name)
+
+  def init(key: jax.Array) -> None:
+    # Within a trace, whose results' dictionaries would come back sorted.
+    params, _ = model.init(key)
+    walk(params, "")
+
+  jax.eval_shape(init, jax.random.key(0))
+  return tuple(path for path in found if path.endswith("kernel"))
+
+
 def make_model(
   name: str,
   *,

@@ -33,7 +33,8 @@ def cost_table(
   Args:
     study: its name.
     adapted: tickets whose masks' fraction was chosen.
-    fixed: prune.fraction of each experiment, that it is compared with.
+    fixed: prune.fraction of each experiment that it is compared with; none of
+      those that leave layers out, whose density is no power of 1 - f.
 
   Returns:
     The fraction that was taken; training error before, and of the projection;
@@ -47,8 +48,9 @@ def cost_table(
     errors = dict(
       zip(record["fractions"], record["projected_errors"], strict=True)
     )
-    f = fixed[entry.experiment]
-    needed = 1 + math.log(density) / math.log(1 - f) if density else math.inf
+    needed = math.nan
+    if f := fixed.get(entry.experiment):
+      needed = 1 + math.log(density) / math.log(1 - f) if density else math.inf
     rows.append(
       (
         study,

@@ -25,6 +25,7 @@ SUCCESSIVE_COLUMNS = (
 )
 _METRIC = "error_rise_above_mean_"
 _KINDS = ("successive", "matrix")
+_ROUNDING = 2.0**-40  # of differences between shares of the examples
 
 
 def successive_table(
@@ -73,7 +74,7 @@ def successive_table(
       row.value,
       bool(row.value <= STABLE),
       after - dense,
-      bool(min(before, after) >= dense - margin),
+      bool(min(before, after) - dense >= -margin - _ROUNDING),
     )
   return pd.DataFrame(found.values(), columns=list(SUCCESSIVE_COLUMNS))
 

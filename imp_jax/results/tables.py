@@ -184,8 +184,9 @@ class Tables:
         self.study,
         self.adapted,
         {
-          n: e["trunk"]["prune"]["fraction"]
+          n: prune["fraction"]
           for n, e in self.experiments.items()
+          if not (prune := e["trunk"]["prune"])["exclude"]
         },
       ),
       "geometry": self._geometry,
@@ -228,7 +229,9 @@ class Tables:
       if (
         masks
         and entry.kind == "imp"
-        and self.experiments[entry.experiment]["trunk"]["prune"].get("adaptive")
+        and (prune := self.experiments[entry.experiment]["trunk"]["prune"])
+        and prune.get("adaptive")
+        and not prune.get("masks_of")  # the search has its cost
       ):
         with if_finished():
           record = self.store.load_record(masks)

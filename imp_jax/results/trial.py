@@ -10,15 +10,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from imp_jax.results.accuracy import accuracy_matrix, paired_differences
+from imp_jax.results.accuracy import accuracy_matrix
 from imp_jax.results.claims import ClaimSettings
-from imp_jax.statistics.intervals import Interval, holm_intervals
+from imp_jax.stages.controls import DISPLACED
+from imp_jax.statistics.intervals import (
+  LEAST_REPLICATES,
+  Interval,
+  mean_interval,
+)
 
 TRIAL_COLUMNS = (
   "study",
   "name",
   "baseline",
   "level",
+  "baseline_level",
   "density",
   "accuracy",
   "difference",
@@ -48,29 +54,35 @@ def trial_table(
     A row per control and experiment ("name": as in results.csv), with what
     "baseline", and level: its mean density and test accuracy, the mean paired
     difference from the baseline's with its interval by Student's t, which at
-    each level holds for all rows together (Holm), and what was found: "better"
-    or "worse" (the interval excludes 0), "as good" (it lies within the margin)
-    or "not told apart". Fractions.
+    each level holds for all rows together (Bonferroni), and what was found:
+    "better" or "worse" (the interval excludes 0), "as good" (it lies within the
+    margin) or "not told apart", as always of fewer than four replicates. The
+    baseline's level is the row's, but that of "displaced" the one before, whose
+    mask it has. Fractions.
   """
   rows = []
   pairs = list(_pairs(results, claims))
   for level in sorted({level for *_, level in pairs}):
     at = {name: base for name, base, where in pairs if where == level}
-    samples = {
-      name: paired_differences(results, name, base, level)
-      for name, base in at.items()
-    }
-    found = holm_intervals(samples, confidence=claims.confidence)
-    for name, interval in found.items():
-      if not interval.count:
+    confidence = 1 - (1 - claims.confidence) / len(at)
+    for name, base in at.items():
+      # Under its ticket's mask of the level before: as many weights.
+      other = level - name.endswith(f":{DISPLACED}")
+      one, two = (accuracy_matrix(results, n) for n in (name, base))
+      if level not in one or other not in two:
         continue
+      apart = np.asarray((one[level] - two[other]).dropna(), np.float64)
+      if not len(apart):
+        continue
+      interval = mean_interval(apart, confidence=confidence)
       own: Any = results.query("experiment == @name and level == @level")
       rows.append(
         (
           study,
           name,
-          at[name],
+          base,
           level,
+          other,
           float(own["density"].mean()),
           float(np.mean(accuracy_matrix(results, name)[level])),
           interval.mean,
@@ -125,6 +137,8 @@ def _pairs(
 
 
 def _found(interval: Interval, margin: float) -> str:
+  if interval.count < LEAST_REPLICATES:
+    return OPEN
   if interval.low > 0:
     return BETTER
   if interval.high < 0:

@@ -20,6 +20,7 @@ from imp_jax.core.masks import (
   total_counts,
 )
 from imp_jax.engine.context import Context
+from imp_jax.models import layers_in_order
 from imp_jax.models.settings import ModelSettings
 from imp_jax.pruning import Network, leaf_groups
 from imp_jax.pruning.allocate import erk_counts, smart_ratio_counts
@@ -58,7 +59,7 @@ class RandomMask(Stage):
     """Returns how many weights each layer keeps, of as many in all.
 
     Args:
-      shapes: of the layers' kernels.
+      shapes: of the layers' kernels, in the network's order.
       kept: weights of each that the edge's mask keeps.
 
     Raises:
@@ -72,7 +73,7 @@ class RandomMask(Stage):
     model = context.model(self.model)
     params, _ = jax.eval_shape(model.init, jax.random.key(0))
     prunable = model.prunable(params)
-    paths = free_layers(prunable, self.exclude)
+    paths = free_layers(layers_in_order(model), self.exclude)
     groups, shapes = self.groups(paths), leaf_shapes(params, paths)
     dense = init_masks(params)
     kept = kept_counts(context.load_masks(item, params), paths)
@@ -137,9 +138,9 @@ class SmartRatioMask(RandomMask):
     model, masks = context.model(self.model), node.edge("masks")
     assert masks is not None  # by construction
     params, _ = jax.eval_shape(model.init, jax.random.key(0))
-    prunable = model.prunable(params)
-    shapes = leaf_shapes(params, prunable)
-    free = leaf_shapes(params, free_layers(prunable, self.exclude))
+    ordered = layers_in_order(model)
+    shapes = leaf_shapes(params, ordered)
+    free = leaf_shapes(params, free_layers(ordered, self.exclude))
     fixed = sum(math.prod(shapes[p]) for p in shapes if p not in free)
     try:
       smart_ratio_counts(free, planned_total(masks.node, shapes) - fixed)
@@ -203,6 +204,20 @@ class EarlyMask(Stage):
 
   def run(self, context: Context, items: Sequence[Item]) -> dict[Item, Outcome]:
     return {item: self._mask(context, item) for item in items}
+
+  def check(self, node: Node, context: Context, replicates: int) -> None:
+    model, masks = context.model(self.model), node.edge("masks")
+    assert masks is not None  # by construction
+    params, _ = jax.eval_shape(model.init, jax.random.key(0))
+    shapes = leaf_shapes(params, model.prunable(params))
+    whole = sum(math.prod(shape) for shape in shapes.values())
+    density = planned_total(masks.node, shapes) / whole
+    if self.distance >= 2 * density:
+      raise ValueError(
+        f"{node.label}: controls.early_distance is {self.distance:g}, but "
+        f"masks of {100 * density:.3g} % of the weights never differ in more "
+        f"than {200 * density:.3g} %"
+      )
 
   def _mask(self, context: Context, item: Item) -> Outcome:
     model, tree = context.model(self.model), context.load_tree(item, "weights")

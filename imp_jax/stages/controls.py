@@ -16,6 +16,7 @@ from imp_jax.core.ranges import (
   text,
   whole,
 )
+from imp_jax.pruning import CRITERIA
 from imp_jax.stages.control_masks import (
   OTHER,
   EarlyMask,
@@ -31,6 +32,7 @@ from imp_jax.stages.train import Train, trained_by
 from imp_jax.stages.trunk import Trunk
 from imp_jax.training.settings import optim_before
 
+DISPLACED = "displaced"  # the one whose mask is of the level before
 # Of the dense training, at which a mask is looked at; evenly spread.
 _SNAPSHOTS = 20
 
@@ -61,7 +63,8 @@ class Place:
     level: of IMP.
     initial: the network as it was drawn.
     pretrain: the training that ends at W_r.
-    dense: the dense network's, level 0.
+    dense: the dense network's, level 0 of what finds the masks.
+    scored: what its level 1 was pruned by: that, or its W_r.
     before: the training that the level's masks were chosen after.
     coarser: the masks of the level before; None = dense.
     prune: the pruning that made the masks.
@@ -75,6 +78,7 @@ class Place:
   initial: Node
   pretrain: Node
   dense: Node
+  scored: Node
   before: Node
   coarser: Node | None
   prune: Node
@@ -110,9 +114,7 @@ def _one_shot(place: Place, what: str, inverted: bool = False) -> Control:
   """As many weights of each group, chosen after level 0's training alone."""
   stage = place.prune.stage
   assert isinstance(stage, Prune)
-  trained = place.trunk.prune.source == "trained"
-  scored = place.dense if trained else place.pretrain
-  edges = [Edge("weights", scored), Edge("like", place.prune)]
+  edges = [Edge("weights", place.scored), Edge("like", place.prune)]
   if place.prune.edge("initial"):
     edges.append(Edge("initial", place.initial))
   once = dataclasses.replace(
@@ -201,10 +203,16 @@ def _gradual(place: Place) -> Control:
 
   Over the first three quarters of the steps from t_r on, the share s of what
   the level has removed rises as 1 - (1 - x)^3 (Zhu and Gupta 2017, arXiv
-  1710.01878); the optimiser goes on.
+  1710.01878); the optimiser goes on. What its record tells of the training is
+  of the last part, after the last pruning.
   """
-  train, stage = trained_by(place.ticket), place.prune.stage
+  stage = place.prune.stage
   assert isinstance(stage, Prune)
+  # What finds the masks may be another experiment: this one is pruned itself.
+  train = dataclasses.replace(
+    trained_by(place.ticket),
+    movement=CRITERIA[stage.criterion].needs_movement,
+  )
   span = 3 * (train.stop - train.start) // 4
   times = max(min(place.settings.prunings, span), 1)
   ends = [train.start + span * i // times for i in range(1, times + 1)]
@@ -283,7 +291,13 @@ CONTROLS: Mapping[str, Callable[[Place], Control]] = {
   "trained_signs": functools.partial(
     _altered, how="other_signs", other="before"
   ),
-  "displaced": _displaced,
+  DISPLACED: _displaced,
+}
+# Options with a number -> the control that is made with it.
+NUMBER_OF: Mapping[str, str] = {
+  "flipped": "flipped_signs",
+  "early_distance": "early_mask",
+  "prunings": "gradual",
 }
 # Of controls.kinds: all of them.
 ALL = "all"
@@ -321,26 +335,32 @@ class ControlSettings:
     (), several(whole(1)), "at which", where=True
   )
   flipped: float = option(
-    0.1, between("(0", "1]"), "share of signs, of flipped_signs", needs="kinds"
+    0.1, between("(0", "1]"), "share of signs, of flipped_signs"
   )
   early_distance: float = option(
     0.1,
     between("(0", "1]"),
     "share of weights in which no two of five masks differ, of early_mask",
-    needs="kinds",
   )
-  prunings: int = option(10, whole(1, 1000), "of gradual", needs="kinds")
+  prunings: int = option(10, whole(1, 1000), "of gradual")
 
 
 def resolve_controls(
-  controls: Any, levels: int, rewind_step: int
+  controls: Any,
+  levels: int,
+  rewind_step: int,
+  *,
+  replicates: int,
+  convolutions: bool,
 ) -> ControlSettings:
-  """Returns which controls are trained.
+  """Returns which controls are trained; of all those that can be.
 
   Args:
     controls: the config's group.
     levels: of IMP.
     rewind_step: t_r.
+    replicates: of the study.
+    convolutions: whether the network has any.
 
   Raises:
     ValueError: a level is not run, or none is given, or a control would be
@@ -359,8 +379,16 @@ def resolve_controls(
       f"controls.kinds={same[0]!r} takes something of the initialisation, "
       "which at pretrain.steps=0 is W_r: it would be the ticket itself"
     )
+  if "one_shot" in controls.kinds and 1 in controls.levels:
+    raise ValueError(
+      "controls.kinds='one_shot' prunes as often as level 1 has been, once: of "
+      "controls.levels=1 it would be the ticket itself"
+    )
   chosen = tuple(sorted(set(controls.levels)))
   kinds = tuple(controls.kinds)
   if ALL in kinds:
-    kinds = tuple(k for k in CONTROLS if rewind_step or k not in _OF_INITIAL)
+    cannot = () if rewind_step else _OF_INITIAL
+    cannot += () if replicates > 1 else ("other_mask",)
+    cannot += () if convolutions else ("random_smart",)
+    kinds = tuple(kind for kind in CONTROLS if kind not in cannot)
   return read(ControlSettings, controls, kinds=kinds, levels=chosen)

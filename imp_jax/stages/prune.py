@@ -126,10 +126,12 @@ class Pruning(NamedTuple):
     groups: of layers whose weights compete.
     shapes: of all prunable layers.
     networks, parents: of each item, and their present masks.
+    scoring: the same model, as the criterion needs it.
   """
 
   context: Context
   model: Model
+  scoring: Model
   groups: Groups
   shapes: Mapping[str, tuple[int, ...]]
   networks: Sequence[Network]
@@ -186,11 +188,17 @@ class Prune(Stage):
     )
     kept = [kept_counts(parent, prunable) for parent in parents]
     plan = Pruning(
-      context, model, groups, leaf_shapes(shapes, prunable), networks, parents
+      context,
+      model,
+      context.model(self.model, "patches") if twice else model,
+      groups,
+      leaf_shapes(shapes, prunable),
+      networks,
+      parents,
     )
     drops, told = self.drops(plan, items, kept)
     in_rounds = [
-      round_drops(_group_counts(counts, groups), drop, self.rounds)
+      self.in_rounds(plan, counts, drop)
       for counts, drop in zip(kept, drops, strict=True)
     ]
     masks = selected_masks(
@@ -198,7 +206,7 @@ class Prune(Stage):
       networks,
       parents,
       in_rounds,
-      model=context.model(self.model, "patches") if twice else model,
+      model=plan.scoring,
       criterion=self.criterion,
       groups=groups,
       rule=self.rule,
@@ -243,6 +251,12 @@ class Prune(Stage):
     ]
     return found, [{}] * len(items)
 
+  def in_rounds(
+    self, plan: "Pruning", kept: Mapping[str, int], drops: Sequence[int]
+  ) -> list[tuple[int, ...]]:
+    """Returns what each round of scoring takes of what a level takes."""
+    return round_drops(_group_counts(kept, plan.groups), drops, self.rounds)
+
   def level_drops(
     self, plan: "Pruning", kept: Mapping[str, int], fraction: float
   ) -> tuple[int, ...]:
@@ -280,10 +294,12 @@ class Prune(Stage):
 
   def _network(self, context: Context, item: Item) -> Network:
     """What the criterion is given of one replicate."""
-    network = Network(
-      **context.load_network(item, "weights"),
-      key=context.key("prune", item.replicate, self.level),
-    )
+    # A control's draws are not its ticket's, nor those of its other parts.
+    key = context.key("prune", item.replicate, self.level)
+    if item.node.edge("like"):
+      part = round(1000 * self.progress)
+      key = context.key("prune_like", item.replicate, self.level, part)
+    network = Network(**context.load_network(item, "weights"), key=key)
     if item.node.edge("initial"):
       initial = context.load_tree(item, "initial")["params"]
       network = network._replace(initial=initial)
@@ -331,7 +347,8 @@ def planned_total(node: Node, shapes: Mapping[str, Sequence[int]]) -> int:
       groups,
       allocation=stage.allocation,
       rule=stage.rule,
-      fraction=stage.fraction,
+      # Of an adaptive one none can say: the most that it may take.
+      fraction=max(getattr(stage, "fractions", ()), default=stage.fraction),
       density=stage.density,
     )
     for group, drop in zip(groups, drops, strict=True):

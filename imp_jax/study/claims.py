@@ -127,7 +127,7 @@ def _trial(claim: Any, experiments: Sequence[Experiment]) -> TrialClaim | None:
     return None
   _check_names(f"{field}.baseline", (claim.baseline,), experiments)
   for level in levels:
-    _check_level(f"{field}", level, (claim.baseline,), experiments)
+    _check_level(field, level, (claim.baseline,), experiments, "levels")
   return TrialClaim(claim.baseline, levels)
 
 
@@ -172,7 +172,8 @@ def _check_level(
   level: int,
   names: Sequence[str],
   experiments: Sequence[Experiment],
+  option: str = "level",
 ) -> None:
   for e in experiments:
     if e.name in names:
-      in_range(f"{field}.level", level, 0, e.trunk.prune.levels)
+      in_range(f"{field}.{option}", level, 0, e.trunk.prune.levels)

@@ -369,6 +369,11 @@ def _subset(
     scoring = ScoringSettings(imports.scores(config.scores.file, dataset), 1)
   else:
     shown = noise if config[group].noise.scoring else NO_NOISE
+    if group == "train" and noise.kind and subset.score == "barrier":
+      raise ValueError(
+        "train.subset.score='barrier' is of networks that see no noise after "
+        "W_r: it goes with no train.noise"
+      )
     scoring = resolve_scoring(subset.score, config, base, shown, dataset)
   _check_order(field, kind, subset.drop_hardest, scoring, imports)
   return read(SubsetSettings, subset, score=subset.score), scoring

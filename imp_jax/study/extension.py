@@ -15,7 +15,7 @@ from imp_jax.core.store import Store, StoreError
 from imp_jax.engine.provenance import made_with, told_apart, way_of
 from imp_jax.engine.scheduler import Wanted
 from imp_jax.probes.registry import PROBES
-from imp_jax.stages.controls import ControlSettings
+from imp_jax.stages.controls import NUMBER_OF, ControlSettings
 from imp_jax.stages.evaluate import EvalSettings
 from imp_jax.stages.prune import PruneSettings
 from imp_jax.stages.trunk import Trunk
@@ -154,7 +154,8 @@ def merged_meaning(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
     old: what config.json says.
     new: of `meaning_of`; it means the same.
   """
-  experiments = dict(old.get("experiments", {}))
+  experiments_before = old.get("experiments", {})
+  experiments = dict(experiments_before)
   for name, fields in new["experiments"].items():
     was = experiments.get(name, {}).get("probes", {})
     probes = {
@@ -164,6 +165,8 @@ def merged_meaning(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
       for group, now in fields["probes"].items()
     }
     experiments[name] = fields | {"probes": probes}
+    if was := experiments_before.get(name, {}).get("controls"):
+      experiments[name]["controls"] = _both_controls(was, fields["controls"])
   scores = old.get("scores", {}) | new["scores"]
   return new | {"experiments": experiments, "scores": scores}
 
@@ -198,9 +201,11 @@ def _of_experiment(
       yield from _of_pruning(f"{path}.prune", before, settings)
     else:
       yield from _unequal(f"{path}.{group}", before, settings)
-  controls = was["controls"], now["controls"]
-  if not extends(ControlSettings, *controls):
-    yield from _unequal(f"{path}.controls", *map(_numbers, controls))
+  controls = [filled(ControlSettings, e["controls"]) for e in (was, now)]
+  for number, kind in NUMBER_OF.items():
+    values = [c[number] for c in controls if kind in c["kinds"]]
+    if len(set(values)) > 1:
+      yield f"{path}.controls.{number}", *values
   evaluated = filled(EvalSettings, was["eval"])
   yield from _unequal(f"{path}.eval", evaluated, now["eval"])
   for group, settings in now["probes"].items():
@@ -209,10 +214,18 @@ def _of_experiment(
       yield f"{path}.{group}", before, settings
 
 
-def _numbers(controls: dict[str, Any]) -> dict[str, Any]:
-  """What controls are made with, less which ones and where."""
-  found = filled(ControlSettings, controls)
-  return {k: v for k, v in found.items() if k not in ("kinds", "levels")}
+def _both_controls(was: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
+  """What controls there are after a run that trained some of them."""
+  was, now = filled(ControlSettings, was), filled(ControlSettings, now)
+  kept = {
+    number: was[number]
+    for number, kind in NUMBER_OF.items()
+    if kind in was["kinds"]
+  }
+  either = {
+    field: sorted({*was[field], *now[field]}) for field in ("kinds", "levels")
+  }
+  return now | kept | either
 
 
 def _of_pruning(

@@ -50,11 +50,12 @@ class _Level(NamedTuple):
 def experiment_tickets(experiment: Experiment) -> Iterator[Ticket]:
   """Yields the tickets of one experiment: IMP's levels, and their controls."""
   e, trunk, curve = experiment, experiment.trunk, experiment.eval.curve_steps
-  pretrain, found = _pretrain_node(e.name, trunk), None
+  pretrain, found, dense = _pretrain_node(e.name, trunk), None, None
+  first = pretrain  # of what finds the masks
   if search := e.search:
     first = _pretrain_node(search.name, search.trunk)
     found = list(_levels(search.name, search.trunk, first, search.curve_steps))
-  dense = None
+    dense = found[0].trained
   for level in _levels(e.name, trunk, pretrain, curve, found):
     dense = dense or level.trained
     masks = level.masks
@@ -71,6 +72,7 @@ def experiment_tickets(experiment: Experiment) -> Iterator[Ticket]:
         initial=_initial_node(e.name, trunk),
         pretrain=pretrain,
         dense=dense,
+        scored=dense if trunk.prune.source == "trained" else first,
         before=level.before,
         coarser=level.coarser,
         prune=masks,
@@ -114,10 +116,12 @@ def _levels(
 def _controls(e: Experiment, place: Place) -> Iterator[Ticket]:
   """Tickets that differ from weight rewinding's in what `CONTROLS` say."""
   for kind, make in CONTROLS.items():
+    if kind == "one_shot" and place.level == 1:
+      continue  # the ticket itself
     if kind in e.controls.kinds:
       control = make(place)
       trained = control.trained or _train_node(
-        e.name,
+        f"{e.name}:{kind}",
         e.trunk,
         control.weights or place.pretrain,
         control.masks,

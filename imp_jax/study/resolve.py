@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from imp_jax.core.masks import leaf_shapes
 from imp_jax.core.options import read
 from imp_jax.core.ranges import at_least, one_of
 from imp_jax.data.dataset import Dataset
@@ -14,7 +15,7 @@ from imp_jax.data.settings import NO_NOISE
 from imp_jax.engine.execution import resolve_execution_settings
 from imp_jax.engine.imports import Imports
 from imp_jax.models import Model
-from imp_jax.models.settings import model_of
+from imp_jax.models.settings import ModelSettings, model_of
 from imp_jax.probes.facts import Facts
 from imp_jax.probes.registry import PROBES
 from imp_jax.pruning import CRITERIA, leaf_groups
@@ -23,7 +24,12 @@ from imp_jax.stages.controls import resolve_controls
 from imp_jax.stages.evaluate import resolve_eval
 from imp_jax.stages.prune import PruneSettings
 from imp_jax.stages.score import ScoringSettings
-from imp_jax.stages.trunk import TicketSettings, Training, Trunk
+from imp_jax.stages.trunk import (
+  SeenSettings,
+  TicketSettings,
+  Training,
+  Trunk,
+)
 from imp_jax.study.claims import resolve_claims
 from imp_jax.study.diet import (
   resolve_noise,
@@ -107,11 +113,22 @@ def _experiment(
     name=name,
     trunk=trunk,
     controls=resolve_controls(
-      config.controls, trunk.prune.levels, trunk.pretrain.steps
+      config.controls,
+      trunk.prune.levels,
+      trunk.pretrain.steps,
+      replicates=config.replicates,
+      convolutions=_has_convolutions(trunk.model, dataset),
     ),
     eval=resolve_eval(config.eval, training, dataset),
     probes=probes,
   )
+
+
+def _has_convolutions(settings: ModelSettings, dataset: Dataset) -> bool:
+  model = model_of(settings, dataset.input_shape, "plain")
+  params, _ = jax.eval_shape(model.init, jax.random.key(0))
+  shapes = leaf_shapes(params, model.prunable(params))
+  return any(len(shape) > 2 for shape in shapes.values())
 
 
 def _with_search(
@@ -123,6 +140,20 @@ def _with_search(
     return e
   field = f"prune.masks_of of {e.name}"
   one_of(field, name, tuple(other.name for other in experiments))
+  if name == e.name:
+    raise ValueError(f"{field} is the experiment itself")
+  (delta,) = (d for d in config.experiments if d["name"] == e.name)
+  own = [
+    path
+    for path in flatten(delta)
+    if path.startswith("prune.")
+    and path not in ("prune.masks_of", "prune.levels")
+  ]
+  if own:
+    raise ValueError(
+      f"experiment {e.name} sets {own[0]}, but its masks are those of "
+      f"{name!r}: set it there"
+    )
   other = next(other for other in experiments if other.name == name)
   if other.trunk.prune.masks_of:
     raise ValueError(
@@ -163,6 +194,16 @@ def _trunk(
   network = model_of(
     training.model, dataset.input_shape, config.execution.convolution
   )
+  seen = resolve_seen(config, training, dataset, imports)
+  if seen != SeenSettings() and (
+    CRITERIA[config.prune.criterion].needs_examples or config.prune.adaptive
+  ):
+    what = "adaptive" if config.prune.adaptive else "criterion"
+    raise ValueError(
+      f"prune.{what}={config.prune[what]!r} of {name} looks at the training "
+      "data, all of them and as they are: it goes with no train.subset, "
+      "train.noise or train.file"
+    )
   return Trunk(
     model=training.model,
     stream=training.stream,
@@ -171,7 +212,7 @@ def _trunk(
     pretrain=pretrain,
     prune=_prune(config.prune, network, dataset, rewind_step),
     ticket=_ticket(config, training, pretrain.optim),
-    train=resolve_seen(config, training, dataset, imports),
+    train=seen,
   )
 
 

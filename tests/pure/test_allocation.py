@@ -1,10 +1,14 @@
 """Densities that are given to layers, by hand; when a mask has settled."""
 
+import math
 from fractions import Fraction
 
+import jax
 import numpy as np
 import pytest
 
+from imp_jax.core.masks import leaf_shapes
+from imp_jax.models import layers_in_order, make_model
 from imp_jax.pruning.allocate import (
   erk_counts,
   erk_densities,
@@ -92,6 +96,22 @@ def test_smart_ratios(keep, counts):
 def test_smart_ratios_that_layers_cannot_have(shapes, keep):
   with pytest.raises(ValueError, match="smart ratios keep 30 % of dense layer"):
     smart_ratio_counts(shapes, keep)
+
+
+def test_layers_are_in_the_network_s_order():
+  """The stem is a ResNet's first, and its head the last: no path says so."""
+  resnet = make_model("resnet8", num_classes=10, input_shape=(8, 8, 3))
+  order = layers_in_order(resnet)
+  assert order[0] == "stem_conv/kernel" and order[-1] == "head/kernel"
+  params, _ = jax.eval_shape(resnet.init, jax.random.key(0))
+  assert sorted(order) == sorted(resnet.prunable(params))
+  shapes = leaf_shapes(params, order)
+  counts = smart_ratio_counts(shapes, sum(map(math.prod, shapes.values())) // 4)
+  densities = [
+    counts[p] / math.prod(shapes[p])
+    for p in ("stem_conv/kernel", "stage1_block1_1_conv/kernel", order[-2])
+  ]
+  assert densities == sorted(densities, reverse=True)
 
 
 def masks_at(*changes):

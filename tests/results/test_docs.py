@@ -1,5 +1,6 @@
 """README and docs: short, whole, and asking for nothing from elsewhere."""
 
+import ast
 import importlib
 import re
 import subprocess
@@ -8,6 +9,7 @@ import sys
 import pandas as pd
 import pytest
 
+from imp_jax.study.options import FIELDS
 from tests.places import ROOT
 
 PAGES = sorted((ROOT / "docs").glob("*.md"))
@@ -101,3 +103,13 @@ def test_every_definition_is_a_function_that_is_there():
 def test_every_page_is_in_the_sites_contents():
   contents = (ROOT / "mkdocs.yml").read_text()
   assert all(f"- {page.name}" in contents for page in PAGES)
+
+
+def test_each_config_line_of_the_table_of_peers_is_one():
+  """Fields by their names, values in their ranges."""
+  text = (ROOT / "docs" / "trial.md").read_text()
+  table = text[text.index("## Beside other code") :]
+  lines = re.findall(r"`([a-z_.]+)=([^`]+)`", table)
+  assert len(lines) >= 20
+  for field, value in lines:
+    FIELDS[field].range(field, ast.literal_eval(value))

@@ -8,7 +8,7 @@ from imp_jax.results.charts.drawing import spec_of
 from imp_jax.results.charts.trial import trial_chart
 from imp_jax.results.claims import ClaimSettings, TrialClaim
 from imp_jax.results.trial import TRIAL_COLUMNS, trial_lines, trial_table
-from imp_jax.statistics.intervals import holm_intervals
+from imp_jax.statistics.intervals import mean_interval
 from tests.results.tables import make_results
 
 BASE = np.array([[0.9, 0.80, 0.70], [0.9, 0.82, 0.72], [0.9, 0.81, 0.74]])
@@ -44,8 +44,14 @@ def test_each_row_is_a_paired_difference():
       name: (TABLES[name] - TABLES[base])[:, level]
       for name, base in rows["baseline"].items()
     }
-    wanted = holm_intervals(samples, confidence=0.95)
+    # All of a level together: 5 % are shared out.
+    confidence = 1 - 0.05 / len(samples)
+    wanted = {
+      name: mean_interval(values, confidence=confidence)
+      for name, values in samples.items()
+    }
     for name, interval in wanted.items():
+      assert rows.loc[name, "baseline_level"] == level
       row = rows.loc[name]
       assert row["difference"] == pytest.approx(samples[name].mean())
       assert (row["low"], row["high"]) == pytest.approx(
@@ -59,6 +65,30 @@ def test_each_row_is_a_paired_difference():
   assert found["imp:same", 1] == "as good"
   assert found["snip", 1] == "better"
   assert found["snip:reinit", 1] == "not told apart"
+
+
+def test_displaced_weights_are_compared_under_their_own_mask():
+  """That of the level before, at its density."""
+  tables = {"imp": BASE, "imp:displaced": BASE - 0.05}
+  table = trial_table("study", make_results(tables), ClaimSettings())
+  assert table[["level", "baseline_level"]].to_numpy().tolist() == [
+    [1, 0],
+    [2, 1],
+  ]
+  np.testing.assert_allclose(
+    table["difference"],
+    [(BASE[:, k] - 0.05 - BASE[:, k - 1]).mean() for k in (1, 2)],
+  )
+
+
+@pytest.mark.parametrize("replicates", [2, 3])
+def test_fewer_than_four_replicates_tell_nothing(replicates):
+  tables = {
+    "a": np.full((replicates, 2), 0.9),
+    "a:reinit": np.full((replicates, 2), 0.5),
+  }
+  table = trial_table("study", make_results(tables), ClaimSettings())
+  assert set(table["found"]) == {"not told apart"}
 
 
 def test_levels_are_those_that_were_declared():

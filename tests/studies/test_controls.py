@@ -62,7 +62,9 @@ def test_all_of_them_are_trained_at_each_level(controls):
   assert len(CONTROLS) == 20
   for kind in CONTROLS:
     own = results.table.query(f"experiment == 'a:{kind}' and split == 'test'")
-    assert sorted(set(own["level"])) == [1, 2]
+    # One shot at level 1 is the ticket itself.
+    levels = [1, 2] if kind != "one_shot" else [2]
+    assert sorted(set(own["level"])) == levels
     assert np.isfinite(own["value"]).all()
 
 
@@ -91,13 +93,15 @@ def test_masks_are_imps_but_for_those_that_are_others(controls):
     imp = flat_masks(results, "imp", level)
     kept = {path: int(mask.sum()) for path, mask in imp.items()}
     for kind in CONTROLS:
+      if kind == "one_shot" and level == 1:
+        continue
       masks = flat_masks(results, kind, level)
       counts = {path: int(mask.sum()) for path, mask in masks.items()}
       same = all((masks[path] == imp[path]).all() for path in masks)
       if kind not in OF_OTHER_MASKS:
         assert same, kind
-      elif level > 1 or kind not in ("one_shot", "early_mask"):
-        assert not same, kind  # of level 1 these two may be IMP's own
+      elif level > 1 or kind != "early_mask":
+        assert not same, kind  # of level 1 that one may be IMP's own
       if kind == "displaced":
         continue
       assert sum(counts.values()) == sum(kept.values()), kind
@@ -266,6 +270,19 @@ def test_controls_may_be_added_to_a_finished_study(tmp_path):
       "at pretrain.steps=0 is W_r: it would be the ticket itself",
     ),
     (
+      dict(controls__kinds=("one_shot",), controls__levels=(1, 2)),
+      "of controls.levels=1 it would be the ticket itself",
+    ),
+    (
+      dict(
+        controls__kinds=("early_mask",),
+        prune__densities=(0.9, 0.04),
+        prune__rule="exact",
+        controls__levels=(2,),
+      ),
+      "controls.early_distance is 0.1, but masks of",
+    ),
+    (
       dict(controls__kinds=("flipped_signs",), controls__flipped=1.5),
       "controls.flipped must be in",
     ),
@@ -294,3 +311,42 @@ def test_a_level_that_is_not_there_is_refused(tmp_path):
   ):
     prepare(config, str(tmp_path / "new"))
   assert not (tmp_path / "new").exists()
+
+
+def test_all_are_all_that_can_be(tmp_path):
+  """Without a convolution no smart ratios, alone no other's mask, ..."""
+  config = tiny_config(
+    **CHANGES
+    | dict(
+      model__name="lenet300100",
+      model__width=0.05,
+      replicates=1,
+      experiments=({"name": "a", "pretrain.steps": "0step"},),
+    )
+  )
+  plan = prepare(config, str(tmp_path))
+  kinds = plan.study.experiments[0].controls.kinds
+  assert set(CONTROLS) - set(kinds) == {
+    "other_mask",
+    "random_smart",
+    "init_signs",
+    "init_magnitudes",
+  }
+
+
+def test_a_control_s_number_is_part_of_what_its_name_means(tmp_path):
+  """Also after a run without it; of a control that is not there it is none."""
+  flips = dict(CHANGES, controls__kinds=("flipped_signs",), replicates=2)
+  run_tiny(tmp_path, **flips, controls__flipped=0.2, controls__prunings=3)
+  run_tiny(tmp_path, **dict(flips, controls__kinds=()), controls__flipped=0.2)
+  config = tiny_config(
+    **dict(flips, controls__levels=(2,)), controls__flipped=0.5
+  )
+  with pytest.raises(ValueError, match=r"controls.flipped was 0.2, now 0.5"):
+    prepare(config, str(tmp_path))
+  # Nothing was pruned gradually yet.
+  both = dict(flips, controls__kinds=("flipped_signs", "gradual"))
+  prepare(
+    tiny_config(**both, controls__flipped=0.2, controls__prunings=5),
+    str(tmp_path),
+  )

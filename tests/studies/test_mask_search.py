@@ -125,7 +125,11 @@ def test_what_is_reported_may_be_run_alone(tmp_path):
   "search,report,message",
   [
     ({}, {"prune.masks_of": "serch"}, "did you mean 'search'"),
-    ({}, {"prune.masks_of": "report"}, "takes its masks from another itself"),
+    ({}, {"prune.masks_of": "report"}, "is the experiment itself"),
+    ({}, {"prune.criterion": "random"}, "but its masks are those of 'search'"),
+    ({"prune.criterion": "snip"}, {}, "looks at the training data"),
+    ({"prune.adaptive": (0.2, 0.4)}, {}, "looks at the training data"),
+    ({"train.subset.score": "barrier"}, {}, "it goes with no train.noise"),
     ({"model.width": 0.5}, {}, "whose network is another one"),
     ({"prune.levels": 1}, {}, "has 1 levels, but prune.levels is 2"),
     ({"train.subset.kind": "none"}, {}, "train.subset.kind='none' means no"),
@@ -229,3 +233,27 @@ def test_other_examples_that_cannot_be_are_refused(
   with pytest.raises((ValueError, FileNotFoundError), match=message):
     prepare(config, str(tmp_path / "new"))
   assert not (tmp_path / "new").exists()
+
+
+def test_controls_that_score_look_at_the_search_s_networks(tmp_path):
+  """One shot is pruned by what the search trained dense, at its own rate."""
+  search = {
+    "name": "search",
+    "pretrain.steps": "1step",
+    "optim.learning_rate": 0.5,
+    "prune.criterion": "sanh_movement",
+  }
+  own = dict(FIELDS, prune__rule="exact")
+  results, _ = run_tiny(
+    tmp_path,
+    **own,
+    controls__kinds=("one_shot", "gradual"),
+    controls__levels=(2,),
+    experiments=(search, {**REPORT, "pretrain.steps": "1step"}),
+  )
+  assert not results.has_failures
+  masks = [
+    leaves(results.ticket(name, level=2, kind="one_shot").masks)
+    for name in ("report", "search")
+  ]
+  assert all((masks[0][p] == masks[1][p]).all() for p in masks[0])
