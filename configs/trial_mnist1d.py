@@ -41,7 +41,7 @@ def get_config(arg: str = ""):
   # Exact counts: what is compared has equally many weights.
   config.prune.update(levels=5, fraction=0.36, rule="exact")
   steps, finetune, levels = "100step", "250step", LEVELS
-  rounds, kinds = AT_INIT, ("all",)
+  rounds, trained, kinds = AT_INIT, TRAINED, ("all",)
   if "quick" in variants:
     config.replicates = 4
   if "smoke" in variants:
@@ -54,7 +54,7 @@ def get_config(arg: str = ""):
     config.controls.prunings = 2
     steps, finetune, levels = "1step", "2step", (2,)
     kinds = ("random_mask", "one_shot", "gradual")
-    rounds = {criterion: min(n, 2) for criterion, n in AT_INIT.items()}
+    rounds, trained = {"snip": 1, "synflow": 2}, TRAINED[:1]
   rewound = {"pretrain.steps": steps}
   config.experiments = (
     {
@@ -75,7 +75,7 @@ def get_config(arg: str = ""):
     {"name": "erk", **rewound, "prune.allocation": "erk"},
     *(
       {"name": f"{criterion}-trained", **rewound, "prune.criterion": criterion}
-      for criterion in TRAINED
+      for criterion in trained
     ),
     *(
       {

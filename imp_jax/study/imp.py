@@ -121,7 +121,7 @@ def _controls(e: Experiment, place: Place) -> Iterator[Ticket]:
     if kind in e.controls.kinds:
       control = make(place)
       trained = control.trained or _train_node(
-        f"{e.name}:{kind}",
+        f"{e.name} {kind}",
         e.trunk,
         control.weights or place.pretrain,
         control.masks,

@@ -77,7 +77,9 @@ def make_case(name, conv="fast"):
   "name,conv,modes",
   [
     ("conv1d", "fast", ("threads", "unroll", "map")),
-    ("resnet8", "fast", ("threads", "unroll")),
+    pytest.param(
+      "resnet8", "fast", ("threads", "unroll"), marks=pytest.mark.long
+    ),
     pytest.param(
       "resnet8", TRAINED[-1], ("threads", "map"), marks=pytest.mark.long
     ),

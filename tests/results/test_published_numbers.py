@@ -314,6 +314,7 @@ def test_what_the_controls_refute(pages):
     "imp:random_signs": "random signs lose {}",
     "snip-at-init": "SNIP loses {}",
     "synflow-at-init": "SynFlow {}",
+    "no-rewinding": "IMP that rewinds to 0 loses {}",
     "synflow-at-init:random_mask": "layers are worse by {}",
     "imp:one_shot": "after level 0 loses {}",
     "imp:displaced": "that could be told, {}",
