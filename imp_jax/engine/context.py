@@ -76,7 +76,13 @@ class Context:
     Args:
       external: their fingerprint.
     """
-    splits = self.dataset.splits | {"train": self.imports.splits[external]}
+    part, own = self.imports.splits[external], self.dataset.train.inputs
+    if isinstance(own, jax.Array):  # once, not in each chunk of steps
+      inputs, labels = (
+        jax.device_put(x, own.sharding) for x in (part.inputs, part.labels)
+      )
+      part = dataclasses.replace(part, inputs=inputs, labels=labels)
+    splits = self.dataset.splits | {"train": part}
     dataset = dataclasses.replace(self.dataset, splits=splits)
     return dataclasses.replace(self, dataset=dataset)
 

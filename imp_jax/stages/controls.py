@@ -352,6 +352,7 @@ def resolve_controls(
   *,
   replicates: int,
   convolutions: bool,
+  rewound: bool,
 ) -> ControlSettings:
   """Returns which controls are trained; of all those that can be.
 
@@ -361,6 +362,7 @@ def resolve_controls(
     rewind_step: t_r.
     replicates: of the study.
     convolutions: whether the network has any.
+    rewound: whether the experiment's own tickets have their weights rewound.
 
   Raises:
     ValueError: a level is not run, or none is given, or a control would be
@@ -379,7 +381,7 @@ def resolve_controls(
       f"controls.kinds={same[0]!r} takes something of the initialisation, "
       "which at pretrain.steps=0 is W_r: it would be the ticket itself"
     )
-  if "one_shot" in controls.kinds and 1 in controls.levels:
+  if rewound and "one_shot" in controls.kinds and 1 in controls.levels:
     raise ValueError(
       "controls.kinds='one_shot' prunes as often as level 1 has been, once: of "
       "controls.levels=1 it would be the ticket itself"

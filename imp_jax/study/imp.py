@@ -116,7 +116,8 @@ def _levels(
 def _controls(e: Experiment, place: Place) -> Iterator[Ticket]:
   """Tickets that differ from weight rewinding's in what `CONTROLS` say."""
   for kind, make in CONTROLS.items():
-    if kind == "one_shot" and place.level == 1:
+    rewound = e.trunk.ticket.kind == "weight_rewind"
+    if kind == "one_shot" and place.level == 1 and rewound:
       continue  # the ticket itself
     if kind in e.controls.kinds:
       control = make(place)

@@ -118,6 +118,7 @@ def _experiment(
       trunk.pretrain.steps,
       replicates=config.replicates,
       convolutions=_has_convolutions(trunk.model, dataset),
+      rewound=trunk.ticket.kind == "weight_rewind",
     ),
     eval=resolve_eval(config.eval, training, dataset),
     probes=probes,

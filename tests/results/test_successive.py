@@ -86,6 +86,14 @@ def test_the_same_paths_of_a_matrix_are_no_other_steps():
   assert len(successive_table("hand", alone, RESULTS, 0.01)) == 1
 
 
+def test_a_gap_of_just_the_margin_matches():
+  """0.07 - 0.01 is more than 0.06 in floating point."""
+  results = make_results({"a": [[0.07, 0.06, 0.0599]]})
+  barriers = paths({("a", 0, "0-1"): 0.0, ("a", 0, "1-2"): 0.0})
+  table = successive_table("hand", barriers, results, 0.01)
+  assert table["matching"].tolist() == [True, False]
+
+
 def test_a_matrix_is_symmetric_and_its_diagonal_empty():
   values = {
     ("a", 0, "0-1"): 0.1,

@@ -144,3 +144,25 @@ def test_controls_of_adaptive_levels_have_their_counts(tmp_path):
     ]
     assert len(set(kept)) == 1
   assert jax.tree.leaves(found.ticket("a", level=2).masks)
+
+
+def test_what_is_judged_is_what_is_taken(tmp_path):
+  """Scored in rounds too: the error on record is that of the mask."""
+  own = dict(FIELDS, prune__criterion="synflow", prune__rounds=4, replicates=1)
+  found, _ = run_tiny(tmp_path, **own)
+  dataset = found.dataset()
+  table = found.tables.get("cost")
+  for level in (1, 2, 3):
+    before, after = (found.ticket("a", level=k) for k in (level - 1, level))
+    projected = jax.tree.map(
+      lambda w, m: np.asarray(w) * np.asarray(m),
+      before.trained_params,
+      after.masks,
+    )
+    logits = before.apply(
+      projected, before.trained_batch_stats, dataset.train.inputs
+    )
+    labels = np.asarray(dataset.train.labels)
+    wrong = np.asarray(logits).argmax(1) != labels
+    (row,) = table[table["level"] == level].itertuples()
+    assert row.projected_error == pytest.approx(wrong.mean(), abs=1e-9)

@@ -350,3 +350,22 @@ def test_a_control_s_number_is_part_of_what_its_name_means(tmp_path):
     tiny_config(**both, controls__flipped=0.2, controls__prunings=5),
     str(tmp_path),
   )
+
+
+def test_one_shot_at_level_1_is_a_control_of_tickets_that_do_not_rewind(
+  tmp_path,
+):
+  """It rewinds weights, and its ticket the learning rate."""
+  experiment = {"name": "a", "ticket.kind": "lr_rewind"}
+  config = tiny_config(
+    **CHANGES
+    | dict(
+      controls__kinds=("one_shot",),
+      controls__levels=(1,),
+      experiments=({**experiment, "pretrain.steps": "2step"},),
+    )
+  )
+  tickets = prepare(config, str(tmp_path)).tickets
+  assert [t.kind for t in tickets if t.level == 1] == ["imp", "one_shot"]
+  one, other = (t.train for t in tickets if t.level == 1)
+  assert one != other
