@@ -342,9 +342,11 @@ def _in_threads(
   """Runs the one-replicate program on every replicate, in a thread each."""
   own = jax.tree.map(_host_view, own)
   count = len(jax.tree.leaves(own)[0])
+  wide = jax.config.jax_enable_x64  # pyright: ignore
 
   def run(index: int) -> PyTree:
-    out = one(*replicate_slice(own, index), *common)
+    with jax.enable_x64(wide):  # it is of each thread's own
+      out = one(*replicate_slice(own, index), *common)
     return jax.tree.map(_host_view, out)
 
   with concurrent.futures.ThreadPoolExecutor(workers) as pool:

@@ -18,6 +18,11 @@ BN_SCALE_INITS = {
 }
 
 
+def at_least_float32(x: jax.Array) -> jax.Array:
+  """Returns activations as float32, or as float64 where they are that."""
+  return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
 class Conv(nn.Module):
   """Convolution with a square window, padded on both sides, without bias."""
 

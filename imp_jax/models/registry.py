@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from imp_jax.core.masks import flat_leaves
 from imp_jax.data.augment import normalise
 from imp_jax.models.convolution import resolve_convolution
-from imp_jax.models.layers import BN_SCALE_INITS
+from imp_jax.models.layers import BN_SCALE_INITS, at_least_float32
 from imp_jax.models.lenet import Conv1D, LeNet300100
 from imp_jax.models.resnet import ResNet, make_cifar_resnet
 from imp_jax.models.vgg import VGG16
@@ -98,7 +98,7 @@ class Model:
   def apply(
     self, params: PyTree, batch_stats: PyTree, inputs: jax.Array
   ) -> jax.Array:
-    """Returns float32 logits [batch, classes] in evaluation mode.
+    """Returns logits [batch, classes] in evaluation mode, at least float32.
 
     Args:
       params, batch_stats: one network.
@@ -106,7 +106,7 @@ class Model:
     """
     variables = {"params": params, "batch_stats": batch_stats}
     logits = self.module.apply(variables, self.prepared(inputs), train=False)
-    return logits.astype(jnp.float32)  # pyright: ignore
+    return at_least_float32(logits)  # pyright: ignore
 
   def apply_train(
     self,
@@ -141,6 +141,12 @@ class Model:
     if not hasattr(self.module, "bn_momentum"):
       return self  # it has no running statistics
     return dataclasses.replace(self, module=self.module.clone(bn_momentum=0.0))
+
+  def in_dtype(self, dtype: Any) -> "Model":
+    """Returns the model whose activations have a dtype, if it offers one."""
+    if not hasattr(self.module, "dtype"):
+      return self
+    return dataclasses.replace(self, module=self.module.clone(dtype=dtype))
 
   def prunable(self, params: PyTree) -> tuple[str, ...]:
     """Returns the paths of the prunable leaves: every kernel, nothing else.

@@ -12,7 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from imp_jax.models.layers import BatchNorm, Conv, Dense
+from imp_jax.models.layers import BatchNorm, Conv, Dense, at_least_float32
 
 
 class ResNet(nn.Module):
@@ -89,7 +89,7 @@ class ResNet(nn.Module):
           x = conv_norm(x, out, f"{name}_shortcut", window=1, stride=stride)
         x = nn.relu(x + y)
     positions = tuple(range(1, x.ndim - 1))
-    x = x.astype(jnp.float32).mean(axis=positions)
+    x = at_least_float32(x).mean(axis=positions)
     return Dense(self.num_classes, dtype=self.dtype, name="head")(x)
 
 

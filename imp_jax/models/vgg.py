@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from imp_jax.models.layers import BatchNorm, Conv, Dense
+from imp_jax.models.layers import BatchNorm, Conv, Dense, at_least_float32
 
 STAGES = ((64, 64), (128, 128), (256,) * 3, (512,) * 3, (512,) * 3)
 
@@ -47,5 +47,5 @@ class VGG16(nn.Module):
       # Four halvings, then a global average of what is left (2 x 2 at 32).
       if stage < len(STAGES):
         x = nn.max_pool(x, (2, 2), (2, 2))
-    x = x.astype(jnp.float32).mean(axis=(1, 2))
+    x = at_least_float32(x).mean(axis=(1, 2))
     return Dense(self.num_classes, dtype=self.dtype, name="head")(x)

@@ -229,7 +229,7 @@ def _perturbed(c: Any, facts: Facts) -> dict[str, Any]:
   """When, and how far, children are moved; refuses equal ones."""
   differ, stream = c.differ, facts.training.stream
   augmented = stream.crop_pad > 0 or stream.flip
-  whole_batch = stream.batch_size == len(facts.dataset.train)
+  whole_batch = facts.seen <= stream.batch_size
   if differ == "augment" and not augmented:
     raise ValueError(
       "connectivity.differ='augment' needs augmentation (data.crop_pad or "
@@ -238,7 +238,7 @@ def _perturbed(c: Any, facts: Facts) -> dict[str, Any]:
   if whole_batch and differ in ("order", "both") and not augmented:
     raise ValueError(
       f"connectivity.differ={differ!r} needs more than one batch per epoch: "
-      "with all the data in each batch the children would be equal"
+      "with all that they see in each batch the children would be equal"
     )
   if differ != "perturb":
     return {"perturb_step": 0, "perturb_norm": 0.0}

@@ -19,6 +19,7 @@ class Facts:
     ticket: how its tickets are trained.
     dataset: the data.
     probes: settings of the probes before it, by group.
+    seen: how many training examples the levels are trained on.
   """
 
   training: Training
@@ -27,6 +28,7 @@ class Facts:
   ticket: TicketSettings
   dataset: Dataset
   probes: Mapping[str, Any]
+  seen: int
 
   @property
   def most_batches(self) -> int:

@@ -100,6 +100,13 @@ class TrialClaim:
 
 
 @dataclasses.dataclass(frozen=True)
+class CostClaim:
+  """Adaptive pruning against one experiment's fixed fraction."""
+
+  baseline: str = option("", text, "an experiment; unset = no such claim")
+
+
+@dataclasses.dataclass(frozen=True)
 class ClaimSettings:
   """What a study claims; None is a claim that was not declared."""
 
@@ -108,11 +115,12 @@ class ClaimSettings:
   easy_data: EasyDataClaim | None = None
   connected: ConnectedClaim | None = None
   trial: TrialClaim | None = None
+  cost: CostClaim | None = None
   margin: float = option(
     0.01,
     _FRACTION,
     "of accuracy: matching the dense network, claim 0's equivalence, and what "
-    "is as good in a trial",
+    "is as good in a trial, or at less cost",
   )
   resamples: int = option(
     10_000,
@@ -142,4 +150,5 @@ CLAIMS = {
   "easy_data": EasyDataClaim,
   "connected": ConnectedClaim,
   "trial": TrialClaim,
+  "cost": CostClaim,
 }

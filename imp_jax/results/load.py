@@ -17,6 +17,7 @@ from imp_jax.data.dataset import Dataset
 from imp_jax.data.study_data import load_study_data
 from imp_jax.models import make_model
 from imp_jax.results.tables import Tables
+from imp_jax.results.tickets import parts_of
 
 PyTree = Any
 
@@ -265,7 +266,8 @@ class Results:
       packed = self._store.load(entry.ids["masks"]).arrays
       assert packed is not None
       masks = unpack_masks(packed, tree["params"])
-    start = self._store.load(record["inputs"]["weights"]).tree
+    first = parts_of(self._store, entry)[0]
+    start = self._store.load(first["inputs"]["weights"]).tree
     assert start is not None
     return LoadedTicket(
       params=apply_masks(start["params"], masks),

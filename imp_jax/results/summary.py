@@ -114,7 +114,9 @@ def _per_replicate(densities: Sequence[float]) -> str:
 
 def landscape_lines(tables: Tables) -> list[str]:
   """Returns the lines that a run prints of its levels and its landscape."""
-  lines = cost_lines(tables.get("cost")) if "cost" in tables.names else []
+  lines = []
+  if "cost" in tables.names:
+    lines += cost_lines(tables.get("cost"), tables.claims)
   if "successive" in tables.names:
     lines += successive_lines(tables.get("successive"))
   if "instability" in tables.names:

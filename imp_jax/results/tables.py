@@ -188,6 +188,8 @@ class Tables:
           for n, e in self.experiments.items()
           if not (prune := e["trunk"]["prune"])["exclude"]
         },
+        self.get("results"),
+        self.claims,
       ),
       "geometry": self._geometry,
       "barriers": lambda: barriers_table(

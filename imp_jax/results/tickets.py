@@ -50,9 +50,31 @@ def load_records(store: Store, index: Iterable[Entry]) -> Records:
       before = store.load_record(ids["pretrained_metrics"])
       before["step"] = store.load_record(ids["pretrain"])["step"]
     with if_finished():
-      records = [store.load_record(ids[role]) for role in ("train", "metrics")]
-      tickets.append((entry, *records, before))
+      *earlier, trained = parts_of(store, entry)
+      history = [row for p in earlier for row in p["history"]]
+      trained = trained | {"history": history + trained["history"]}
+      evaluated = store.load_record(ids["metrics"])
+      tickets.append((entry, trained, evaluated, before))
   return tickets
+
+
+def parts_of(store: Store, entry: Entry) -> list[dict[str, Any]]:
+  """Returns the records of a ticket's training, from W_r on.
+
+  There are several where it was pruned on its way: the last one is the
+  ticket's, each other one left its optimiser to the next.
+
+  Raises:
+    StoreError: one is not finished, or damaged.
+  """
+  parts = [store.load_record(entry.ids["train"])]
+  begin = store.load_record(entry.ids["pretrain"])["step"]
+  while (
+    parts[0]["settings"]["start"] > begin
+    and parts[0]["settings"]["optimizer"] == "rewound"
+  ):
+    parts.insert(0, store.load_record(parts[0]["inputs"]["weights"]))
+  return parts
 
 
 def results_table(study: str, records: Sequence[tuple]) -> pd.DataFrame:

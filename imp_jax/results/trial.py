@@ -90,7 +90,7 @@ def trial_table(
           interval.high,
           interval.confidence,
           interval.count,
-          _found(interval, claims.margin),
+          what_is_found(interval, claims.margin),
         )
       )
   return pd.DataFrame(rows, columns=list(TRIAL_COLUMNS))
@@ -136,7 +136,13 @@ def _pairs(
       yield name, claims.trial.baseline, int(level)
 
 
-def _found(interval: Interval, margin: float) -> str:
+def what_is_found(interval: Interval, margin: float) -> str:
+  """Returns which of `FOUND` an interval of differences shows.
+
+  Args:
+    interval: of a difference from a baseline.
+    margin: the difference that counts as none.
+  """
   if interval.count < LEAST_REPLICATES:
     return OPEN
   if interval.low > 0:

@@ -24,7 +24,8 @@ from imp_jax.models import layers_in_order
 from imp_jax.models.settings import ModelSettings
 from imp_jax.pruning import Network, leaf_groups
 from imp_jax.pruning.allocate import erk_counts, smart_ratio_counts
-from imp_jax.stages.prune import checked_masks, planned_total, selected_masks
+from imp_jax.stages.prune import planned_total
+from imp_jax.stages.selection import checked_masks, selected_masks
 
 PyTree = Any
 Groups = tuple[tuple[str, ...], ...]

@@ -203,8 +203,7 @@ def _gradual(place: Place) -> Control:
 
   Over the first three quarters of the steps from t_r on, the share s of what
   the level has removed rises as 1 - (1 - x)^3 (Zhu and Gupta 2017, arXiv
-  1710.01878); the optimiser goes on. What its record tells of the training is
-  of the last part, after the last pruning.
+  1710.01878); the optimiser goes on.
   """
   stage = place.prune.stage
   assert isinstance(stage, Prune)

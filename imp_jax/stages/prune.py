@@ -1,120 +1,32 @@
 """The stage that prunes: a trained network's masks become the next level's."""
 
 import dataclasses
-import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from imp_jax.core.artefacts import Artefact, Failure
+from imp_jax.core.artefacts import Artefact
 from imp_jax.core.code import code_hash
 from imp_jax.core.graph import Item, Node, Outcome, Stage
 from imp_jax.core.keys import key_words
-from imp_jax.core.masks import (
-  apply_masks,
-  density,
-  flat_leaves,
-  kept_counts,
-  leaf_shapes,
-  pack_masks,
-  unpacked_leaves,
-)
-from imp_jax.core.options import option
-from imp_jax.core.ranges import between, choice, several, text, whole
+from imp_jax.core.masks import kept_counts, leaf_shapes, unpacked_leaves
 from imp_jax.data.subsets import keep_indices
 from imp_jax.engine.context import Context
-from imp_jax.engine.execution import ExecutionSettings
-from imp_jax.engine.replicates import replicate_slice, stack_trees
-from imp_jax.engine.trainer import compiled
 from imp_jax.models import Model
 from imp_jax.models.settings import ModelSettings, model_code
 from imp_jax.pruning import (
-  ALLOCATIONS,
   CRITERIA,
-  RULES,
   Network,
   leaf_groups,
   level_drops,
   round_drops,
-  select_masks,
 )
-from imp_jax.pruning.invariants import wrong_masks
+from imp_jax.stages.selection import Groups, checked_masks, selected_masks
 from imp_jax.training.state import MOVEMENT
 
 PyTree = Any
-Groups = tuple[tuple[str, ...], ...]
-
-SOURCES = ("trained", "rewound")
-
-
-@dataclasses.dataclass(frozen=True)
-class PruneSettings:
-  """How IMP prunes."""
-
-  levels: int = option(12, whole(0), "level 0 is dense", where=True)
-  criterion: str = option(
-    "magnitude", choice(CRITERIA), "whose smallest scores go"
-  )
-  source: str = option(
-    "trained",
-    choice(SOURCES),
-    "whose weights it scores: this level's after its training, or rewound: "
-    "W_r's under this level's mask (pruning at initialisation where t_r = 0)",
-  )
-  examples_per_class: int = option(
-    10,
-    whole(1),
-    "training examples for a criterion that needs any (grasp, snip; ntk_sap "
-    "draws as many inputs)",
-  )
-  rounds: int = option(
-    1,
-    whole(1, 10_000),
-    "of scoring at each level, each leaving the same share: synflow's authors "
-    "have 100. More than one needs rule='exact'",
-  )
-  fraction: float = option(
-    0.2, between("(0", "1)"), "of the survivors, removed at each level"
-  )
-  adaptive: tuple[float, ...] = option(
-    (),
-    several(between("(0", "1)")),
-    "or the largest of these (else the smallest) after which the network still "
-    "has its training error, before it is trained again",
-  )
-  tolerance: float = option(
-    0.01, between("[0", "1)"), "of adaptive: the rise of error that is none"
-  )
-  densities: tuple[float, ...] = option(
-    (), several(between("(0", "1]")), "or the density of levels 1, 2, ..."
-  )
-  allocation: str = option(
-    "global",
-    choice(ALLOCATIONS),
-    "which weights compete: all, those of a layer, or those of a layer that "
-    "keeps its share by Erdos-Renyi-Kernel",
-  )
-  rule: str = option(
-    "threshold", choice(tuple(RULES)), "the paper's, or exact counts"
-  )
-  exclude: tuple[str, ...] = option(
-    (),
-    several(text),
-    'layers left out: "head", "stem_conv/kernel". Under global allocation and '
-    "the paper's rule the others give up the fraction of all survivors, these "
-    "among them (as both of the paper's code bases do); under the exact rule "
-    "and per layer, of their own",
-  )
-  masks_of: str = option(
-    "",
-    text,
-    "an experiment whose masks are taken: that one searches, by its own data, "
-    "rate and t_r, and this one trains what was found",
-  )
 
 
 class Pruning(NamedTuple):
@@ -181,7 +93,6 @@ class Prune(Stage):
       for item, network in zip(items, networks, strict=True)
     ]
     shapes, model = networks[0].params, context.model(self.model)
-    twice = CRITERIA[self.criterion].twice
     prunable = model.prunable(shapes)
     groups = leaf_groups(
       prunable, allocation=self.allocation, exclude=self.exclude
@@ -190,7 +101,7 @@ class Prune(Stage):
     plan = Pruning(
       context,
       model,
-      context.model(self.model, "patches") if twice else model,
+      context.model(self.model, CRITERIA[self.criterion].convolution or None),
       groups,
       leaf_shapes(shapes, prunable),
       networks,
@@ -363,121 +274,6 @@ def planned_total(node: Node, shapes: Mapping[str, Sequence[int]]) -> int:
 def _pruned_by(node: Node) -> "Prune":
   assert isinstance(node.stage, Prune)  # by construction
   return node.stage
-
-
-def selected_masks(
-  context: Context,
-  networks: Sequence[Network],
-  parents: Sequence[PyTree],
-  drops: Sequence[Sequence[Sequence[int]]],
-  *,
-  model: Model,
-  criterion: str,
-  groups: Groups,
-  rule: str,
-  inverted: bool = False,
-) -> list[PyTree | None]:
-  """Returns new masks for several networks, chosen together.
-
-  None for a network to whose kept weights the criterion gives scores that are
-  no numbers.
-
-  Args:
-    context: what stages run with.
-    networks, parents: the networks, and the masks that the new ones are nested
-      in; a weight that these remove is scored as 0.
-    drops: how many weights each group of each network gives up in each round.
-    model: the networks'.
-    criterion: one of `CRITERIA`.
-    groups: leaves whose weights compete with each other.
-    rule: one of `RULES`.
-    inverted: whether the largest scores go.
-  """
-  program = _prune_program(
-    model, criterion, groups, rule, inverted, context.execution
-  )
-  found = program(
-    stack_trees(networks),
-    stack_trees(parents),
-    np.asarray(drops, np.int32),
-  )
-  masks, numbers = jax.device_get(found)
-  return [
-    replicate_slice(masks, i) if numbers[i] else None
-    for i in range(len(networks))
-  ]
-
-
-def checked_masks(
-  name: str,
-  masks: PyTree | None,
-  parent: PyTree,
-  prunable: Sequence[str],
-  *,
-  groups: Groups,
-  drops: Sequence[int],
-  rule: str,
-) -> Outcome:
-  """Returns the artefact of masks, or what is wrong with them.
-
-  Args:
-    name: for messages.
-    masks, parent: new masks of `selected_masks`, and those that they must be
-      nested in.
-    prunable: paths of the prunable leaves.
-    groups, drops, rule: as of `selected_masks`, of one network.
-  """
-  if masks is None:
-    return Failure(f"{name}: the criterion gives scores that are no numbers")
-  wrong = wrong_masks(masks, parent, groups=groups, drops=drops, rule=rule)
-  if wrong:
-    return Failure(f"{name}: {wrong}")
-  record = {
-    "density": density(masks, prunable),
-    "checked": ["exact_counts", "nested_masks"],
-  }
-  return Artefact(record, arrays=pack_masks(masks, prunable))
-
-
-@functools.lru_cache(maxsize=64)
-def _prune_program(
-  model: Model,
-  criterion: str,
-  groups: Groups,
-  rule: str,
-  inverted: bool,
-  execution: ExecutionSettings,
-) -> Callable[..., PyTree]:
-  def one_round(
-    network: Network, masks: PyTree, drops: jax.Array
-  ) -> tuple[PyTree, jax.Array]:
-    params = apply_masks(network.params, masks)
-    scores = CRITERIA[criterion].scores(
-      network._replace(params=params, masks=masks), model
-    )
-    if inverted:
-      scores = jax.tree.map(jnp.negative, scores)
-    new = select_masks(scores, masks, drops, groups=groups, rule=rule)
-    kept = flat_leaves(apply_masks(scores, masks))
-    numbers = [jnp.isfinite(kept[path]).all() for g in groups for path in g]
-    return new, jnp.stack(numbers).all()
-
-  def prune(
-    network: Network, masks: PyTree, drops: jax.Array
-  ) -> tuple[PyTree, jax.Array]:
-    rounds = len(drops)
-    if rounds == 1:
-      return one_round(network, masks, drops[0])
-
-    def step(masks: PyTree, this: Any) -> tuple[PyTree, jax.Array]:
-      key, drop = this
-      return one_round(network._replace(key=key), masks, drop)
-
-    keys = jax.random.split(network.key, rounds)
-    new, numbers = jax.lax.scan(step, masks, (keys, drops))
-    return new, numbers.all()
-
-  return compiled(prune, execution, shared=0)
 
 
 def _group_counts(counts: Mapping[str, int], groups: Groups) -> tuple[int, ...]:

@@ -12,7 +12,8 @@ from imp_jax.core.graph import Item
 from imp_jax.core.masks import apply_masks
 from imp_jax.engine.replicates import stack_trees
 from imp_jax.engine.trainer import evaluate_networks
-from imp_jax.stages.prune import Prune, Pruning, selected_masks
+from imp_jax.stages.prune import Prune, Pruning
+from imp_jax.stages.selection import selected_masks
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,8 +8,8 @@ from imp_jax.core.ranges import choice, duration, text
 from imp_jax.core.ranges import steps_of as duration_steps
 from imp_jax.data.settings import NO_NOISE, NoiseSettings, StreamSettings
 from imp_jax.models.settings import ModelSettings
+from imp_jax.pruning.settings import PruneSettings
 from imp_jax.scores.settings import ALL_EXAMPLES, SubsetSettings
-from imp_jax.stages.prune import PruneSettings
 from imp_jax.stages.score import ScoringSettings
 from imp_jax.training.settings import OptimSettings
 

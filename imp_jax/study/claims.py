@@ -8,6 +8,7 @@ from imp_jax.core.ranges import in_range, one_of
 from imp_jax.results.claims import (
   ClaimSettings,
   ConnectedClaim,
+  CostClaim,
   EasyDataClaim,
   LittleDataClaim,
   RewindingClaim,
@@ -34,6 +35,7 @@ def resolve_claims(
     easy_data=_easy_data(claims, experiments),
     connected=_connected(claims.connected, experiments),
     trial=_trial(claims.trial, experiments),
+    cost=_cost(claims.cost.baseline, experiments),
   )
 
 
@@ -129,6 +131,26 @@ def _trial(claim: Any, experiments: Sequence[Experiment]) -> TrialClaim | None:
   for level in levels:
     _check_level(field, level, (claim.baseline,), experiments, "levels")
   return TrialClaim(claim.baseline, levels)
+
+
+def _cost(baseline: str, experiments: Sequence[Experiment]) -> CostClaim | None:
+  field = "claims.cost.baseline"
+  if not baseline:
+    return None
+  _check_names(field, (baseline,), experiments)
+  pruned = {e.name: e.trunk.prune for e in experiments}
+  p = pruned[baseline]
+  if p.adaptive or p.densities or p.exclude or p.masks_of:
+    raise ValueError(
+      f"{field} is {baseline!r}, which prunes no fixed fraction of all weights "
+      "(prune.fraction without prune.adaptive, densities, exclude or masks_of)"
+    )
+  if not any(p.adaptive and not p.masks_of for p in pruned.values()):
+    raise ValueError(
+      f"{field} is {baseline!r}, but no experiment has prune.adaptive, of "
+      "which it would tell the cost"
+    )
+  return CostClaim(baseline)
 
 
 def _comparisons(

@@ -15,6 +15,7 @@ from imp_jax.engine.imports import Imports
 from imp_jax.models.settings import model_of
 from imp_jax.probes import connectivity
 from imp_jax.probes.facts import Facts
+from imp_jax.pruning.settings import PruneSettings
 from imp_jax.scores import BATCH_MODE, SCORES
 from imp_jax.scores.settings import (
   ALL_EXAMPLES,
@@ -23,7 +24,6 @@ from imp_jax.scores.settings import (
   SubsetSettings,
 )
 from imp_jax.stages.evaluate import resolve_eval
-from imp_jax.stages.prune import PruneSettings
 from imp_jax.stages.score import (
   BarrierScoreSettings,
   ScoreSettings,
@@ -259,7 +259,7 @@ def _barrier_scoring(
   )
   options = config.connectivity.copy_and_resolve_references()
   options.update(levels=(0,), successive=False, matrix=False)
-  facts = Facts(base, start, 0, ticket, dataset, {})
+  facts = Facts(base, start, 0, ticket, dataset, {}, len(dataset.train))
   children = connectivity.resolve(options, facts)
   if not children.children:
     raise ValueError("score 'barrier' needs connectivity.children >= 2, got 0")

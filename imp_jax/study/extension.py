@@ -15,9 +15,9 @@ from imp_jax.core.store import Store, StoreError
 from imp_jax.engine.provenance import made_with, told_apart, way_of
 from imp_jax.engine.scheduler import Wanted
 from imp_jax.probes.registry import PROBES
+from imp_jax.pruning.settings import PruneSettings, idle
 from imp_jax.stages.controls import NUMBER_OF, ControlSettings
 from imp_jax.stages.evaluate import EvalSettings
-from imp_jax.stages.prune import PruneSettings
 from imp_jax.stages.trunk import Trunk
 from imp_jax.study.experiment import Study
 from imp_jax.study.listing import FILE as LISTING
@@ -232,6 +232,7 @@ def _of_pruning(
   path: str, was: dict[str, Any], now: dict[str, Any]
 ) -> Iterator[tuple[str, Any, Any]]:
   """More levels extend IMP, and so do the densities of more levels."""
+  was, now = (settings | idle(settings) for settings in (was, now))
   densities = [settings["densities"] for settings in (was, now)]
   if (
     all(densities)

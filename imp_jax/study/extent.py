@@ -22,7 +22,7 @@ from imp_jax.probes.facts import Facts
 from imp_jax.probes.registry import PROBES
 from imp_jax.pruning import drop_counts, excluded_count, leaf_groups
 from imp_jax.stages.score import BarrierScoreSettings, ScoreSettings
-from imp_jax.stages.trunk import Training
+from imp_jax.stages.trunk import Training, Trunk
 from imp_jax.study.experiment import Experiment, Study
 
 # At a million a second, more than any machine makes of the smallest network, a
@@ -166,6 +166,13 @@ def study_extent(
     _experiment_extent(e, study, dataset, counts[e.trunk.model][1])
     for e in study.experiments
   ]
+  here = {e.name for e in study.experiments}
+  for e in {
+    e.search.name: e
+    for e in sorted(study.experiments, key=lambda e: e.trunk.prune.levels)
+    if e.search and e.search.name not in here
+  }.values():
+    parts.append(_search_extent(e, study, counts[e.trunk.model][1]))
   for scoring in set(study.scorings):
     score, networks = scoring.score, scoring.networks
     if isinstance(score, BarrierScoreSettings):
@@ -195,6 +202,7 @@ def _experiment_extent(
     trunk.ticket,
     dataset,
     e.probes,
+    len(dataset.train),  # which nothing here asks for either
   )
   batches = -(-len(dataset.train) // study.execution.eval_batch_size)
   probed = [
@@ -205,14 +213,32 @@ def _experiment_extent(
   trained = trunk.prune.levels + 1 + controls + sum(x.trainings for x in probed)
   looks = sum(x.looks * (1 if x.shared else r) for x in probed)
   evaluated = sum(x.steps for x in probed)
-  start = trunk.pretrain.steps
-  steps = trained * (trunk.steps - start) + start + evaluated
-  # Parameters alone, a bit for each as a mask; a float per example of a look.
-  stored = trained * (_FILES + weights * _FLOAT + weights // 8)
+  steps, stored = _trained_extent(trunk, trained, weights)
+  steps += evaluated
+  # A float per example of a look.
   stored += sum(x.looks for x in probed) * (
     _FILES + len(dataset.train) * _FLOAT
   )
   return Extent(r * trained, looks, r * steps, r * stored)
+
+
+def _search_extent(e: Experiment, study: Study, weights: int) -> Extent:
+  """What finds an experiment's masks, where it is none of the study's."""
+  assert e.search is not None
+  # The last level's own training finds no masks.
+  trained, r = e.trunk.prune.levels, study.replicates
+  steps, stored = _trained_extent(e.search.trunk, trained, weights)
+  return Extent(r * trained, 0, r * steps, r * stored)
+
+
+def _trained_extent(
+  trunk: Trunk, trained: int, weights: int
+) -> tuple[int, int]:
+  """Steps and bytes of a pre-training and so many trainings after it."""
+  start = trunk.pretrain.steps
+  steps = trained * (trunk.steps - start) + start
+  # Parameters alone, a bit for each as a mask.
+  return steps, trained * (_FILES + weights * _FLOAT + weights // 8)
 
 
 def _check_levels(e: Experiment, counts: Mapping[str, int]) -> None:

@@ -18,11 +18,11 @@ from imp_jax.data.settings import DataOptions, NoiseSettings, StreamSettings
 from imp_jax.engine.execution import ExecutionSettings
 from imp_jax.models.settings import ModelSettings
 from imp_jax.probes.registry import PROBES
+from imp_jax.pruning.settings import PruneSettings
 from imp_jax.results.claims import CLAIMS, ClaimSettings
 from imp_jax.scores.settings import ScoreOptions, SubsetSettings
 from imp_jax.stages.controls import ControlSettings
 from imp_jax.stages.evaluate import EvalSettings
-from imp_jax.stages.prune import PruneSettings
 from imp_jax.stages.trunk import (
   PretrainOptions,
   SeenOptions,

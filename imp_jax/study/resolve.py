@@ -19,10 +19,10 @@ from imp_jax.models.settings import ModelSettings, model_of
 from imp_jax.probes.facts import Facts
 from imp_jax.probes.registry import PROBES
 from imp_jax.pruning import CRITERIA, leaf_groups
+from imp_jax.pruning.settings import PruneSettings, idle
 from imp_jax.scores.settings import ImportSettings
 from imp_jax.stages.controls import resolve_controls
 from imp_jax.stages.evaluate import resolve_eval
-from imp_jax.stages.prune import PruneSettings
 from imp_jax.stages.score import ScoringSettings
 from imp_jax.stages.trunk import (
   SeenSettings,
@@ -106,6 +106,7 @@ def _experiment(
     trunk.ticket,
     dataset,
     probes,
+    _examples_seen(trunk.train, dataset, imports),
   )
   for group, probe in PROBES.items():
     probes[group] = probe.resolve(config[group], facts)
@@ -123,6 +124,14 @@ def _experiment(
     eval=resolve_eval(config.eval, training, dataset),
     probes=probes,
   )
+
+
+def _examples_seen(
+  seen: SeenSettings, dataset: Dataset, imports: Imports
+) -> int:
+  if seen.external:
+    return len(imports.splits[seen.external])
+  return seen.subset.size or len(dataset.train)
 
 
 def _has_convolutions(settings: ModelSettings, dataset: Dataset) -> bool:
@@ -291,6 +300,11 @@ def _prune(
         f"prune.{field}={prune[field]!r} asks for exact counts: it goes with "
         f"prune.rule='exact', not {prune.rule!r}"
       )
+  if prune.rounds > 1 and not CRITERIA[prune.criterion].rescored:
+    raise ValueError(
+      f"prune.rounds={prune.rounds} change nothing of prune.criterion="
+      f"{prune.criterion!r}: its scores are the same once some weights are gone"
+    )
   drawn = prune.source == "rewound" and not rewind_step
   if CRITERIA[prune.criterion].needs_initial and drawn:
     raise ValueError(
@@ -315,4 +329,4 @@ def _prune(
     allocation=prune.allocation,
     exclude=tuple(prune.exclude),
   )
-  return read(PruneSettings, prune)
+  return read(PruneSettings, prune, **idle(prune))

@@ -2,7 +2,12 @@
 
 import pytest
 
-from configs import cifar10_resnet20, data_diet_mnist1d, landscape_mnist1d
+from configs import (
+  cifar10_resnet20,
+  data_diet_mnist1d,
+  landscape_mnist1d,
+  mask_data_mnist1d,
+)
 from imp_jax.study import extent, prepare
 from tests.tiny import changed_config, random_dataset, tiny_config
 
@@ -129,6 +134,26 @@ def test_the_estimate_counts_what_the_plan_has(tmp_path):
     if node.stage.NAME in ("path", "plane", "curvature")
   )
   assert looks <= 2 * found.looks and found.looks <= 2 * looks
+
+
+def test_a_search_counts_where_it_is_no_experiment_of_the_run(tmp_path):
+  """Two levels' masks take the trainings of levels 0 and 1 of the search."""
+  config = changed_config(mask_data_mnist1d.get_config("smoke"), {})
+  only = ("masks-init", "masks-slow")
+  plan = prepare(config, str(tmp_path), only)
+  found = extent.study_extent(
+    plan.study, plan.dataset, extent._weights(plan.study, plan.dataset)
+  )
+  trained = [
+    (node, len(replicates))
+    for node, replicates in plan.nodes.items()
+    if node.stage.NAME == "train"
+  ]
+  count = sum(n for node, n in trained if node.edge("weights"))
+  assert count == 2 * (3 + 2 + 3 + 2) - 2 * 1  # one dense ticket is both's
+  assert found.trainings == count + 2 * 1
+  steps = sum(node.stage.cost([node]) * n for node, n in trained)
+  assert steps <= found.steps <= 1.5 * steps
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,10 @@ EQUAL = [
     dict(data__batch_size=80, connectivity__differ="both"),
     "connectivity.differ='both' needs more than one batch per epoch",
   ),
+  (
+    dict(train__subset={"kind": "random", "size": 10}),
+    "connectivity.differ='order' needs more than one batch per epoch",
+  ),
   (AT_2 | dict(connectivity__perturb_norm=0.0), "perturb_norm must be > 0"),
   # Its default is step 0, before W_r is there; step 5 is the end.
   (

@@ -54,6 +54,10 @@ BAD = [
     "prune.rounds=5 asks for exact counts: it goes with prune.rule='exact'",
   ),
   (
+    dict(prune__rounds=5, prune__rule="exact"),
+    "prune.rounds=5 change nothing of prune.criterion='magnitude'",
+  ),
+  (
     dict(prune__allocation="erk"),
     "prune.allocation='erk' asks for exact counts",
   ),

@@ -6,6 +6,7 @@ import pytest
 
 from imp_jax.core.masks import flat_leaves, nested_leaves
 from imp_jax.results.cost import COST_COLUMNS, cost_lines
+from imp_jax.stages.prune import planned_total
 from imp_jax.stages.prune_adaptive import largest_borne
 from imp_jax.study import prepare
 from tests.tiny import run_tiny, tiny_config
@@ -146,9 +147,58 @@ def test_controls_of_adaptive_levels_have_their_counts(tmp_path):
   assert jax.tree.leaves(found.ticket("a", level=2).masks)
 
 
-def test_what_is_judged_is_what_is_taken(tmp_path):
+def test_random_masks_by_erk_fit_whatever_is_taken(tmp_path):
+  """Planned for the most that a level may take, they have its own count."""
+  config = FIELDS | dict(
+    controls__kinds=("random_erk", "random_smart"),
+    controls__levels=(1, 2),
+    replicates=1,
+  )
+  found, _ = run_tiny(tmp_path, **config)
+  assert not found.has_failures
+  densities = found.table.groupby(["experiment", "level"])["density"].first()
+  for level in (1, 2):
+    for kind in ("random_erk", "random_smart"):
+      assert densities[f"a:{kind}", level] == densities["a", level]
+  plan = prepare(tiny_config(**config), str(tmp_path))
+  node = next(t.masks for t in plan.tickets if t.level == 3)
+  ticket = found.ticket("a", level=0)
+  shapes = {
+    p: m.shape for p, m in flat_leaves(ticket.masks).items() if "kernel" in p
+  }
+  assert sum(int(np.prod(shape)) for shape in shapes.values()) == 380
+  # Three times 60 %, rounded up: 228, 92 and 36 go.
+  assert planned_total(node, shapes) == 24
+
+
+def test_tolerance_of_no_adaptive_pruning_is_no_other_study(tmp_path):
+  fixed = FIELDS | dict(prune__adaptive=(), prune__levels=1, replicates=1)
+  run_tiny(tmp_path, **fixed)
+  prepare(tiny_config(**dict(fixed, prune__tolerance=0.2)), str(tmp_path))
+  prepare(
+    tiny_config(**dict(fixed, prune__examples_per_class=2)), str(tmp_path)
+  )
+  with pytest.raises(ValueError, match="prune.fraction was"):
+    prepare(tiny_config(**dict(fixed, prune__fraction=0.5)), str(tmp_path))
+
+
+def test_layers_left_out_have_no_fixed_fraction_s_cost(tmp_path):
+  own = dict(FIELDS, prune__exclude=("head",), prune__levels=1, replicates=1)
+  found, _ = run_tiny(tmp_path, **own)
+  table = found.tables.get("cost")
+  assert len(table) == 1 and table["fixed_trainings"].isna().all()
+
+
+@pytest.mark.parametrize("criterion", ["synflow", "grasp"])
+def test_what_is_judged_is_what_is_taken(criterion, tmp_path):
   """Scored in rounds too: the error on record is that of the mask."""
-  own = dict(FIELDS, prune__criterion="synflow", prune__rounds=4, replicates=1)
+  own = dict(
+    FIELDS,
+    prune__criterion=criterion,
+    prune__rounds=4,
+    prune__examples_per_class=2,
+    replicates=1,
+  )
   found, _ = run_tiny(tmp_path, **own)
   dataset = found.dataset()
   table = found.tables.get("cost")

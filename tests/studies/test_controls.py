@@ -178,6 +178,16 @@ def test_gradual_pruning_ends_at_the_level_and_never_regrows(controls, workdir):
     assert parent is None or not any((own[p] & ~parent[p]).any() for p in own)
     parent = own
   assert all((parent[p] == masks[p]).all() for p in masks)
+  # It starts from W_r, and its history from t_r on.
+  w_r = parts(results.ticket("a", level=0))[1]
+  starts = parts(ticket)[1]
+  assert all((starts[p] == np.where(masks[p], w_r[p], 0)).all() for p in masks)
+  told = results.tables.get("training")
+  steps = [
+    sorted(set(told[(told["experiment"] == e) & (told["level"] == 2)]["step"]))
+    for e in ("a:gradual", "a:random_mask")
+  ]
+  assert steps[0] == [3, 4, 5, 6, 8] and steps[1] == [8]
 
 
 def test_displaced_weights_lie_as_far_as_pruning_moves(controls):
@@ -350,6 +360,27 @@ def test_a_control_s_number_is_part_of_what_its_name_means(tmp_path):
     tiny_config(**both, controls__flipped=0.2, controls__prunings=5),
     str(tmp_path),
   )
+
+
+def test_parts_of_one_control_and_its_ticket_draw_apart(tmp_path):
+  """Masks of the criterion "random": of each level, part and kind its own."""
+  results, _ = run_tiny(
+    tmp_path,
+    **CHANGES
+    | dict(
+      controls__kinds=("one_shot", "gradual"),
+      controls__levels=(2,),
+      prune__criterion="random",
+      replicates=1,
+    ),
+  )
+  imp, once, last = (
+    flat_masks(results, kind, 2) for kind in ("imp", "one_shot", "gradual")
+  )
+  for one, other in ((imp, once), (imp, last), (once, last)):
+    gone = sum(int((~m).sum()) for m in one.values())
+    both = sum(int((~one[p] & ~other[p]).sum()) for p in one)
+    assert 0 < both < 0.8 * gone  # of equal draws it would be all
 
 
 def test_one_shot_at_level_1_is_a_control_of_tickets_that_do_not_rewind(

@@ -10,7 +10,7 @@ import pytest
 from imp_jax.core.artefacts import Failure
 from imp_jax.core.masks import flat_leaves, init_masks, kept_counts
 from imp_jax.pruning import Network
-from imp_jax.stages.prune import checked_masks, selected_masks
+from imp_jax.stages.selection import checked_masks, selected_masks
 from imp_jax.study import prepare
 from tests.tiny import run_tiny, tiny_config
 
