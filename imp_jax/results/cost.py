@@ -88,16 +88,22 @@ def cost_table(
         needed,
         accuracies[entry.experiment][entry.level][entry.replicate],
         baseline,
-        _accuracy_at(results, baseline, entry.replicate, density),
+        accuracy_at(results, baseline, entry.replicate, density),
       )
     )
   return pd.DataFrame(rows, columns=list(COST_COLUMNS))
 
 
-def _accuracy_at(
+def accuracy_at(
   results: pd.DataFrame, experiment: str, replicate: int, density: float
 ) -> float:
-  """One replicate's test accuracy at a density, between its levels'."""
+  """Returns one replicate's test accuracy at a density, between its levels'.
+
+  Args:
+    results: rows of results.csv.
+    experiment, replicate: whose.
+    density: of its masks; beyond its levels', and of none, NaN.
+  """
   own = test_accuracy(results).query(
     "experiment == @experiment and replicate == @replicate and density > 0"
   )

@@ -3,19 +3,8 @@
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from imp_jax.core.graph import Edge, Node
-from imp_jax.core.options import option, read
-from imp_jax.core.ranges import (
-  Range,
-  between,
-  in_range,
-  one_of,
-  several,
-  text,
-  whole,
-)
 from imp_jax.pruning import CRITERIA
 from imp_jax.stages.control_masks import (
   OTHER,
@@ -26,67 +15,15 @@ from imp_jax.stages.control_masks import (
   RandomMask,
   SmartRatioMask,
 )
+from imp_jax.stages.control_place import Control, Place
 from imp_jax.stages.control_weights import AlteredWeights, DisplacedWeights
 from imp_jax.stages.prune import Prune
 from imp_jax.stages.train import Train, trained_by
-from imp_jax.stages.trunk import Trunk
 from imp_jax.training.settings import optim_before
 
 DISPLACED = "displaced"  # the one whose mask is of the level before
 # Of the dense training, at which a mask is looked at; evenly spread.
 _SNAPSHOTS = 20
-
-
-@dataclasses.dataclass(frozen=True)
-class Control:
-  """What a control trains in place of IMP's ticket of the same level.
-
-  Attributes:
-    masks: of its weights; None = dense.
-    weights: that it starts from; None = W_r's.
-    trained: its whole training, where it is no ticket's from t_r to the end.
-  """
-
-  masks: Node | None
-  weights: Node | None = None
-  trained: Node | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class Place:
-  """Where a control stands: what it may be made of.
-
-  Attributes:
-    name: of the experiment.
-    trunk: its settings.
-    settings: of the controls.
-    level: of IMP.
-    initial: the network as it was drawn.
-    pretrain: the training that ends at W_r.
-    dense: the dense network's, level 0 of what finds the masks.
-    scored: what its level 1 was pruned by: that, or its W_r.
-    before: the training that the level's masks were chosen after.
-    coarser: the masks of the level before; None = dense.
-    prune: the pruning that made the masks.
-    ticket: the training of IMP's ticket, its weights rewound.
-  """
-
-  name: str
-  trunk: Trunk
-  settings: "ControlSettings"
-  level: int
-  initial: Node
-  pretrain: Node
-  dense: Node
-  scored: Node
-  before: Node
-  coarser: Node | None
-  prune: Node
-  ticket: Node
-
-  def label(self, what: str) -> str:
-    """Returns the label of something that a control is made of."""
-    return f"{self.name} {what} of level {self.level}"
 
 
 def _random_mask(place: Place, stage: type[RandomMask], what: str) -> Control:
@@ -292,104 +229,3 @@ CONTROLS: Mapping[str, Callable[[Place], Control]] = {
   ),
   DISPLACED: _displaced,
 }
-# Options with a number -> the control that is made with it.
-NUMBER_OF: Mapping[str, str] = {
-  "flipped": "flipped_signs",
-  "early_distance": "early_mask",
-  "prunings": "gradual",
-}
-# Of controls.kinds: all of them.
-ALL = "all"
-# Which W_r itself would be, where it is the initialisation.
-_OF_INITIAL = ("init_magnitudes", "init_signs")
-
-
-def _check_kind(field: str, value: Any) -> None:
-  text(field, value)
-  one_of(field, value, (*CONTROLS, ALL))
-
-
-_KIND = Range(lambda: " | ".join((*CONTROLS, ALL)), _check_kind)
-
-
-@dataclasses.dataclass(frozen=True)
-class ControlSettings:
-  """Which controls are trained, and at which levels."""
-
-  kinds: tuple[str, ...] = option(
-    (),
-    several(_KIND),
-    "random masks: of as many weights of each layer, of all layers together "
-    "(global), by Erdos-Renyi-Kernel or smart ratios; another replicate's; "
-    "masks chosen at once after level 0 (one_shot), the smallest scores kept "
-    "(inverted), or as soon as they settle (early); pruned during one training "
-    "(gradual); fresh weights (reinit); W_r's survivors shuffled in each "
-    "layer, with other magnitudes under their signs, or other signs (random, "
-    "some flipped, of the initialisation, of the network before pruning); or "
-    "moved at random as far as pruning does (displaced; under the mask "
-    "before); all of these",
-    where=True,
-  )
-  levels: tuple[int, ...] = option(
-    (), several(whole(1)), "at which", where=True
-  )
-  flipped: float = option(
-    0.1, between("(0", "1]"), "share of signs, of flipped_signs"
-  )
-  early_distance: float = option(
-    0.1,
-    between("(0", "1]"),
-    "share of weights in which no two of five masks differ, of early_mask",
-  )
-  prunings: int = option(10, whole(1, 1000), "of gradual")
-
-
-def resolve_controls(
-  controls: Any,
-  levels: int,
-  rewind_step: int,
-  *,
-  replicates: int,
-  convolutions: bool,
-  rewound: bool,
-) -> ControlSettings:
-  """Returns which controls are trained; of all those that can be.
-
-  Args:
-    controls: the config's group.
-    levels: of IMP.
-    rewind_step: t_r.
-    replicates: of the study.
-    convolutions: whether the network has any.
-    rewound: whether the experiment's own tickets have their weights rewound.
-
-  Raises:
-    ValueError: a level is not run, or none is given, or a control would be
-      IMP's ticket itself.
-  """
-  if controls.kinds and not controls.levels:
-    raise ValueError(
-      f"controls.kinds is {tuple(controls.kinds)}, but controls.levels is "
-      "empty: say of which levels"
-    )
-  for level in controls.levels:
-    in_range("controls.levels", level, 1, levels)
-  same = [kind for kind in _OF_INITIAL if kind in controls.kinds]
-  if same and not rewind_step:
-    raise ValueError(
-      f"controls.kinds={same[0]!r} takes something of the initialisation, "
-      "which at pretrain.steps=0 is W_r: it would be the ticket itself"
-    )
-  if rewound and "one_shot" in controls.kinds and 1 in controls.levels:
-    raise ValueError(
-      "controls.kinds='one_shot' prunes as often as level 1 has been, once: of "
-      "controls.levels=1 it would be the ticket itself"
-    )
-  chosen = tuple(sorted(set(controls.levels)))
-  kinds = tuple(controls.kinds)
-  if ALL in kinds:
-    cannot = () if rewind_step else _OF_INITIAL
-    cannot += () if replicates > 1 else ("other_mask",)
-    cannot += () if convolutions else ("random_smart",)
-    kinds = tuple(kind for kind in CONTROLS if kind not in cannot)
-  return read(ControlSettings, controls, kinds=kinds, levels=chosen)

@@ -7,7 +7,7 @@ from typing import Any
 from imp_jax.engine.execution import ExecutionSettings
 from imp_jax.probes.connectivity import ConnectivitySettings
 from imp_jax.results.claims import ClaimSettings
-from imp_jax.stages.controls import ControlSettings
+from imp_jax.stages.control_settings import ControlSettings
 from imp_jax.stages.evaluate import EvalSettings
 from imp_jax.stages.score import ScoringSettings
 from imp_jax.stages.trunk import Trunk

@@ -16,7 +16,7 @@ from imp_jax.engine.provenance import made_with, told_apart, way_of
 from imp_jax.engine.scheduler import Wanted
 from imp_jax.probes.registry import PROBES
 from imp_jax.pruning.settings import PruneSettings, idle
-from imp_jax.stages.controls import NUMBER_OF, ControlSettings
+from imp_jax.stages.control_settings import NUMBER_OF, ControlSettings
 from imp_jax.stages.evaluate import EvalSettings
 from imp_jax.stages.trunk import Trunk
 from imp_jax.study.experiment import Study

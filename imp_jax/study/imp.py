@@ -10,7 +10,8 @@ from imp_jax.probes.connectivity import child_nodes, pair_nodes
 from imp_jax.probes.paths import ExampleBarriers, midpoint_only
 from imp_jax.pruning import CRITERIA
 from imp_jax.scores.settings import ALL_EXAMPLES, ImportSettings
-from imp_jax.stages.controls import CONTROLS, Place
+from imp_jax.stages.control_place import Place
+from imp_jax.stages.controls import CONTROLS
 from imp_jax.stages.evaluate import evaluation
 from imp_jax.stages.labels import NoisyLabels
 from imp_jax.stages.prune import Prune

@@ -21,7 +21,7 @@ from imp_jax.probes.registry import PROBES
 from imp_jax.pruning.settings import PruneSettings
 from imp_jax.results.claims import CLAIMS, ClaimSettings
 from imp_jax.scores.settings import ScoreOptions, SubsetSettings
-from imp_jax.stages.controls import ControlSettings
+from imp_jax.stages.control_settings import ControlSettings
 from imp_jax.stages.evaluate import EvalSettings
 from imp_jax.stages.trunk import (
   PretrainOptions,

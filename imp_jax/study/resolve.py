@@ -21,7 +21,7 @@ from imp_jax.probes.registry import PROBES
 from imp_jax.pruning import CRITERIA, leaf_groups
 from imp_jax.pruning.settings import PruneSettings, idle
 from imp_jax.scores.settings import ImportSettings
-from imp_jax.stages.controls import resolve_controls
+from imp_jax.stages.control_settings import resolve_controls
 from imp_jax.stages.evaluate import resolve_eval
 from imp_jax.stages.score import ScoringSettings
 from imp_jax.stages.trunk import (
@@ -31,14 +31,11 @@ from imp_jax.stages.trunk import (
   Trunk,
 )
 from imp_jax.study.claims import resolve_claims
-from imp_jax.study.diet import (
-  resolve_noise,
-  resolve_pretrain,
-  resolve_scoring,
-  resolve_seen,
-)
+from imp_jax.study.diet import resolve_pretrain, resolve_seen
 from imp_jax.study.experiment import Experiment, Search, Study
+from imp_jax.study.noise import resolve_noise
 from imp_jax.study.options import flatten, with_delta
+from imp_jax.study.scoring import resolve_scoring
 from imp_jax.study.training import resolve_training
 from imp_jax.training.settings import OptimSettings
 

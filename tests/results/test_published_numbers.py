@@ -11,6 +11,7 @@ from benchmarks import harness
 from imp_jax.core.identity import restored
 from imp_jax.results import accuracy
 from imp_jax.results.claims import ClaimSettings
+from imp_jax.results.cost import accuracy_at, cost_lines
 from imp_jax.results.successive import successive_counts
 from imp_jax.results.trial import OPEN, trial_table
 from imp_jax.statistics.intervals import mean_interval
@@ -336,6 +337,32 @@ def test_what_the_controls_refute(pages):
     f"(the ticket has {100 * accuracies[4]:.1f} %, the dense network "
     f"{100 * accuracies[0]:.1f} %)"
   ) in pages["trial"]
+
+
+def test_what_adaptive_pruning_costs(pages):
+  meaning = json.loads((RESULTS / "adaptive_mnist1d/config.json").read_text())
+  claims = restored(ClaimSettings, meaning["claims"])
+  table = numbers("adaptive_mnist1d", "cost")
+  results = numbers("adaptive_mnist1d", "results")
+  for row in table.itertuples():
+    where = (row.experiment, row.replicate, row.level)
+    own = accuracy.accuracy_matrix(results, row.experiment)
+    assert row.accuracy == own[row.level][row.replicate], where
+    assert row.baseline_accuracy == pytest.approx(
+      accuracy_at(results, "fixed", row.replicate, row.density)
+    )
+  strict, apart_strict, loose, apart_loose = cost_lines(table, claims)
+  assert "strict took 6 trainings to 21.9 %" in strict and "7.8," in strict
+  assert "loose took 4 trainings to 21.5 %" in loose and "7.9," in loose
+  for line, found in (
+    (apart_strict, "as good"),
+    (apart_loose, "not told apart"),
+  ):
+    told = line.split("density: ")[1].split(" points")[0].replace("-", "−")
+    assert f"{told} points: {found}" in pages["trial"]
+    assert line.endswith(f"over 12 replicates, {found}")
+  taken = table[table["level"] > 2]["fraction"]
+  assert (taken == 0.2).mean() > 0.9
 
 
 def test_which_data_the_mask_may_see(pages):

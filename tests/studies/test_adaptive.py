@@ -2,14 +2,18 @@
 
 import jax
 import numpy as np
+import pandas as pd
 import pytest
 
+from imp_jax.core.index import Entry
 from imp_jax.core.masks import flat_leaves, nested_leaves
-from imp_jax.results.cost import COST_COLUMNS, cost_lines
+from imp_jax.results.claims import ClaimSettings, CostClaim
+from imp_jax.results.cost import COST_COLUMNS, cost_lines, cost_table
+from imp_jax.results.tickets import RESULT_COLUMNS
 from imp_jax.stages.prune import planned_total
 from imp_jax.stages.prune_adaptive import largest_borne
 from imp_jax.study import prepare
-from tests.tiny import run_tiny, tiny_config
+from tests.tiny import changed_config, run_tiny, tiny_config
 
 FRACTIONS = (0.1, 0.3, 0.6)
 FIELDS = dict(
@@ -90,9 +94,81 @@ def test_the_cost_is_told_beside_a_fixed_fraction_s(results):
     )
     borne = round(80 * (row.projected_error - row.error)) <= 4
     assert borne or row.fraction == FRACTIONS[0]
-  (line,) = cost_lines(table)
+    assert (
+      row.accuracy
+      == results.ticket("a", level=row.level, replicate=row.replicate).metrics[
+        "test"
+      ]["accuracy"]
+    )
+  assert table["baseline_accuracy"].isna().all()  # none was declared
+  (line,) = cost_lines(table, results.tables.claims)
   assert line.startswith("adaptive pruning of a took 4 trainings to ")
   assert "cost" in results.tables.names
+
+
+def test_accuracy_is_compared_at_equal_density():
+  """In a hand-made table: between levels on a line in ln d, beyond not."""
+  rows = [
+    ("s", e, r, k, d, "test", "accuracy", a, 8)
+    for r, shift in enumerate((0.0, 0.01, 0.02, 0.03))
+    for e, k, d, a in (
+      ("fixed", 0, 1.0, 0.9 + shift),
+      ("fixed", 1, 0.5, 0.8 + shift),
+      ("fixed", 2, 0.25, 0.6 + shift),
+      ("a", 0, 1.0, 0.9),
+      ("a", 1, 0.5**1.5, 0.75),
+      ("a", 2, 0.2, 0.5),
+    )
+  ]
+  results = pd.DataFrame(rows, columns=list(RESULT_COLUMNS))
+  record = {
+    "fraction": 0.6,
+    "fractions": [0.3, 0.6],
+    "error": 0.1,
+    "projected_errors": [0.1, 0.2],
+  }
+  adapted = [
+    (Entry("a", "imp", k, "", r, {}), d, record)
+    for r in range(4)
+    for k, d in ((1, 0.5**1.5), (2, 0.2))
+  ]
+  claims = ClaimSettings(cost=CostClaim("fixed"))
+  fixed = {"fixed": 0.5, "a": 0.3}
+  table = cost_table("s", adapted, fixed, results, claims)
+  one = table[table["level"] == 1]
+  # The fixed half: 1 + 1.5 trainings; half way from 0.8 to 0.6.
+  np.testing.assert_allclose(one["fixed_trainings"], 2.5)
+  np.testing.assert_allclose(
+    one["baseline_accuracy"], [0.7, 0.71, 0.72, 0.73], rtol=1e-12
+  )
+  assert table[table["level"] == 2]["baseline_accuracy"].isna().all()
+  told = cost_lines(one, claims)
+  assert told[0].startswith("adaptive pruning of a took 2 trainings to 35.4 %")
+  # 3.5 points on average, and t(3) = 3.182 times 1.291 / 2.
+  assert told[1] == (
+    "its accuracy there less fixed's at the same density: +3.5 [+1.4, +5.6] "
+    "points over 4 replicates, better"
+  )
+
+
+@pytest.mark.parametrize(
+  "changes,message",
+  [
+    (dict(claims__cost__baseline="b"), "claims.cost.baseline.* 'b'"),
+    (dict(claims__cost__baseline="a"), "prunes no fixed fraction"),
+    (
+      dict(claims__cost__baseline="a", prune__adaptive=()),
+      "no experiment has prune.adaptive",
+    ),
+  ],
+)
+def test_a_baseline_without_a_fixed_fraction_is_refused(
+  changes, message, tmp_path
+):
+  config = changed_config(tiny_config(**FIELDS), changes)
+  with pytest.raises(ValueError, match=message):
+    prepare(config, str(tmp_path / "new"))
+  assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize(
