@@ -1,13 +1,9 @@
 """Where a control stands, and what it is."""
 
 import dataclasses
-from typing import TYPE_CHECKING
 
 from imp_jax.core.graph import Node
 from imp_jax.stages.trunk import Trunk
-
-if TYPE_CHECKING:  # they name all controls, each made of its place
-  from imp_jax.stages.control_settings import ControlSettings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +28,6 @@ class Place:
   Attributes:
     name: of the experiment.
     trunk: its settings.
-    settings: of the controls.
     level: of IMP.
     initial: the network as it was drawn.
     pretrain: the training that ends at W_r.
@@ -42,11 +37,11 @@ class Place:
     coarser: the masks of the level before; None = dense.
     prune: the pruning that made the masks.
     ticket: the training of IMP's ticket, its weights rewound.
+    flipped, early_distance, prunings: as of `ControlSettings`.
   """
 
   name: str
   trunk: Trunk
-  settings: "ControlSettings"
   level: int
   initial: Node
   pretrain: Node
@@ -56,6 +51,9 @@ class Place:
   coarser: Node | None
   prune: Node
   ticket: Node
+  flipped: float
+  early_distance: float
+  prunings: int
 
   def label(self, what: str) -> str:
     """Returns the label of something that a control is made of."""

@@ -75,7 +75,7 @@ def _early_mask(place: Place) -> Control:
   node = Node(
     EarlyMask(
       place.trunk.model,
-      place.settings.early_distance,
+      place.early_distance,
       p.allocation,
       p.exclude,
     ),
@@ -109,7 +109,7 @@ def _altered(
 
 
 def _flipped(place: Place) -> Control:
-  return _altered(place, "flipped_signs", share=place.settings.flipped)
+  return _altered(place, "flipped_signs", share=place.flipped)
 
 
 def _displaced(place: Place) -> Control:
@@ -150,7 +150,7 @@ def _gradual(place: Place) -> Control:
     movement=CRITERIA[stage.criterion].needs_movement,
   )
   span = 3 * (train.stop - train.start) // 4
-  times = max(min(place.settings.prunings, span), 1)
+  times = max(min(place.prunings, span), 1)
   ends = [train.start + span * i // times for i in range(1, times + 1)]
   weights, masks = place.pretrain, None
   start, optimizer = train.start, train.optimizer

@@ -11,6 +11,7 @@ from imp_jax.probes.paths import ExampleBarriers, midpoint_only
 from imp_jax.pruning import CRITERIA
 from imp_jax.scores.settings import ALL_EXAMPLES, ImportSettings
 from imp_jax.stages.control_place import Place
+from imp_jax.stages.control_settings import NUMBER_OF
 from imp_jax.stages.controls import CONTROLS
 from imp_jax.stages.evaluate import evaluation
 from imp_jax.stages.labels import NoisyLabels
@@ -68,7 +69,6 @@ def experiment_tickets(experiment: Experiment) -> Iterator[Ticket]:
       place = Place(
         name=e.name,
         trunk=trunk,
-        settings=e.controls,
         level=level.number,
         initial=_initial_node(e.name, trunk),
         pretrain=pretrain,
@@ -78,6 +78,7 @@ def experiment_tickets(experiment: Experiment) -> Iterator[Ticket]:
         coarser=level.coarser,
         prune=masks,
         ticket=rewound,
+        **{number: getattr(e.controls, number) for number in NUMBER_OF},
       )
       yield from _controls(e, place)
 

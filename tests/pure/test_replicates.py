@@ -101,7 +101,7 @@ def test_bit_identical_alone_and_in_company(name, conv, modes):
 
 
 @pytest.mark.parametrize(
-  "name", ["conv1d", pytest.param("resnet8", marks=pytest.mark.slow)]
+  "name", ["conv1d", pytest.param("resnet8", marks=pytest.mark.long)]
 )
 def test_batched_execution_agrees_over_ten_steps(name):
   """1e-5 relative to each leaf's scale; later, rounding grows by chaos."""

@@ -104,6 +104,7 @@ def test_the_least_memory_runs_one_on_each_device(rng):
   chex.assert_trees_all_equal(least(x, weights), wanted)
 
 
+@pytest.mark.long  # tests/studies/test_hosts.py has one, of vmap
 def test_a_study_is_the_same(tmp_path):
   """Training, evaluation, and programs that look at one network."""
   settings = dict(

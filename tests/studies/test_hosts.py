@@ -19,13 +19,18 @@ from imp_jax.engine import hosts, leader
 from imp_jax.engine.context import Context, Stopped
 from imp_jax.engine.replicates import resolve_devices, resolve_execution
 
-SMOKE = (
+CONVOLUTION = (
   "--config=configs/mnist1d.py:smoke",
   "--config.execution.mode=vmap",
 )
+SMOKE = (  # compiles in less time
+  *CONVOLUTION,
+  "--config.model.name=lenet300100",
+  "--config.model.width=0.1",
+)
 # Some seconds of work, and a checkpoint at every chunk.
 LONGER = (
-  *SMOKE,
+  *CONVOLUTION,
   "--config.optim.steps=400step",
   "--config.optim.milestones=()",
   "--config.eval.curve_steps=()",

@@ -243,13 +243,13 @@ def test_a_sweep_reports_what_there_is(
 
 def test_two_local_workers_make_the_study_of_one(tmp_path):
   sweep = written(tmp_path, MORE)
+  small = "--config.model.name=lenet300100", "--config.model.width=0.1"
   flags = SMOKE, f"--sweep={sweep}", f"--workdir={tmp_path / 'w'}"
-  done = run(*flags, "--workers=2")
+  done = run(*flags, *small, "--workers=2")
   assert done.returncode == 0, done.stderr
   config = written(tmp_path, BY_HAND, "by_hand.py")
-  one = run(
-    f"--config={config}", f"--workdir={tmp_path / 'one'}", program="launch.main"
-  )
+  flags = f"--config={config}", f"--workdir={tmp_path / 'one'}"
+  one = run(*flags, *small, program="launch.main")
   assert one.returncode == 0, one.stderr
   tables = [
     (tmp_path / w / "studies/mnist1d-smoke/results.csv").read_bytes()
