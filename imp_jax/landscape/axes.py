@@ -309,7 +309,7 @@ def _cut(axis: Axis, size: int) -> tuple[Any, Any]:
         tail = factors[i:]
         return one, tail[0] if len(tail) == 1 else Axis(rest, parts=tail)
     return None, None
-  root = factors[0].root
+  root = next(iter(factors), axis).root
   one, two = Axis(size), Axis(axis.size // size)
   root.parts = (one, two)
   if root.fixed:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from imp_jax.core.artefacts import Artefact, Failure
-from imp_jax.core.graph import Edge, Item, Node, Outcome, Stage
+from imp_jax.core.graph import Edge, Item, Node, Outcome, Relative, Stage
 from imp_jax.core.identity import identity
 from imp_jax.core.masks import apply_masks
 from imp_jax.data.settings import SplitSettings
@@ -22,8 +22,10 @@ from imp_jax.engine.trainer import compiled, evaluate_networks
 from imp_jax.landscape.barriers import PathFold
 from imp_jax.landscape.geometry import apartness
 from imp_jax.landscape.paths import path_point
+from imp_jax.landscape.permutations import permuted, units_of
 from imp_jax.models import Model
 from imp_jax.models.settings import ModelSettings
+from imp_jax.stages.matched import load_permutation
 from imp_jax.stages.score import BarrierScoreSettings
 from imp_jax.stages.train import trained_by
 from imp_jax.training.evaluation import recomputed_batch_stats
@@ -57,7 +59,8 @@ class PathSettings:
 class Path(Stage):
   """Loss and error of the networks on a straight path between two.
 
-  Edges: "a" and "b", its ends, and "masks" if they are applied to "a" first.
+  Edges: "a" and "b", its ends, "masks" if they are applied to "a" first, and
+  "permutation" if b's units are permuted first.
 
   Its artefact: the record has "apart" and "paths": {split: {batch_stats:
   curve}}; per-example arrays are named by `example_array`.
@@ -152,6 +155,10 @@ def _ends(context: Context, item: Item) -> tuple[PyTree, PyTree]:
   if item.node.edge("masks"):
     masks = context.load_masks(item, a["params"])
     a = a | {"params": apply_masks(a["params"], masks)}
+  if item.node.edge("permutation"):
+    assert isinstance(item.node.stage, Path)
+    units = units_of(context.model(item.node.stage.model))
+    b = permuted(b, units, load_permutation(context, item, units))
   return a, b
 
 
@@ -337,6 +344,8 @@ def path_node(
   label: str,
   masks: Node | None = None,
   must_differ: bool = False,
+  other: Relative | None = None,
+  permutation: Node | None = None,
 ) -> Node:
   """Returns the path between two trained networks.
 
@@ -346,11 +355,15 @@ def path_node(
     label: for people.
     masks: applied to a's weights first.
     must_differ: whether equal ends are an error.
+    other: b's replicate; None = the same.
+    permutation: of b's units, a `Match`.
   """
   train = trained_by(a)
-  edges = [Edge("a", a), Edge("b", b)]
+  edges = [Edge("a", a), Edge("b", b, other)]
   if masks:
     edges.append(Edge("masks", masks))
+  if permutation:
+    edges.append(Edge("permutation", permutation))
   stage = Path(train.model, path, must_differ)
   return Node(stage, tuple(edges), label)
 

@@ -8,7 +8,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from imp_jax.probes import connectivity, curvature, planes
+from imp_jax.probes import connectivity, curvature, permutation, planes
 from imp_jax.probes.facts import Extent, Facts
 from imp_jax.stages.ticket import Ticket, View
 
@@ -45,5 +45,11 @@ PROBES: Mapping[str, Probe] = {
   ),
   planes.GROUP: Probe(
     planes.PlaneSettings, planes.resolve, planes.extent, planes.views
+  ),
+  permutation.GROUP: Probe(
+    permutation.PermutationSettings,
+    permutation.resolve,
+    permutation.extent,
+    permutation.views,
   ),
 }

@@ -100,6 +100,19 @@ class TrialClaim:
 
 
 @dataclasses.dataclass(frozen=True)
+class ContrastsClaim:
+  """Paired differences of test accuracy, of tickets and of controls."""
+
+  comparisons: tuple[tuple[str, str], ...] = option(
+    (),
+    _COMPARISONS,
+    '((treatment, baseline), ...), names as in results.csv: (("imp:reinit", '
+    '"imp"),)',
+  )
+  levels: tuple[int, ...] = option((), several(whole(0)), "of both")
+
+
+@dataclasses.dataclass(frozen=True)
 class CostClaim:
   """Adaptive pruning against one experiment's fixed fraction."""
 
@@ -116,6 +129,7 @@ class ClaimSettings:
   connected: ConnectedClaim | None = None
   trial: TrialClaim | None = None
   cost: CostClaim | None = None
+  contrasts: ContrastsClaim | None = None
   margin: float = option(
     0.01,
     _FRACTION,
@@ -151,4 +165,5 @@ CLAIMS = {
   "connected": ConnectedClaim,
   "trial": TrialClaim,
   "cost": CostClaim,
+  "contrasts": ContrastsClaim,
 }

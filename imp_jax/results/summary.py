@@ -9,9 +9,11 @@ import pandas as pd
 
 from imp_jax.results.accuracy import sampling_note
 from imp_jax.results.claims import ClaimSettings
+from imp_jax.results.contrasts import contrast_lines, contrasts_table
 from imp_jax.results.cost import cost_lines
 from imp_jax.results.landscape import instability_lines
 from imp_jax.results.matching import smallest_density_table
+from imp_jax.results.permutation import permutation_lines
 from imp_jax.results.predictors import PREDICTOR_COLUMNS, connected_lines
 from imp_jax.results.successive import successive_lines
 from imp_jax.results.tables import Tables
@@ -35,6 +37,7 @@ def summary_lines(
     *sampling_lines(results, experiments),
     *verdict_lines(results, claims),
     *trial_lines(trial_table("", results, claims)),
+    *contrast_lines(contrasts_table("", results, claims)),
     *matching_lines(results, claims),
     *emptied_lines(layers),
   ]
@@ -117,6 +120,8 @@ def landscape_lines(tables: Tables) -> list[str]:
   lines = []
   if "cost" in tables.names:
     lines += cost_lines(tables.get("cost"), tables.claims)
+  if "permutation" in tables.names:
+    lines += permutation_lines(tables.get("permutation"))
   if "successive" in tables.names:
     lines += successive_lines(tables.get("successive"))
   if "instability" in tables.names:

@@ -13,8 +13,10 @@ from imp_jax.core.sealed import read_sealed
 from imp_jax.core.store import Store, if_finished
 from imp_jax.probes.barriers import Measured, barriers_table, curves_table
 from imp_jax.probes.curvature import Curved, curvature_table
+from imp_jax.probes.permutation import UNMATCHED
 from imp_jax.probes.planes import planes_table
 from imp_jax.results.claims import ClaimSettings, ConnectedClaim
+from imp_jax.results.contrasts import contrasts_table
 from imp_jax.results.cost import Adapted, cost_table
 from imp_jax.results.geometry import (
   GEOMETRY_COLUMNS,
@@ -28,6 +30,7 @@ from imp_jax.results.landscape import (
 )
 from imp_jax.results.matching import matching_table, smallest_density_table
 from imp_jax.results.parts import Unavailable
+from imp_jax.results.permutation import permutation_table
 from imp_jax.results.predictors import (
   connected_verdict_row,
   predictors_table,
@@ -111,12 +114,14 @@ class Tables:
       "matching": True,
       "smallest_density": True,
       "trial": self._has_trial(),
+      "contrasts": self.claims.contrasts is not None,
       "cost": bool(self.adapted),
       "geometry": True,
       "barriers": bool(self.paths),
       "paths": bool(self.paths),
       "instability": bool(self.paths),
       "successive": any(e.kind in _BETWEEN_LEVELS for e in self.index),
+      "permutation": any(e.kind == UNMATCHED for e in self.index),
       "landscape": self._has_landscape(),
       "predictors": self._has_landscape() and self._rows("landscape") > 0,
       "curvature": bool(self.curved),
@@ -180,6 +185,9 @@ class Tables:
       "trial": lambda: trial_table(
         self.study, self.get("results"), self.claims
       ),
+      "contrasts": lambda: contrasts_table(
+        self.study, self.get("results"), self.claims
+      ),
       "cost": lambda: cost_table(
         self.study,
         self.adapted,
@@ -204,6 +212,9 @@ class Tables:
         self.get("barriers"),
         self.get("results"),
         self.claims.margin,
+      ),
+      "permutation": lambda: permutation_table(
+        self.study, self.get("barriers"), self.claims
       ),
       "landscape": self._landscape,
       "predictors": self._predictors,

@@ -20,10 +20,12 @@ from imp_jax.core.masks import (
   total_counts,
 )
 from imp_jax.engine.context import Context
+from imp_jax.landscape.permutations import permuted, units_of
 from imp_jax.models import layers_in_order
 from imp_jax.models.settings import ModelSettings
 from imp_jax.pruning import Network, leaf_groups
 from imp_jax.pruning.allocate import erk_counts, smart_ratio_counts
+from imp_jax.stages.matched import load_permutation
 from imp_jax.stages.prune import planned_total
 from imp_jax.stages.selection import checked_masks, selected_masks
 
@@ -175,9 +177,34 @@ class OtherMask(Stage):
   def check(self, node: Node, context: Context, replicates: int) -> None:
     if replicates < 2:
       raise ValueError(
-        f"{node.label}: controls.kinds='other_mask' takes another replicate's "
+        f"{node.label}: controls.kinds={self.NAME!r} takes another replicate's "
         "mask, but replicates is 1"
       )
+
+
+@dataclasses.dataclass(frozen=True)
+class PermutedMask(OtherMask):
+  """The mask of another replicate, permuted as its units are matched.
+
+  Edges: "masks", the other replicate's, and "permutation", a `Match` of its
+  dense network with this replicate's (Adnan et al. 2025, arXiv 2505.05143).
+  """
+
+  NAME = "permuted_mask"
+
+  def run(self, context: Context, items: Sequence[Item]) -> dict[Item, Outcome]:
+    model = context.model(self.model)
+    params, _ = jax.eval_shape(model.init, jax.random.key(0))
+    units, prunable = units_of(model), model.prunable(params)
+    outcomes: dict[Item, Outcome] = {}
+    for item in items:
+      masks = permuted(
+        context.load_masks(item, params),
+        units,
+        load_permutation(context, item, units),
+      )
+      outcomes[item] = Artefact({}, arrays=pack_masks(masks, prunable))
+    return outcomes
 
 
 @dataclasses.dataclass(frozen=True)

@@ -37,7 +37,7 @@ class Place:
     coarser: the masks of the level before; None = dense.
     prune: the pruning that made the masks.
     ticket: the training of IMP's ticket, its weights rewound.
-    flipped, early_distance, prunings: as of `ControlSettings`.
+    flipped, early_distance, prunings, matching: as of `ControlSettings`.
   """
 
   name: str
@@ -54,6 +54,7 @@ class Place:
   flipped: float
   early_distance: float
   prunings: int
+  matching: str
 
   def label(self, what: str) -> str:
     """Returns the label of something that a control is made of."""

@@ -8,6 +8,7 @@ from imp_jax.core.options import option, read
 from imp_jax.core.ranges import (
   Range,
   between,
+  choice,
   in_range,
   one_of,
   several,
@@ -15,12 +16,14 @@ from imp_jax.core.ranges import (
   whole,
 )
 from imp_jax.stages.controls import CONTROLS
+from imp_jax.stages.matched import MATCHED_BY
 
-# Options with a number -> the control that is made with it.
+# Options of one control -> that control.
 NUMBER_OF: Mapping[str, str] = {
   "flipped": "flipped_signs",
   "early_distance": "early_mask",
   "prunings": "gradual",
+  "matching": "permuted_mask",
 }
 # Of controls.kinds: all of them.
 ALL = "all"
@@ -44,14 +47,14 @@ class ControlSettings:
     (),
     several(_KIND),
     "random masks: of as many weights of each layer, of all layers together "
-    "(global), by Erdos-Renyi-Kernel or smart ratios; another replicate's; "
-    "masks chosen at once after level 0 (one_shot), the smallest scores kept "
-    "(inverted), or as soon as they settle (early); pruned during one training "
-    "(gradual); fresh weights (reinit); W_r's survivors shuffled in each "
-    "layer, with other magnitudes under their signs, or other signs (random, "
-    "some flipped, of the initialisation, of the network before pruning); or "
-    "moved at random as far as pruning does (displaced; under the mask "
-    "before); all of these",
+    "(global), by Erdos-Renyi-Kernel or smart ratios; another replicate's, as "
+    "it is or permuted; masks chosen at once after level 0 (one_shot), the "
+    "smallest scores kept (inverted), or as soon as they settle (early); "
+    "pruned during one training (gradual); fresh weights (reinit); W_r's "
+    "survivors shuffled in each layer, with other magnitudes under their "
+    "signs, or other signs (random, some flipped, of the initialisation, of "
+    "the network before pruning); or moved at random as far as pruning does "
+    "(displaced; under the mask before); all of these",
     where=True,
   )
   levels: tuple[int, ...] = option(
@@ -66,6 +69,9 @@ class ControlSettings:
     "share of weights in which no two of five masks differ, of early_mask",
   )
   prunings: int = option(10, whole(1, 1000), "of gradual")
+  matching: str = option(
+    "activations", choice(MATCHED_BY), "of units, of permuted_mask"
+  )
 
 
 def resolve_controls(
@@ -113,7 +119,7 @@ def resolve_controls(
   kinds = tuple(controls.kinds)
   if ALL in kinds:
     cannot = () if rewind_step else _OF_INITIAL
-    cannot += () if replicates > 1 else ("other_mask",)
+    cannot += () if replicates > 1 else ("other_mask", "permuted_mask")
     cannot += () if convolutions else ("random_smart",)
     kinds = tuple(kind for kind in CONTROLS if kind not in cannot)
   return read(ControlSettings, controls, kinds=kinds, levels=chosen)

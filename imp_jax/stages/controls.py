@@ -12,11 +12,13 @@ from imp_jax.stages.control_masks import (
   ErkMask,
   GlobalRandomMask,
   OtherMask,
+  PermutedMask,
   RandomMask,
   SmartRatioMask,
 )
 from imp_jax.stages.control_place import Control, Place
 from imp_jax.stages.control_weights import AlteredWeights, DisplacedWeights
+from imp_jax.stages.matched import match_node
 from imp_jax.stages.prune import Prune
 from imp_jax.stages.train import Train, trained_by
 from imp_jax.training.settings import optim_before
@@ -24,6 +26,7 @@ from imp_jax.training.settings import optim_before
 DISPLACED = "displaced"  # the one whose mask is of the level before
 # Of the dense training, at which a mask is looked at; evenly spread.
 _SNAPSHOTS = 20
+_MATCHED_ON = 1000  # of the training examples, for activations
 
 
 def _random_mask(place: Place, stage: type[RandomMask], what: str) -> Control:
@@ -43,6 +46,25 @@ def _other_mask(place: Place) -> Control:
     OtherMask(place.trunk.model),
     (Edge("masks", place.prune, OTHER),),
     place.label("another replicate's masks"),
+  )
+  return Control(masks=node)
+
+
+def _permuted_mask(place: Place) -> Control:
+  trunk = place.trunk
+  matched = match_node(
+    [(place.dense, place.dense)],
+    trunk.model,
+    place.matching,
+    other=OTHER,
+    examples=_MATCHED_ON,
+    fingerprint=trunk.stream.fingerprint,
+    label=f"{place.name} matching of dense networks by {place.matching}",
+  )
+  node = Node(
+    PermutedMask(trunk.model),
+    (Edge("masks", place.prune, OTHER), Edge("permutation", matched)),
+    place.label("another replicate's masks, permuted"),
   )
   return Control(masks=node)
 
@@ -206,6 +228,7 @@ CONTROLS: Mapping[str, Callable[[Place], Control]] = {
     _random_mask, stage=SmartRatioMask, what="random masks by smart ratios"
   ),
   "other_mask": _other_mask,
+  "permuted_mask": _permuted_mask,
   "one_shot": functools.partial(_one_shot, what="one-shot masks"),
   "inverted": functools.partial(
     _one_shot, what="inverted one-shot masks", inverted=True

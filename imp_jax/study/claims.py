@@ -8,6 +8,7 @@ from imp_jax.core.ranges import in_range, one_of
 from imp_jax.results.claims import (
   ClaimSettings,
   ConnectedClaim,
+  ContrastsClaim,
   CostClaim,
   EasyDataClaim,
   LittleDataClaim,
@@ -36,6 +37,7 @@ def resolve_claims(
     connected=_connected(claims.connected, experiments),
     trial=_trial(claims.trial, experiments),
     cost=_cost(claims.cost.baseline, experiments),
+    contrasts=_contrasts(claims.contrasts, experiments),
   )
 
 
@@ -153,6 +155,32 @@ def _cost(baseline: str, experiments: Sequence[Experiment]) -> CostClaim | None:
   return CostClaim(baseline)
 
 
+def _contrasts(
+  claim: Any, experiments: Sequence[Experiment]
+) -> ContrastsClaim | None:
+  field, levels = "claims.contrasts", tuple(sorted(set(claim.levels)))
+  comparisons = _tuples(field, claim.comparisons, ("treatment", "baseline"))
+  if not comparisons and not levels:
+    return None
+  if not comparisons or not levels:
+    raise ValueError(f"{field} needs both comparisons and levels")
+  for name in dict.fromkeys(name for pair in comparisons for name in pair):
+    parent, _, control = name.partition(":")
+    _check_names(f"{field}.comparisons", (parent,), experiments)
+    for level in levels:
+      _check_level(field, level, (parent,), experiments, "levels")
+    own = next(e.controls for e in experiments if e.name == parent)
+    if not control:
+      continue
+    one_of(f"{field}.comparisons of {parent}", control, own.kinds)
+    if lacking := set(levels) - set(own.levels):
+      raise ValueError(
+        f"{field} compares {name!r} at level {min(lacking)}, but "
+        f"controls.levels of {parent} is {own.levels}"
+      )
+  return ContrastsClaim(comparisons, levels)
+
+
 def _comparisons(
   field: str,
   claim: Any,
@@ -160,20 +188,26 @@ def _comparisons(
   experiments: Sequence[Experiment],
 ) -> tuple[tuple, ...]:
   """A claim's comparisons: tuples of experiments, one for each role."""
-  given = claim.comparisons
-  comparisons = []
+  comparisons = _tuples(field, claim.comparisons, roles)
+  for names in comparisons:
+    _check_names(f"{field}.comparisons", names, experiments)
+    _check_level(field, claim.level, names, experiments)
+  return comparisons
+
+
+def _tuples(field: str, given: Any, roles: Sequence[str]) -> tuple[Any, ...]:
+  """Tuples of different names, one for each role; none of them twice."""
+  found = []
   for names in (given,) if isinstance(given, str) else given:
     if not isinstance(names, (tuple, list)) or len(names) != len(roles):
       raise ValueError(
         f"each of {field}.comparisons is ({', '.join(roles)}), got {names!r}"
       )
-    _check_names(f"{field}.comparisons", names, experiments)
     _check_apart(field, names)
-    _check_level(field, claim.level, names, experiments)
-    if tuple(names) in comparisons:
+    if tuple(names) in found:
       raise ValueError(f"{field}.comparisons has {tuple(names)} twice")
-    comparisons.append(tuple(names))
-  return tuple(comparisons)
+    found.append(tuple(names))
+  return tuple(found)
 
 
 def _check_names(
