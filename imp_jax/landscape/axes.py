@@ -131,7 +131,8 @@ def trace_axes(
     apply: (network, inputs) -> outputs, without operations that fix axes they
       need not, such as those of fast convolutions.
     network: its arrays, or their shapes.
-    inputs: two examples or more, or their shape; the first axis is theirs.
+    inputs: their shape; the first axis is the examples', of a size that no
+      other axis has.
   """
   closed = jax.make_jaxpr(apply)(network, inputs)
   count = len(jax.tree.leaves(network))
@@ -148,10 +149,10 @@ def trace_axes(
   outs = walk(closed, given, rule, _constant)
   for axes in outs:
     _fix(axes)
-  examples = given[count][0].root
+  examples = given[count][0].size
   sites: dict[Axis, Site] = {}
   for number, axes in enumerate(made):
-    if axes and axes[0].root is examples:
+    if axes and axes[0].size == examples:
       for place, axis in enumerate(axes[1:], start=1):
         if axis.size > 1 and not axis.root.parts:
           sites[axis.root] = Site(number, place)

@@ -86,7 +86,7 @@ def match_weights(
 
 def match_activations(
   pairs: Sequence[tuple[PyTree, PyTree]],
-  inputs: jax.Array,
+  inputs: jax.Array | np.ndarray,
   *,
   model: Model,
   batch_size: int = 500,
@@ -123,7 +123,7 @@ def unit_correlations(
   model: Model,
   a: PyTree,
   b: PyTree,
-  inputs: jax.Array,
+  inputs: jax.Array | np.ndarray,
   *,
   batch_size: int,
 ) -> dict[str, Float[np.ndarray, "units units"]]:
@@ -154,7 +154,7 @@ def unit_correlations(
 
 
 def _correlation(
-  count: np.ndarray,
+  count: Any,
   of_a: np.ndarray,
   of_b: np.ndarray,
   square_a: np.ndarray,

@@ -56,6 +56,7 @@ def permutation_table(
   ].copy()
   if not len(rows):
     return pd.DataFrame(columns=list(PERMUTATION_COLUMNS))
+  rows["pair"] = rows["pair"].fillna("")  # as a CSV file gives it back
   parts = rows["metric"].str.split(_FORM, expand=True)
   rows["quantity"], rows["batch_stats"] = parts[0], parts[1]
   rows["of"] = rows["replicate"] // 2

@@ -294,10 +294,13 @@ def test_a_killed_node_loses_nothing(tmp_path, cluster):
     stderr=subprocess.PIPE,
     text=True,
   )
-  while len(list(workdir.glob("objects/*"))) < 5:
+  # Until both are at work.
+  while (
+    len(list(workdir.glob("objects/*"))) < 5
+    or len(list(workdir.glob("processes/*"))) < 2
+  ):
     assert running.poll() is None, running.communicate()
     time.sleep(0.05)
-  assert len(list(workdir.glob("processes/*"))) == 2  # both are at work
   cluster.remove_node(nodes[1], allow_graceful=False)
   _, told = running.communicate(timeout=300)
   print(told)

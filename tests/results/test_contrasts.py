@@ -1,0 +1,78 @@
+"""Contrasts and barriers of matched pairs against tables made by hand."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from imp_jax.probes.barriers import BARRIER_COLUMNS
+from imp_jax.results.claims import ClaimSettings, ContrastsClaim
+from imp_jax.results.contrasts import contrast_lines, contrasts_table
+from imp_jax.results.permutation import permutation_lines, permutation_table
+from imp_jax.results.tickets import RESULT_COLUMNS
+
+
+def test_contrasts_are_paired_differences_that_hold_together():
+  rows = [
+    ("s", name, r, 3, 0.2, "test", "accuracy", value, 8)
+    for r in range(4)
+    for name, value in (
+      ("a", 0.9 + 0.1 * (r == 3)),
+      ("a:reinit", 0.8 + 0.01 * r + 0.1 * (r == 3)),
+      ("b", 0.9 + 0.1 * (r == 3)),
+    )
+  ]
+  results = pd.DataFrame(rows, columns=list(RESULT_COLUMNS))
+  claims = ClaimSettings(
+    contrasts=ContrastsClaim((("a:reinit", "a"), ("b", "a")), (3, 4))
+  )
+  table = contrasts_table("s", results, claims)
+  assert list(table["treatment"]) == ["a:reinit", "b"]  # level 4 has none
+  first, second = table.itertuples()
+  # -0.10, -0.09, -0.08, -0.07: s / 2 = 0.00645; of four declared rows at 95 %
+  # each has 98.75 %: t(3) = 5.3920.
+  assert first.difference == pytest.approx(-0.085)
+  assert first.confidence == pytest.approx(0.9875)
+  assert first.low == pytest.approx(-0.085 - 5.3920 * 0.0064550, abs=1e-5)
+  assert first.found == "worse"
+  assert (second.difference, second.found) == (0, "as good")
+  assert contrast_lines(table)[0] == (
+    "contrast at level 3: a:reinit less a -8.5 [-12.0, -5.0] points over 4 "
+    "replicates, worse"
+  )
+
+
+def test_there_and_back_are_one_pair():
+  """Eight replicates are four pairs: the intervals are over four."""
+  plain = (0.5, 0.5, 0.6, 0.6, 0.7, 0.7, 0.8, 0.8)
+  matched = (0.1, 0.3, 0.2, 0.2, 0.35, 0.25, 0.4, 0.4)
+  metric = "error_rise_above_line_average"
+  rows = [
+    ("s", "a", r, 0, kind, "", split, metric, value + (split == "train"))
+    for split in ("test", "train")
+    for kind, values in (("replicates", plain), ("weights, own", matched))
+    for r, value in enumerate(values)
+  ] + [("s", "a", 0, 0, "children", "0-1", "test", metric, 9.0)]
+  barriers = pd.DataFrame(rows, columns=list(BARRIER_COLUMNS))
+  table = permutation_table("s", barriers, ClaimSettings())
+  before, after = table.itertuples()
+  assert (before.matched, before.pairs) == ("replicates", 4)
+  assert before.barrier == pytest.approx(0.65) and np.isnan(before.change)
+  assert (after.pairs, after.batch_stats, after.quantity) == (
+    4,
+    "average",
+    "error",
+  )
+  assert after.barrier == pytest.approx(0.275)
+  # -0.3, -0.4, -0.4, -0.4: s / 2 = 0.025, t(3) = 3.18245.
+  assert after.change == pytest.approx(-0.375)
+  assert after.low == pytest.approx(-0.375 - 3.18245 * 0.025, abs=1e-5)
+  assert after.found == "lower"
+  (line,) = permutation_lines(table)
+  assert line == (
+    "pairs of replicates of a at level 0 (BatchNorm: average), 4 pairs: error "
+    "barrier 65.0 %; matched by weights, own 27.5 % (lower)"
+  )
+  few = permutation_table(
+    "s", barriers[barriers["replicate"] < 6], ClaimSettings()
+  )
+  assert set(few["found"]) == {"", "not told apart"}
