@@ -35,7 +35,10 @@ def get_config(arg: str = ""):
   config.pretrain.steps = "100step"
   config.prune.update(levels=0, fraction=0.36, rule="exact")
   config.permutation.update(
-    match=("weights", "activations"), steps=("100step", "300step")
+    match=("weights", "activations"),
+    steps=("100step", "300step"),
+    alphas=(0.25, 0.5, 0.75),
+    splits=("test",),
   )
   levels, joined, widths, pruned = 5, (0, 2, 4), WIDTHS, PRUNED
   if "quick" in variants:

@@ -20,11 +20,10 @@ from imp_jax.core.ranges import (
   whole,
 )
 from imp_jax.data.settings import SPLITS, StreamSettings
-from imp_jax.landscape.barriers import check_alphas
 from imp_jax.landscape.paths import BATCH_STATS
 from imp_jax.probes.facts import Extent, Facts
+from imp_jax.probes.path_options import resolve_path
 from imp_jax.probes.paths import PathSettings, path_node
-from imp_jax.stages.evaluate import evaluated_splits
 from imp_jax.stages.ticket import Ticket, View
 from imp_jax.stages.train import NO_DIFFERENCE, NoiseBetween, trained_by
 
@@ -183,24 +182,7 @@ def resolve(options: Any, facts: Facts) -> ConnectivitySettings:
     raise ValueError(
       f"connectivity.{which} joins levels: prune.levels must be at least 1"
     )
-  if list(c.alphas) != sorted(set(c.alphas)):  # NaN neither
-    raise ValueError(
-      f"connectivity.alphas must increase, got {tuple(c.alphas)}"
-    )
-  alphas = tuple(sorted({0.0, 1.0, *map(float, c.alphas)}))
-  try:
-    check_alphas(alphas, extrapolate=bool(c.extrapolate))
-  except ValueError as error:
-    raise ValueError(f"connectivity.{error}") from None
-  splits = evaluated_splits("connectivity.splits", c.splits, facts.dataset)
-  modes = tuple(dict.fromkeys(c.batch_stats))
-  if not splits or not modes:
-    raise ValueError("connectivity.splits and .batch_stats must not be empty")
-  recompute = c.recompute_batches
-  if "recompute" in modes:
-    check_recompute(GROUP, recompute, facts)
-  else:
-    recompute = off(ConnectivitySettings).recompute_batches
+  paths = resolve_path(GROUP, c, facts, extrapolate=bool(c.extrapolate))
   plain = off(ConnectivitySettings)
   return read(
     ConnectivitySettings,
@@ -208,21 +190,9 @@ def resolve(options: Any, facts: Facts) -> ConnectivitySettings:
     differ=c.differ if c.children else plain.differ,
     **perturbed,
     levels=tuple(sorted(set(c.levels))) if c.children else plain.levels,
-    alphas=alphas,
-    splits=splits,
-    batch_stats=modes,
-    recompute_batches=recompute,
+    **paths,
     thresholds=tuple(sorted({float(t) for t in c.thresholds})),
   )
-
-
-def check_recompute(group: str, batches: int, facts: Facts) -> None:
-  """Refuses more batches than there are.
-
-  Raises:
-    ValueError: names the group's field.
-  """
-  in_range(f"{group}.recompute_batches", batches, 1, facts.most_batches)
 
 
 def _perturbed(c: Any, facts: Facts) -> dict[str, Any]:

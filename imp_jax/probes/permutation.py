@@ -11,17 +11,12 @@ from imp_jax.core.ranges import (
   choice,
   duration,
   in_range,
-  numbers,
   several,
   whole,
 )
-from imp_jax.data.settings import SPLITS
-from imp_jax.landscape.barriers import check_alphas
-from imp_jax.landscape.paths import BATCH_STATS
-from imp_jax.probes.connectivity import check_recompute
 from imp_jax.probes.facts import Extent, Facts
-from imp_jax.probes.paths import PathSettings, path_node
-from imp_jax.stages.evaluate import evaluated_splits
+from imp_jax.probes.path_options import PathOptions, resolve_path
+from imp_jax.probes.paths import path_node
 from imp_jax.stages.matched import MATCHED_BY, PARTNER, match_node
 from imp_jax.stages.ticket import Ticket, View
 from imp_jax.stages.train import trained_by
@@ -33,7 +28,7 @@ UNMATCHED = "replicates"  # kind of the path without a permutation
 
 
 @dataclasses.dataclass(frozen=True)
-class PermutationSettings:
+class PermutationSettings(PathOptions):
   """Pairs of replicates (0 and 1, 2 and 3, ...) that are matched and joined."""
 
   match: tuple[str, ...] = option(
@@ -56,20 +51,6 @@ class PermutationSettings:
   )
   examples: int = option(
     1000, whole(2), "the first so many training examples, for activations"
-  )
-  alphas: tuple[float, ...] = option(
-    (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9), numbers, "and 0, 1"
-  )
-  splits: tuple[Any, ...] = option(
-    ("train", "test"), several(choice(SPLITS)), "without augmentation"
-  )
-  batch_stats: tuple[str, ...] = option(
-    ("recompute",),
-    several(choice(BATCH_STATS)),
-    "BatchNorm's statistics between the ends, each way in turn",
-  )
-  recompute_batches: int = option(
-    10, whole(1), "training batches that recompute sees"
   )
   fingerprint: str = ""
 
@@ -104,21 +85,6 @@ def resolve(options: Any, facts: Facts) -> PermutationSettings:
     in_range("permutation.examples", examples, 2, len(facts.dataset.train))
   else:
     examples = off(PermutationSettings).examples
-  if list(p.alphas) != sorted(set(p.alphas)):
-    raise ValueError(f"permutation.alphas must increase, got {tuple(p.alphas)}")
-  alphas = tuple(sorted({0.0, 1.0, *map(float, p.alphas)}))
-  try:
-    check_alphas(alphas)
-  except ValueError as error:
-    raise ValueError(f"permutation.{error}") from None
-  splits = evaluated_splits("permutation.splits", p.splits, facts.dataset)
-  modes = tuple(dict.fromkeys(p.batch_stats))
-  if not splits or not modes:
-    raise ValueError("permutation.splits and .batch_stats must not be empty")
-  recompute = off(PermutationSettings).recompute_batches
-  if "recompute" in modes:
-    recompute = p.recompute_batches
-    check_recompute(GROUP, recompute, facts)
   return read(
     PermutationSettings,
     p,
@@ -127,10 +93,7 @@ def resolve(options: Any, facts: Facts) -> PermutationSettings:
     levels=tuple(sorted(set(p.levels))),
     steps=tuple(sorted(steps)),
     examples=examples,
-    alphas=alphas,
-    splits=splits,
-    batch_stats=modes,
-    recompute_batches=recompute,
+    **resolve_path(GROUP, p, facts),
     fingerprint=facts.dataset.train.fingerprint
     if "activations" in p.match
     else "",
@@ -168,15 +131,7 @@ def views(
     return
   dense, name = tickets[0].train, tickets[0].experiment
   train = trained_by(dense)
-  path = PathSettings(
-    alphas=settings.alphas,
-    splits=settings.splits,
-    batch_stats=settings.batch_stats,
-    recompute_batches=settings.recompute_batches
-    if "recompute" in settings.batch_stats
-    else 0,
-    batch_size=train.stream.batch_size,
-  )
+  path = settings.path(train.stream)
   joined = {(k, ""): tickets[k].train for k in settings.levels}
   joined |= {
     (0, f"step {step}"): node

@@ -26,8 +26,9 @@ from imp_jax.landscape.planes import (
 )
 from imp_jax.models.settings import ModelSettings
 from imp_jax.probes.connectivity import GROUP as CONNECTIVITY
-from imp_jax.probes.connectivity import check_recompute, child_nodes
+from imp_jax.probes.connectivity import child_nodes
 from imp_jax.probes.facts import Extent, Facts
+from imp_jax.probes.path_options import check_recompute
 from imp_jax.probes.paths import recompute_networks
 from imp_jax.stages.ticket import Ticket, View
 from imp_jax.stages.train import trained_by

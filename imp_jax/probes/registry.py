@@ -8,7 +8,13 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from imp_jax.probes import connectivity, curvature, permutation, planes
+from imp_jax.probes import (
+  connectivity,
+  curvature,
+  displacement,
+  permutation,
+  planes,
+)
 from imp_jax.probes.facts import Extent, Facts
 from imp_jax.stages.ticket import Ticket, View
 
@@ -45,6 +51,12 @@ PROBES: Mapping[str, Probe] = {
   ),
   planes.GROUP: Probe(
     planes.PlaneSettings, planes.resolve, planes.extent, planes.views
+  ),
+  displacement.GROUP: Probe(
+    displacement.DisplacementSettings,
+    displacement.resolve,
+    displacement.extent,
+    displacement.views,
   ),
   permutation.GROUP: Probe(
     permutation.PermutationSettings,

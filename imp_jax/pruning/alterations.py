@@ -108,6 +108,8 @@ def displacement(
   weights: Mapping[str, Float[np.ndarray, " *_"]],
   masks: Mapping[str, Bool[np.ndarray, " *_"]],
   finer: Mapping[str, Bool[np.ndarray, " *_"]],
+  *,
+  scale: float = 1.0,
 ) -> dict[str, np.ndarray]:
   """Returns a random displacement as long as the one that pruning causes.
 
@@ -119,12 +121,13 @@ def displacement(
     weights: that are displaced.
     masks: of what is displaced.
     finer: nested in them.
+    scale: times that length.
   """
   along = {
     path: np.where(masks[path], np.asarray(d, np.float64), 0.0)
     for path, d in directions.items()
   }
-  wanted = _norm(weights[p][masks[p] & ~finer[p]] for p in weights)
+  wanted = scale * _norm(weights[p][masks[p] & ~finer[p]] for p in weights)
   length = _norm(along.values())
   return {
     path: (d * (wanted / length if length else 0.0)).astype(weights[path].dtype)

@@ -76,12 +76,16 @@ class DisplacedWeights(Stage):
   away, (m - m') w, is replaced by a normal vector of that L2 norm over what m
   keeps (Paul et al. 2023, arXiv 2210.03044, whose exact protocol is not known
   here).
+
+  Attributes:
+    scale: times that length, in the same direction.
   """
 
   NAME = "displaced_weights"
 
   model: ModelSettings
   level: int
+  scale: float = 1.0
 
   def run(self, context: Context, items: Sequence[Item]) -> dict[Item, Outcome]:
     return {item: self._displaced(context, item) for item in items}
@@ -101,7 +105,11 @@ class DisplacedWeights(Stage):
       for path, k in zip(paths, jax.random.split(key, len(paths)), strict=True)
     }
     moves = displacement(
-      directions, {path: params[path] for path in paths}, masks, finer
+      directions,
+      {path: params[path] for path in paths},
+      masks,
+      finer,
+      scale=self.scale,
     )
     params |= {path: params[path] + move for path, move in moves.items()}
     return Artefact({}, tree | {"params": nested_leaves(params)})
