@@ -11,6 +11,7 @@ from imp_jax.results.accuracy import sampling_note
 from imp_jax.results.claims import ClaimSettings
 from imp_jax.results.contrasts import contrast_lines, contrasts_table
 from imp_jax.results.cost import cost_lines
+from imp_jax.results.displacement import displacement_lines
 from imp_jax.results.landscape import instability_lines
 from imp_jax.results.matching import smallest_density_table
 from imp_jax.results.permutation import permutation_lines
@@ -120,6 +121,8 @@ def landscape_lines(tables: Tables) -> list[str]:
   lines = []
   if "cost" in tables.names:
     lines += cost_lines(tables.get("cost"), tables.claims)
+  if "displacement" in tables.names:
+    lines += displacement_lines(tables.get("displacement"))
   if "permutation" in tables.names:
     lines += permutation_lines(tables.get("permutation"))
   if "successive" in tables.names:

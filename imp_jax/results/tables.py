@@ -13,11 +13,13 @@ from imp_jax.core.sealed import read_sealed
 from imp_jax.core.store import Store, if_finished
 from imp_jax.probes.barriers import Measured, barriers_table, curves_table
 from imp_jax.probes.curvature import Curved, curvature_table
+from imp_jax.probes.displacement import PRUNED
 from imp_jax.probes.permutation import UNMATCHED
 from imp_jax.probes.planes import planes_table
 from imp_jax.results.claims import ClaimSettings, ConnectedClaim
 from imp_jax.results.contrasts import contrasts_table
 from imp_jax.results.cost import Adapted, cost_table
+from imp_jax.results.displacement import displacement_table
 from imp_jax.results.geometry import (
   GEOMETRY_COLUMNS,
   geometry_table,
@@ -122,6 +124,7 @@ class Tables:
       "instability": bool(self.paths),
       "successive": any(e.kind in _BETWEEN_LEVELS for e in self.index),
       "permutation": any(e.kind == UNMATCHED for e in self.index),
+      "displacement": any(e.kind == PRUNED for e in self.index),
       "landscape": self._has_landscape(),
       "predictors": self._has_landscape() and self._rows("landscape") > 0,
       "curvature": bool(self.curved),
@@ -214,6 +217,9 @@ class Tables:
         self.claims.margin,
       ),
       "permutation": lambda: permutation_table(
+        self.study, self.get("barriers"), self.claims
+      ),
+      "displacement": lambda: displacement_table(
         self.study, self.get("barriers"), self.claims
       ),
       "landscape": self._landscape,
