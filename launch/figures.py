@@ -6,9 +6,10 @@
 Writes NAME.svg for each table of a folder that a figure is made of: accuracy
 or diet and sizes of results.csv, levels_BATCHSTATS of barriers.csv, plane_NAME
 of planes.csv, SCORE_examples of SCORE.npy, and instability, landscape,
-predictors, eigenvalues, trial and side_by_side of the files of those names.
-Nothing is computed. Examples need the data: generated ones are, others are read
-from --data, in place of the file that config.json says.
+predictors, eigenvalues, trial, permutation, displacement and side_by_side of
+the files of those names. Nothing is computed. Examples need the data: generated
+ones are, others are read from --data, in place of the file that config.json
+says.
 """
 
 import functools
@@ -49,6 +50,7 @@ def charts_in(folder: pathlib.Path, data: str = "") -> dict[str, Chart]:
     levels_chart,
     matrix_chart,
   )
+  from imp_jax.results.charts.modes import displacement_chart, permutation_chart
   from imp_jax.results.charts.planes import planes_in, table_plane_chart
   from imp_jax.results.charts.predictors import (
     landscape_chart,
@@ -103,6 +105,10 @@ def charts_in(folder: pathlib.Path, data: str = "") -> dict[str, Chart]:
     )
   if has("curvature"):
     made["eigenvalues"] = lambda: eigenvalue_chart(table("curvature"))
+  if has("permutation"):
+    made["permutation"] = lambda: permutation_chart(table("permutation"))
+  if has("displacement"):
+    made["displacement"] = lambda: displacement_chart(table("displacement"))
   if has("trial"):
     made["trial"] = lambda: trial_chart(table("trial"))
   if has("side_by_side"):

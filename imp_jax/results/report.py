@@ -2,7 +2,8 @@
 
 import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from imp_jax.core.index import LABELS
 from imp_jax.data.dataset import Dataset
@@ -183,6 +184,10 @@ def _draw_landscape(parts: Parts, tables: Tables) -> None:
       parts.figure(f"plane_{name}", functools.partial(table_plane_chart, rows))
 
 
+def _drawn(make: Callable[..., Any], tables: Tables, name: str) -> Any:
+  return make(tables.get(name))
+
+
 def _draw_paths(parts: Parts, tables: Tables) -> None:
   from imp_jax.results.charts.landscape import (
     barrier_chart,
@@ -191,8 +196,15 @@ def _draw_paths(parts: Parts, tables: Tables) -> None:
     matrix_chart,
     path_chart,
   )
+  from imp_jax.results.charts.modes import displacement_chart, permutation_chart
 
   parts.figure("paths", lambda: path_chart(tables.get("paths")))
+  for name, chart in (
+    ("permutation", permutation_chart),
+    ("displacement", displacement_chart),
+  ):
+    if name in tables.names:
+      parts.figure(name, functools.partial(_drawn, chart, tables, name))
   parts.figure(
     "instability", lambda: instability_chart(tables.get("instability"))
   )
