@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from imp_jax.probes import (
+  bound,
   connectivity,
   curvature,
   displacement,
@@ -48,6 +49,9 @@ PROBES: Mapping[str, Probe] = {
     curvature.resolve,
     curvature.extent,
     curvature.views,
+  ),
+  bound.GROUP: Probe(
+    bound.BoundSettings, bound.resolve, bound.extent, bound.views
   ),
   planes.GROUP: Probe(
     planes.PlaneSettings, planes.resolve, planes.extent, planes.views

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from imp_jax.probes.bound import bound_lines
 from imp_jax.results.accuracy import sampling_note
 from imp_jax.results.claims import ClaimSettings
 from imp_jax.results.contrasts import contrast_lines, contrasts_table
@@ -121,6 +122,8 @@ def landscape_lines(tables: Tables) -> list[str]:
   lines = []
   if "cost" in tables.names:
     lines += cost_lines(tables.get("cost"), tables.claims)
+  if "bound" in tables.names:
+    lines += bound_lines(tables.get("bound"))
   if "displacement" in tables.names:
     lines += displacement_lines(tables.get("displacement"))
   if "permutation" in tables.names:

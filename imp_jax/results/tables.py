@@ -12,6 +12,8 @@ from imp_jax.core.index import SCORE, Entry, load_index
 from imp_jax.core.sealed import read_sealed
 from imp_jax.core.store import Store, if_finished
 from imp_jax.probes.barriers import Measured, barriers_table, curves_table
+from imp_jax.probes.bound import GROUP as BOUND
+from imp_jax.probes.bound import bound_table
 from imp_jax.probes.curvature import Curved, curvature_table
 from imp_jax.probes.displacement import PRUNED
 from imp_jax.probes.permutation import UNMATCHED
@@ -128,6 +130,7 @@ class Tables:
       "landscape": self._has_landscape(),
       "predictors": self._has_landscape() and self._rows("landscape") > 0,
       "curvature": bool(self.curved),
+      "bound": any(e.kind == BOUND for e in self.index),
       "planes": bool(self.planes),
       "verdicts": self.claims.primary_level is not None,
       "reliability": any(e.kind == SCORE for e in self.index),
@@ -227,6 +230,7 @@ class Tables:
       "curvature": lambda: curvature_table(
         self.study, self.curved, self.densities
       ),
+      "bound": lambda: bound_table(self.study, self.finished(BOUND)),
       "planes": lambda: planes_table(self.study, self.planes),
       "verdicts": self._verdicts,
       "reliability": lambda: reliability_table(
