@@ -358,7 +358,7 @@ def test_what_adaptive_pruning_costs(pages):
     (apart_strict, "as good"),
     (apart_loose, "not told apart"),
   ):
-    told = line.split("density: ")[1].split(" points")[0].replace("-", "−")
+    told = line.split("density: ")[1].split(" points")[0]
     assert f"{told} points: {found}" in pages["trial"]
     assert line.endswith(f"over 12 replicates, {found}")
   taken = table[table["level"] > 2]["fraction"]
@@ -406,3 +406,79 @@ def test_successive_levels_match_where_they_are_connected(pages):
   left = averaged[averaged["matching"] & ~averaged["connected"]]
   assert set(left["experiment"]) == {"none"} and len(left) == b
   assert [f"{100 * x:.0f}" for x in left["density"].unique()] == ["64", "41"]
+
+
+def test_matched_barriers_and_carried_masks(pages):
+  page = pages["around"]
+  table = numbers("around_permutations", "permutation")
+  error = table[(table["quantity"] == "error") & (table["pairs"] == 6)]
+  dense = error[(error["level"] == 0) & error["step"].isna()]
+  for width, words in (
+    (1, "{} to {} % at width 1"),
+    (2, "{} to {} % at 2"),
+    (4, "{} to {} % at 4"),
+    (8, "{} to {} % at 8"),
+  ):
+    own = dense[dense["experiment"] == f"width-{width}"].set_index("matched")
+    before, after = (
+      f"{100 * own['barrier'][way]:.1f}"
+      for way in ("replicates", "weights, own")
+    )
+    assert words.format(before, after) in page
+  assert set(error[error["matched"] != "replicates"]["found"]) == {"lower"}
+  wide = error[error["experiment"] == "width-4"]
+  narrow = error[error["experiment"] == "width-1"]
+
+  def at(rows, matched, level=0, step=None):
+    here = rows[(rows["matched"] == matched) & (rows["level"] == level)]
+    here = here[here["step"] == step] if step else here[here["step"].isna()]
+    return f"{100 * here['barrier'].item():.1f}"
+
+  own = "weights, dense"
+  assert (
+    f"leaves {at(wide, own, step='step 100')} % at step 100, "
+    f"{at(wide, own, step='step 300')} % at step 300, {at(wide, own, 4)} % at "
+    f"level 4 of {at(wide, 'replicates', 4)} %"
+  ) in page
+  assert (
+    f"at width 1 {at(narrow, own, 4)} % of {at(narrow, 'replicates', 4)} % stay"
+  ) in page
+  contrasts = numbers("around_permutations", "contrasts")
+  assert len(contrasts) == 12 and (contrasts["replicates"] == 12).all()
+  for row in contrasts.itertuples():
+    told = interval((row.difference, row.low, row.high), scale=100, digits=1)
+    assert f"| {told} |" in page or f"{told} points" in page, row
+    better = row.treatment.startswith("width-4") or "reinit" not in row.baseline
+    assert row.found == ("better" if better else "not told apart")
+
+
+def test_what_comes_back_to_its_mode(pages):
+  page = pages["around"]
+  table = numbers("around_unmasking", "displacement")
+  at = table.set_index(["experiment", "level", "moved"])
+  for name, found, words in (
+    ("rewind-100", "comes back", "t_r = 100: barriers of {} and {} %"),
+    ("rewind-0", "does not", "t_r = 0: {} and {} %"),
+  ):
+    both = [at.loc[(name, 2, moved)] for moved in ("pruned", "displaced 1")]
+    assert [row["found"] for row in both] == [found] * 2
+    assert words.format(*(f"{100 * r['barrier']:.1f}" for r in both)) in page
+  assert (at.xs("rewind-0")["found"] == "does not").all()
+  assert (at.xs("displaced 4", level="moved")["found"] == "does not").all()
+  assert at.loc[("rewind-100", 4, "pruned")]["found"] == OPEN
+  steps = numbers("around_unmasking", "successive")
+  (a, b), (_, d) = successive_counts(steps).to_numpy()[:, ::1].tolist()
+  connected = successive_counts(steps)[True]
+  matching = successive_counts(steps).loc[True].sum()
+  assert (
+    f"of {matching} steps that match at both ends {connected[True]} are "
+    f"connected, of the other {len(steps) - matching} there are "
+    f"{connected[False]}"
+  ) in page
+  assert a + b == matching and d
+  sparse = successive_counts(steps[steps["level"] >= 3])
+  assert sparse.loc[True].tolist() == [15, 0]
+  assert (
+    f"all 15 steps that match are connected, and so are "
+    f"{sparse.loc[False, True]} of {sparse.loc[False].sum()} that do not"
+  ) in page

@@ -16,8 +16,9 @@ from tests.places import ROOT
 from tests.tiny import TEST_EXAMPLES, random_arrays, write_npz
 
 CONFIGS = sorted(
-  f.stem
-  for f in (ROOT / "configs").glob("*.py")
+  f.relative_to(ROOT / "configs").with_suffix("").as_posix()
+  for folder in (ROOT / "configs", ROOT / "configs" / "around")
+  for f in folder.glob("*.py")
   if "def get_config(" in f.read_text() and not f.stem.startswith("search_")
 )
 
@@ -35,7 +36,7 @@ def launch(*args):
 
 def small_images(config, folder):
   """Small random images where a config wants a data set to be downloaded."""
-  if config.endswith("mnist1d"):
+  if config.endswith("mnist1d") or config.startswith("around/"):
     return {}
   arrays = random_arrays(np.random.default_rng(0), shape=(32, 32, 3))
   path = write_npz(folder / "images.npz", arrays)
@@ -57,6 +58,12 @@ DENSE = (
 )
 # What these declare is no claim of the paper's.
 TRIALS = ("trial_mnist1d", "mask_data_mnist1d")
+SAID = {
+  "adaptive_mnist1d": "less fixed's at the same density",
+  "around/permutations": "matched by weights, joint",
+  "around/pruning_bound": "curvature allows to prune at once",
+  "around/unmasking": "W_r was moved",
+}
 # Smoke runs of these differ from another's in numbers: they are only resolved.
 SAME = {
   "data_diet_cifar100": "data_diet_cifar10",
@@ -66,7 +73,7 @@ SAME = {
 
 
 def smoke_settings(config, images):
-  module = importlib.import_module(f"configs.{config}")
+  module = importlib.import_module(f"configs.{config.replace('/', '.')}")
   settings = module.get_config("smoke")
   # Such programs serve other processes too (imp_jax.command.cli.start).
   fast = {"execution.convolution": "fast"} if images else {}
@@ -122,8 +129,7 @@ def test_smoke_of_every_config(tmp_path, config, capsys):
     claim = "claim 3, connected" if landscape else "claim 0, rewinding"
     if config in TRIALS:
       claim = "against imp's ticket at level 2"
-    elif config == "adaptive_mnist1d":
-      claim = "less fixed's at the same density"
+    claim = SAID.get(config, claim)
     assert claim in out
   assert "results and figures: " in out
   assert err == ""  # quiet when not a terminal
