@@ -13,6 +13,7 @@ shuffled within layers, and under fresh weights. `:quick` has 4 replicates,
 """
 
 from configs.defaults import get_defaults, words
+from imp_jax.stages.controls import CONTROLS
 
 # Run once, after everything here stood.
 CONFIRMING_SEEDS = (340,)
@@ -26,6 +27,8 @@ AT_INIT = {
   "synflow": 100,
   "random": 1,
 }
+# All there were when it ran.
+KINDS = tuple(kind for kind in CONTROLS if kind != "permuted_mask")
 TRAINED = ("magnitude_increase", "movement", "snip", "grasp")
 
 
@@ -41,7 +44,7 @@ def get_config(arg: str = ""):
   # Exact counts: what is compared has equally many weights.
   config.prune.update(levels=5, fraction=0.36, rule="exact")
   steps, finetune, levels = "100step", "250step", LEVELS
-  rounds, trained, kinds = AT_INIT, TRAINED, ("all",)
+  rounds, trained, kinds = AT_INIT, TRAINED, KINDS
   if "quick" in variants:
     config.replicates = 4
   if "smoke" in variants:

@@ -64,6 +64,7 @@ def get_config(arg: str = ""):
           "controls.kinds": KINDS,
           "controls.levels": tuple(sorted({compared, levels})),
           "permutation.levels": joined,
+          "permutation.joint_levels": joined,
           "permutation.found_on": ("own", "dense", "joint"),
         }
         if width in pruned

@@ -115,7 +115,8 @@ class Traced:
 
   Attributes:
     leaves: axes of each of its arrays, in the order of its flattened tree.
-    sites: of each whole axis, by its root: the last value that has it.
+    sites: of each whole axis, by its root: the last of the values that have it
+      at the most places.
   """
 
   leaves: tuple[Axes, ...]
@@ -151,11 +152,14 @@ def trace_axes(
     _fix(axes)
   examples = given[count][0].size
   sites: dict[Axis, Site] = {}
+  most: dict[Axis, int] = {}
   for number, axes in enumerate(made):
     if axes and axes[0].size == examples:
+      places = math.prod(axis.size for axis in axes[1:])
       for place, axis in enumerate(axes[1:], start=1):
-        if axis.size > 1 and not axis.root.parts:
-          sites[axis.root] = Site(number, place)
+        root = axis.root
+        if axis.size > 1 and not root.parts and places >= most.get(root, 0):
+          sites[root], most[root] = Site(number, place), places
   return Traced(tuple(given[:count]), sites)
 
 

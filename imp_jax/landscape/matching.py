@@ -102,6 +102,10 @@ def match_activations(
     inputs: examples as in the data set.
     model: of the networks.
     batch_size: examples at a time.
+
+  Raises:
+    ValueError: a layer's activations are not finite, or not all layers have
+      any.
   """
   sums = [
     unit_correlations(model, a, b, inputs, batch_size=batch_size)
@@ -111,6 +115,8 @@ def match_activations(
   found, matched, plain = {}, 0.0, 0.0
   for name in units.sizes:
     total = np.sum([s[name] for s in sums], axis=0)
+    if not np.isfinite(total).all():
+      raise ValueError(f"activations of layer {name!r} are not finite")
     rows, order = linear_sum_assignment(total, maximize=True)
     found[name] = order
     matched += float(total[rows, order].sum())
@@ -132,18 +138,16 @@ def unit_correlations(
   Args:
     model: of both.
     a, b: networks.
-    inputs: examples as in the data set; a last batch that is not whole is left
-      out, unless there is none before it.
+    inputs: examples as in the data set.
     batch_size: examples at a time.
   """
   program = _moments_program(model)
-  size = min(batch_size, len(inputs))
   # About the first batch's means: sums of squares cancel where these are large.
-  first = inputs[:size]
+  first = inputs[:batch_size]
   shifts = [_means_program(model)(network, first) for network in (a, b)]
   totals: dict[str, list[np.ndarray]] = {}
-  for start in range(0, len(inputs) - size + 1, size):
-    moments = program(a, b, inputs[start : start + size], *shifts)
+  for start in range(0, len(inputs), batch_size):
+    moments = program(a, b, inputs[start : start + batch_size], *shifts)
     for name, parts in jax.device_get(moments).items():
       own = [np.asarray(part, np.float64) for part in parts]
       known = totals.get(name)

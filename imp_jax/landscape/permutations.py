@@ -8,7 +8,7 @@ are one, and so are a convolution's channels and what its normalisation has.
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -132,14 +132,20 @@ def check_preserved(
   Raises:
     ValueError: names the first layer whose units are none.
   """
-  apply = jax.jit(model.apply)
-  wanted = np.asarray(apply(network["params"], network["batch_stats"], inputs))
+  model = model.in_dtype(jnp.float32)  # whose rounding is known
+  inputs = jnp.asarray(inputs)
+
+  @jax.jit
+  def logits(network: PyTree) -> jax.Array:
+    with jax.default_matmul_precision("highest"):
+      return model.apply(network["params"], network["batch_stats"], inputs)
+
+  wanted = np.asarray(logits(network))
   scale = float(np.abs(wanted).max()) or 1.0
   for name, order in units.identity().items():
     # Every unit is moved.
     moved = permuted(network, units, {name: np.roll(order, 1)})
-    got = apply(moved["params"], moved["batch_stats"], inputs)
-    apart = float(np.abs(np.asarray(got) - wanted).max())
+    apart = float(np.abs(np.asarray(logits(moved)) - wanted).max())
     if not apart <= _TOLERANCE * scale:
       raise ValueError(
         f"permuting the units of layer {name!r} of model {model.name} changes "
@@ -159,8 +165,9 @@ def activations(
 ) -> dict[str, Float[jax.Array, "values units"]]:
   """Returns what each layer's units give: one row per example and place.
 
-  Of several values that have these units it is the last one: after its
-  normalisation and non-linearity, of a residual stream after its last block.
+  Of several values that have these units it is the last of those at the most
+  places: after its normalisation and non-linearity, and before it is pooled; of
+  a residual stream after its last block.
 
   Args:
     model: of the network.
@@ -168,12 +175,9 @@ def activations(
     network: {"params", "batch_stats"}.
     inputs: examples as in the data set.
   """
-  plain = _plain(model)
-
-  def apply(network: PyTree, inputs: jax.Array) -> jax.Array:
-    return plain.apply(network["params"], network["batch_stats"], inputs)
-
-  function = jax.make_jaxpr(apply)(network, inputs)
+  # Operations are counted from the inputs that the first layer takes.
+  inputs = model.prepared(jnp.asarray(inputs)).astype(jnp.float32)
+  function = jax.make_jaxpr(_applied(model))(network, inputs)
   wanted: dict[int, list[tuple[str, int]]] = {}
   for name, site in units.sites.items():
     wanted.setdefault(site.number, []).append((name, site.axis))
@@ -198,16 +202,20 @@ _EXAMPLES = 8191  # of which nothing is computed: a prime that no layer has
 
 def _traced(model: Model) -> tuple[PyTree, Any]:
   """The shapes of a network, and its axes."""
-  plain = _plain(model)
-  params, stats = jax.eval_shape(plain.init, jax.random.key(0))
+  params, stats = jax.eval_shape(model.init, jax.random.key(0))
   network = {"params": params, "batch_stats": stats}
-  # What is prepared of inputs has no part in it.
-  inputs = jax.ShapeDtypeStruct((_EXAMPLES, *plain.input_shape), jnp.float32)
+  inputs = jax.ShapeDtypeStruct((_EXAMPLES, *model.input_shape), jnp.float32)
+  return network, trace_axes(_applied(model), network, inputs)
+
+
+def _applied(model: Model) -> Callable[..., jax.Array]:
+  """The network as a function of itself and prepared inputs, in plain terms."""
+  plain = _plain(model).of_prepared().in_dtype(jnp.float32)
 
   def apply(network: PyTree, inputs: jax.Array) -> jax.Array:
     return plain.apply(network["params"], network["batch_stats"], inputs)
 
-  return network, trace_axes(apply, network, inputs)
+  return apply
 
 
 def _plain(model: Model) -> Model:

@@ -65,6 +65,12 @@ def resolve(options: Any, facts: Facts) -> DisplacementSettings:
       "displacement moves the W_r that tickets start from: it goes with "
       f"ticket.kind='weight_rewind', not {facts.ticket.kind!r}"
     )
+  stream = facts.training.stream
+  if "level" in (stream.order, stream.augment_noise):
+    raise ValueError(
+      "displacement compares trainings by the same noise: it goes with no "
+      "data.order='level' or data.augment_noise='level'"
+    )
   return read(
     DisplacementSettings,
     d,

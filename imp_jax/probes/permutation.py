@@ -41,10 +41,13 @@ class PermutationSettings(PathOptions):
     ("own",),
     several(choice(FOUND_ON)),
     "which networks the permutation is found on: those that are joined, the "
-    "trained dense ones, or all of levels and steps at once",
+    "trained dense ones, or all of joint_levels and steps at once",
   )
   levels: tuple[int, ...] = option(
     (0,), several(whole(0)), "whose trained tickets are joined", where=True
+  )
+  joint_levels: tuple[int, ...] = option(
+    (), several(whole(0)), "of found_on joint"
   )
   steps: tuple[Any, ...] = option(
     (), several(duration), "absolute, of the dense training: joined there too"
@@ -52,7 +55,6 @@ class PermutationSettings(PathOptions):
   examples: int = option(
     1000, whole(2), "the first so many training examples, for activations"
   )
-  fingerprint: str = ""
 
 
 def resolve(options: Any, facts: Facts) -> PermutationSettings:
@@ -80,11 +82,16 @@ def resolve(options: Any, facts: Facts) -> PermutationSettings:
         "permutation.steps", step, facts.rewind_step, facts.training.steps - 1
       )
     )
-  examples = p.examples
+  joint = "joint" in p.found_on
+  for level in p.joint_levels:
+    in_range("permutation.joint_levels", level, 0, facts.levels)
+  if joint != bool(p.joint_levels):
+    raise ValueError(
+      "permutation.joint_levels goes with permutation.found_on='joint', got "
+      f"{tuple(p.joint_levels)} and {tuple(p.found_on)}"
+    )
   if "activations" in p.match:
-    in_range("permutation.examples", examples, 2, len(facts.dataset.train))
-  else:
-    examples = off(PermutationSettings).examples
+    in_range("permutation.examples", p.examples, 2, len(facts.dataset.train))
   return read(
     PermutationSettings,
     p,
@@ -92,11 +99,8 @@ def resolve(options: Any, facts: Facts) -> PermutationSettings:
     found_on=tuple(sorted(set(p.found_on))),
     levels=tuple(sorted(set(p.levels))),
     steps=tuple(sorted(steps)),
-    examples=examples,
+    joint_levels=tuple(sorted(set(p.joint_levels))),
     **resolve_path(GROUP, p, facts),
-    fingerprint=facts.dataset.train.fingerprint
-    if "activations" in p.match
-    else "",
   )
 
 
@@ -132,11 +136,11 @@ def views(
   dense, name = tickets[0].train, tickets[0].experiment
   train = trained_by(dense)
   path = settings.path(train.stream)
+  stopped = _stopped(dense, settings.steps)
   joined = {(k, ""): tickets[k].train for k in settings.levels}
-  joined |= {
-    (0, f"step {step}"): node
-    for step, node in _stopped(dense, settings.steps).items()
-  }
+  joined |= {(0, f"step {step}"): node for step, node in stopped.items()}
+  at_once = [tickets[k].train for k in settings.joint_levels]
+  at_once += stopped.values()
 
   def matched(by: str, networks: Sequence[Node], what: str) -> Node:
     return match_node(
@@ -145,7 +149,7 @@ def views(
       by,
       other=PARTNER,
       examples=settings.examples,
-      fingerprint=settings.fingerprint,
+      fingerprint=train.stream.fingerprint,
       label=f"{name} matching by {by} of {what}",
     )
 
@@ -156,8 +160,10 @@ def views(
       networks, of = {
         "own": ([node], what),
         "dense": ([dense], "level 0"),
-        "joint": (list(joined.values()), "all that are joined"),
+        "joint": (at_once, "all at once"),
       }[on]
+      if on != "own" and networks == [node]:
+        continue  # it is its own
       permutations[f"{by}, {on}"] = matched(by, networks, of)
     for kind, found in permutations.items():
       made = path_node(

@@ -10,7 +10,8 @@ import pandas as pd
 from imp_jax.core.index import Entry
 from imp_jax.results.accuracy import accuracy_matrix, test_accuracy
 from imp_jax.results.claims import ClaimSettings
-from imp_jax.results.trial import what_is_found
+from imp_jax.results.contrasts import points
+from imp_jax.results.trial import OPEN, what_is_found
 from imp_jax.statistics.intervals import mean_interval
 
 COST_COLUMNS = (
@@ -126,10 +127,13 @@ def cost_lines(table: pd.DataFrame, claims: ClaimSettings) -> list[str]:
 
   Args:
     table: from `cost_table`.
-    claims: whose confidence and margin the comparison with a baseline has.
+    claims: whose confidence and margin the comparison with a baseline has;
+      intervals hold for all experiments together (Bonferroni).
   """
   lines = []
   rows: Any
+  count = len(set(table["experiment"]))
+  confidence = 1 - (1 - claims.confidence) / max(count, 1)
   for name, rows in table.groupby("experiment", sort=False):
     last = rows[rows["level"] == rows["level"].max()]
     lines.append(
@@ -138,21 +142,16 @@ def cost_lines(table: pd.DataFrame, claims: ClaimSettings) -> list[str]:
       f"fixed fraction {last['fixed_trainings'].mean():.1f}, mean over "
       f"{len(last)} replicates"
     )
-    apart = last["accuracy"] - last["baseline_accuracy"]
-    if len(apart := np.asarray(apart.dropna(), np.float64)):
-      lines.append(_difference_line(last["baseline"].iloc[0], apart, claims))
+    apart = (last["accuracy"] - last["baseline_accuracy"]).to_numpy(np.float64)
+    beyond = int(np.isnan(apart).sum())
+    if beyond < len(apart):
+      interval = mean_interval(apart[~np.isnan(apart)], confidence=confidence)
+      # Those that were pruned furthest would be left out: no verdict.
+      found = OPEN if beyond else what_is_found(interval, claims.margin)
+      told = points(interval.mean, interval.low, interval.high)
+      lines.append(
+        f"its accuracy there less {last['baseline'].iloc[0]}'s at the same "
+        f"density: {told} over {interval.count} replicates, {found}"
+        + (f" ({beyond} beyond its last level)" if beyond else "")
+      )
   return lines
-
-
-def _difference_line(
-  baseline: str, apart: np.ndarray, claims: ClaimSettings
-) -> str:
-  interval = mean_interval(apart, confidence=claims.confidence)
-  mean, low, high = (
-    f"{100 * x:+.1f}" for x in (interval.mean, interval.low, interval.high)
-  )
-  return (
-    f"its accuracy there less {baseline}'s at the same density: {mean} "
-    f"[{low}, {high}] points over {interval.count} replicates, "
-    f"{what_is_found(interval, claims.margin)}"
-  )

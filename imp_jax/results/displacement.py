@@ -28,7 +28,7 @@ RETURNS, LEAVES, OPEN = "comes back", "does not", "not told apart"
 
 
 def displacement_table(
-  study: str, barriers: pd.DataFrame, claims: ClaimSettings
+  study: str, barriers: pd.DataFrame, claims: ClaimSettings, declared: int
 ) -> pd.DataFrame:
   """Returns a row per level and what was done to W_r before it was trained.
 
@@ -36,6 +36,7 @@ def displacement_table(
     study: its name.
     barriers: rows of barriers.csv.
     claims: whose confidence the intervals have.
+    declared: how many rows the study has, those that failed among them.
 
   Returns:
     "moved": "pruned" (this level's mask) or "displaced C" (at random, C times
@@ -47,13 +48,13 @@ def displacement_table(
     Fractions.
   """
   rows: Any = barriers[
-    barriers["kind"].str.match(rf"{PRUNED}$|displaced ")
+    barriers["kind"].map(is_of_displaced)
     & barriers["split"].eq("test")
     & barriers["metric"].str.startswith(_METRIC)
   ]
   keys = ["experiment", "level", "kind", "metric"]
   groups = list(rows.groupby(keys, sort=False)["value"])
-  confidence = 1 - (1 - claims.confidence) / max(len(groups), 1)
+  confidence = 1 - (1 - claims.confidence) / max(declared, 1)
   found = []
   for (experiment, level, kind, metric), values in groups:
     own = mean_interval(np.asarray(values, np.float64), confidence=confidence)
@@ -70,6 +71,11 @@ def displacement_table(
       )
     )
   return pd.DataFrame(found, columns=list(DISPLACEMENT_COLUMNS))
+
+
+def is_of_displaced(kind: str) -> bool:
+  """Returns whether a path of that kind is to what was pruned or displaced."""
+  return kind == PRUNED or kind.startswith("displaced ")
 
 
 def displacement_lines(table: pd.DataFrame) -> list[str]:

@@ -30,7 +30,7 @@ _BY = ["experiment", "level", "pair", "batch_stats", "quantity"]
 
 
 def permutation_table(
-  study: str, barriers: pd.DataFrame, claims: ClaimSettings
+  study: str, barriers: pd.DataFrame, claims: ClaimSettings, declared: int
 ) -> pd.DataFrame:
   """Returns a row per kind of matching, level or step, and quantity.
 
@@ -38,6 +38,8 @@ def permutation_table(
     study: its name.
     barriers: rows of barriers.csv.
     claims: whose confidence the intervals have.
+    declared: how many matched barriers of a quantity the study has, those that
+      failed among them.
 
   Returns:
     "matched": "replicates" (without a permutation), or by what, and on which
@@ -50,30 +52,28 @@ def permutation_table(
     pairs.
   """
   rows: Any = barriers[
-    (barriers["kind"].eq(UNMATCHED) | barriers["kind"].str.contains(", "))
+    barriers["kind"].map(is_of_pairs)
     & barriers["split"].eq("test")
-    & barriers["metric"].str.contains(_FORM)
+    & barriers["metric"].str.match(f"(error|loss){_FORM}")
   ].copy()
   if not len(rows):
     return pd.DataFrame(columns=list(PERMUTATION_COLUMNS))
   rows["pair"] = rows["pair"].fillna("")  # as a CSV file gives it back
   parts = rows["metric"].str.split(_FORM, expand=True)
   rows["quantity"], rows["batch_stats"] = parts[0], parts[1]
-  rows["of"] = rows["replicate"] // 2
-  # There and back are one pair: its two directions know the same networks.
-  grouped: Any = rows.groupby([*_BY, "kind", "of"], sort=False)["value"].mean()
-  table: Any = grouped.unstack("of")
+  indexed: Any = rows.set_index([*_BY, "kind", "replicate"])["value"]
+  table: Any = indexed.unstack("replicate")
   found = []
-  count = (table.index.get_level_values("kind") != UNMATCHED).sum()
-  count //= table.index.get_level_values("quantity").nunique()
-  confidence = 1 - (1 - claims.confidence) / max(count, 1)
-  for place, own in table.iterrows():
+  confidence = 1 - (1 - claims.confidence) / max(declared, 1)
+  for place in dict.fromkeys(indexed.index.droplevel("replicate")):
     experiment, level, step, mode, quantity, kind = place
-    plain = table.loc[(experiment, level, step, mode, quantity, UNMATCHED)]
-    apart = np.asarray((own - plain).dropna(), np.float64)
+    own, plain = table.loc[place], (*place[:-1], UNMATCHED)
     interval = None
-    if kind != UNMATCHED and len(apart):
-      interval = mean_interval(apart, confidence=confidence)
+    if kind != UNMATCHED and plain in table.index:
+      apart = _pairs(own - table.loc[plain])
+      if len(apart):
+        interval = mean_interval(apart, confidence=confidence)
+    values = _pairs(own)
     found.append(
       (
         study,
@@ -83,8 +83,8 @@ def permutation_table(
         kind,
         mode,
         quantity,
-        int(own.notna().sum()),
-        float(own.mean()),
+        len(values),
+        float(values.mean()) if len(values) else np.nan,
         *(
           (interval.mean, interval.low, interval.high, interval.confidence)
           if interval
@@ -94,6 +94,17 @@ def permutation_table(
       )
     )
   return pd.DataFrame(found, columns=list(PERMUTATION_COLUMNS))
+
+
+def is_of_pairs(kind: str) -> bool:
+  """Returns whether a path of that kind is between partners."""
+  return kind == UNMATCHED or ", " in kind
+
+
+def _pairs(values: Any) -> np.ndarray:
+  """Means over there and back: they know the same networks, and are one."""
+  both: Any = values.groupby(values.index // 2)
+  return np.asarray(both.mean()[both.count() == 2], np.float64)
 
 
 def _found(interval: Any) -> str:
@@ -117,9 +128,10 @@ def permutation_lines(table: pd.DataFrame) -> list[str]:
       if row.matched != UNMATCHED
     ]
     plain = rows[rows["matched"] == UNMATCHED]
+    before = 100 * plain["barrier"].mean()  # of one row, or of none that failed
     lines.append(
       f"pairs of replicates of {name} at {step or f'level {level}'} "
-      f"(BatchNorm: {mode}), {plain['pairs'].iloc[0]} pairs: error barrier "
-      f"{100 * plain['barrier'].iloc[0]:.1f} %; {'; '.join(told)}"
+      f"(BatchNorm: {mode}), {rows['pairs'].max()} pairs: error barrier "
+      f"{before:.1f} %; {'; '.join(told)}"
     )
   return lines

@@ -15,13 +15,15 @@ from imp_jax.probes.barriers import Measured, barriers_table, curves_table
 from imp_jax.probes.bound import GROUP as BOUND
 from imp_jax.probes.bound import bound_table
 from imp_jax.probes.curvature import Curved, curvature_table
+from imp_jax.probes.displacement import GROUP as DISPLACEMENT
 from imp_jax.probes.displacement import PRUNED
+from imp_jax.probes.permutation import GROUP as PERMUTATION
 from imp_jax.probes.permutation import UNMATCHED
 from imp_jax.probes.planes import planes_table
 from imp_jax.results.claims import ClaimSettings, ConnectedClaim
 from imp_jax.results.contrasts import contrasts_table
 from imp_jax.results.cost import Adapted, cost_table
-from imp_jax.results.displacement import displacement_table
+from imp_jax.results.displacement import displacement_table, is_of_displaced
 from imp_jax.results.geometry import (
   GEOMETRY_COLUMNS,
   geometry_table,
@@ -220,10 +222,16 @@ class Tables:
         self.claims.margin,
       ),
       "permutation": lambda: permutation_table(
-        self.study, self.get("barriers"), self.claims
+        self.study,
+        self.get("barriers"),
+        self.claims,
+        self._declared(PERMUTATION, lambda kind: ", " in kind),
       ),
       "displacement": lambda: displacement_table(
-        self.study, self.get("barriers"), self.claims
+        self.study,
+        self.get("barriers"),
+        self.claims,
+        self._declared(DISPLACEMENT, is_of_displaced),
       ),
       "landscape": self._landscape,
       "predictors": self._predictors,
@@ -347,6 +355,23 @@ class Tables:
   def _rows(self, name: str) -> int:
     table = self.peek(name)
     return 0 if table is None else len(table)
+
+  def _declared(self, group: str, of: Callable[[str], bool]) -> int:
+    """How many barriers a probe's paths have, once for all replicates.
+
+    Args:
+      group: the probe's.
+      of: whether a kind of path is meant.
+    """
+    places = {
+      (e.experiment, e.level, e.kind, e.between)
+      for e in self.index
+      if of(e.kind)
+    }
+    return sum(
+      len(self.experiments[name]["probes"][group]["batch_stats"])
+      for name, *_ in places
+    )
 
   def _has_trial(self) -> bool:
     controls = any(entry.kind != "imp" for entry, *_ in self.records)

@@ -69,12 +69,14 @@ def parts_of(store: Store, entry: Entry) -> list[dict[str, Any]]:
   """
   parts = [store.load_record(entry.ids["train"])]
   begin = store.load_record(entry.ids["pretrain"])["step"]
-  while (
-    parts[0]["settings"]["start"] > begin
-    and parts[0]["settings"]["optimizer"] == "rewound"
-  ):
+  while _goes_on(parts[0].get("settings", {}), begin):
     parts.insert(0, store.load_record(parts[0]["inputs"]["weights"]))
   return parts
+
+
+def _goes_on(train: Mapping[str, Any], begin: int) -> bool:
+  """Whether a training goes on from another one's end, its optimiser too."""
+  return train.get("start", 0) > begin and train["optimizer"] == "rewound"
 
 
 def results_table(study: str, records: Sequence[tuple]) -> pd.DataFrame:

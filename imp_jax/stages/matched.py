@@ -12,7 +12,7 @@ from imp_jax.core.keys import key_words
 from imp_jax.engine.context import Context
 from imp_jax.landscape.matching import match_activations, match_weights
 from imp_jax.landscape.permutations import Units, check_preserved, units_of
-from imp_jax.models.settings import ModelSettings
+from imp_jax.models.settings import ModelSettings, model_code
 
 PyTree = Any
 
@@ -48,9 +48,21 @@ class Match(Stage):
   fingerprint: str = ""
 
   def run(self, context: Context, items: Sequence[Item]) -> dict[Item, Outcome]:
-    return {item: self._match(context, item) for item in items}
+    outcomes: dict[Item, Outcome] = {}
+    for item in items:
+      context.stop_if_asked()
+      try:
+        outcomes[item] = self._match(context, item)
+      except ValueError as error:
+        outcomes[item] = Failure(
+          f"{item.node.label}, replicate {item.replicate}: {error}"
+        )
+    return outcomes
 
-  def _match(self, context: Context, item: Item) -> Outcome:
+  def code(self) -> dict[str, str]:
+    return model_code(self.model)
+
+  def _match(self, context: Context, item: Item) -> Artefact:
     model = context.model(self.model)
     units = units_of(model)
     pairs = [
@@ -58,10 +70,7 @@ class Match(Stage):
       for i in range(len(item.node.edges) // 2)
     ]
     inputs: Any = context.dataset.train.inputs
-    try:
-      check_preserved(model, pairs[0][1], inputs[:_CHECKED], units)
-    except ValueError as error:
-      return Failure(f"{item.node.label}, replicate {item.replicate}: {error}")
+    check_preserved(model, pairs[0][1], inputs[:_CHECKED], units)
     if self.by == "weights":
       words = key_words(context.key(self.NAME, item.replicate))
       found = match_weights(
@@ -111,7 +120,14 @@ def load_permutation(
     units: of its network.
     name: of the node's edge.
   """
-  arrays = context.load_arrays(item, name)
+  artefact = context.load(item, name)
+  assert artefact is not None and artefact.arrays is not None
+  if artefact.record["layers"] != list(units.sizes):
+    raise ValueError(
+      f"{item.node.label}: the permutation is of layers "
+      f"{artefact.record['layers']}, the network has {list(units.sizes)}"
+    )
+  arrays = artefact.arrays
   return {layer: arrays[str(i)] for i, layer in enumerate(units.sizes)}
 
 

@@ -198,10 +198,12 @@ class Prune(Stage):
     )
 
   def code(self) -> dict[str, str]:
-    criterion = {
-      f"prune.criterion {self.criterion}": code_hash(CRITERIA[self.criterion])
-    }
-    return criterion | model_code(self.model)
+    # How its scores are computed, not how it is run.
+    scored = dataclasses.replace(
+      CRITERIA[self.criterion], convolution="", rescored=True, wide=False
+    )
+    name = f"prune.criterion {self.criterion}"
+    return {name: code_hash(scored)} | model_code(self.model)
 
   def _network(self, context: Context, item: Item) -> Network:
     """What the criterion is given of one replicate."""

@@ -169,10 +169,15 @@ def _contrasts(
     _check_names(f"{field}.comparisons", (parent,), experiments)
     for level in levels:
       _check_level(field, level, (parent,), experiments, "levels")
-    own = next(e.controls for e in experiments if e.name == parent)
+    e = next(e for e in experiments if e.name == parent)
+    own, rewound = e.controls, e.trunk.ticket.kind == "weight_rewind"
     if not control:
       continue
     one_of(f"{field}.comparisons of {parent}", control, own.kinds)
+    if control == "one_shot" and 1 in levels and rewound:
+      raise ValueError(
+        f"{field} compares {name!r} at level 1, where it is the ticket itself"
+      )
     if lacking := set(levels) - set(own.levels):
       raise ValueError(
         f"{field} compares {name!r} at level {min(lacking)}, but "

@@ -335,6 +335,47 @@ def test_correlations_are_numpys(rng):
   assert (found["conv2"][:, 1] == 0).all()
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_activations_of_images_are_those_after_each_layer(dtype, rng):
+  """Bytes that are normalised: by Flax's own account of what modules return."""
+  model = make_model(
+    "resnet8",
+    num_classes=CLASSES,
+    input_shape=(8, 8, 3),
+    width=0.25,
+    dtype=dtype,
+  ).normalising((0.5,) * 3, (0.25,) * 3)
+  network, units = drawn(model), units_of(model)
+  images = rng.integers(0, 256, (6, 8, 8, 3), dtype="uint8")
+  found = jax.jit(functools.partial(activations, model, units))(network, images)
+  plain = model.in_dtype(jnp.float32)
+  on_device = jax.tree.map(jnp.asarray, network)
+  prepared = plain.prepared(jnp.asarray(images))
+  _, state = plain.module.apply(
+    on_device, prepared, train=False, capture_intermediates=True
+  )
+  made = {
+    path.removesuffix("/__call__"): np.asarray(value[0])
+    for path, value in flat_leaves(state["intermediates"]).items()
+  }
+  rectified = lambda path: np.maximum(made[path], 0)
+  stem = rectified("stem_norm")
+  stream = np.maximum(stem + made["stage1_block1_2_norm"], 0)
+  inner = rectified("stage1_block1_1_norm")
+  last = np.maximum(
+    made["stage3_block1_shortcut_norm"] + made["stage3_block1_2_norm"], 0
+  )
+  for layer, values in (
+    ("stem_conv", stream),  # of the stream, after its last block
+    ("stage1_block1_1_conv", inner),
+    ("stage3_block1_2_conv", last),  # before it is averaged
+  ):
+    wanted = values.reshape(-1, values.shape[-1])
+    assert found[layer].dtype == jnp.float32
+    np.testing.assert_allclose(found[layer], wanted, rtol=1e-4, atol=1e-4)
+  check_preserved(model, network, images, units)
+
+
 class Shared(nn.Module):
   """One stream that a layer reads and writes: units on both of its axes."""
 
@@ -357,6 +398,17 @@ def test_a_layer_with_its_units_on_both_sides_is_matched(rng):
   found = match_weights(
     [(network["params"], permuted(network, units, order)["params"])], units, rng
   )
-  assert found.similarity >= found.before
+  assert found.similarity > 1.2 * found.before
+  moved = permuted(permuted(network, units, order), units, found.permutation)[
+    "params"
+  ]
+  assert found.similarity == pytest.approx(
+    sum(
+      float(np.vdot(leaf, flat_leaves(moved)[path]))
+      for path, leaf in flat_leaves(network["params"]).items()
+      if path != "head/bias"
+    ),
+    rel=1e-5,
+  )
   x = rng.normal(size=(3, 12)).astype(np.float32)
   check_preserved(model, network, x, units)

@@ -15,6 +15,7 @@ OTHERS = {
   "experiments",
   "claims.little_data.comparisons",
   "claims.easy_data.comparisons",
+  "claims.contrasts.comparisons",
 }
 # What is told of "x" holds of "scores.optim.x", where it may be unset.
 UNSET = ("pretrain.optim.", "scores.optim.", "scores.model.")
@@ -53,6 +54,9 @@ RANGES = {
     "curvature.eigenvalues",
     "planes.examples",
     "planes.recompute_batches",
+    "permutation.recompute_batches",
+    "displacement.recompute_batches",
+    "bound.examples",
   ),
   "whole, at least 4": ("data.train_examples",),
   "whole, at least 10, or unset": ("data.test_examples",),
@@ -66,13 +70,24 @@ RANGES = {
     "scores.window",
     "curvature.lanczos_steps",
     "curvature.probes",
+    "bound.lanczos_steps",
+    "bound.probes",
   ),
+  "whole, at least 2": ("permutation.examples",),
   "tuple of: whole, at least 0": (
     "connectivity.levels",
     "curvature.levels",
     "planes.levels",
+    "permutation.levels",
+    "permutation.joint_levels",
+    "bound.levels",
+    "claims.contrasts.levels",
   ),
-  "tuple of: whole, at least 1": ("controls.levels", "claims.trial.levels"),
+  "tuple of: whole, at least 1": (
+    "controls.levels",
+    "claims.trial.levels",
+    "displacement.levels",
+  ),
   "at least 0": (
     "optim.learning_rate",
     "optim.milestone_factor",
@@ -90,8 +105,14 @@ RANGES = {
   "tuple of: tensorboard | wandb": ("execution.writers",),
   "> 0": ("model.width", "optim.eps", "claims.connected.threshold"),
   "tuple of: > 0 nats": ("connectivity.thresholds",),
+  "> 0 nats": ("bound.epsilon",),
+  "tuple of: > 0": ("displacement.scales",),
+  "weights | activations": ("controls.matching",),
+  "tuple of: weights | activations": ("permutation.match",),
+  "tuple of: own | dense | joint": ("permutation.found_on",),
   "in [0, 1)": (
     "prune.tolerance",
+    "bound.tolerance",
     "optim.momentum",
     "optim.b2",
     "pretrain.subset.drop_hardest",
@@ -146,15 +167,24 @@ RANGES = {
   "weight_rewind | lr_rewind | finetune": ("ticket.kind",),
   "fresh | rewound": ("ticket.optimizer",),
   "tuple of: random_mask | reinit | random_global | random_erk | random_smart "
-  "| other_mask | one_shot | inverted | early_mask | gradual | "
+  "| other_mask | permuted_mask | one_shot | inverted | early_mask | gradual | "
   "shuffled_weights | constant_magnitudes | redrawn_magnitudes | "
   "init_magnitudes | "
   "trained_magnitudes | random_signs | flipped_signs | init_signs | "
   "trained_signs | displaced | all": ("controls.kinds",),
   "tuple of: worst_class_accuracy": ("eval.metrics",),
-  "tuple of: train | valid | test": ("eval.splits", "connectivity.splits"),
+  "tuple of: train | valid | test": (
+    "eval.splits",
+    "connectivity.splits",
+    "permutation.splits",
+    "displacement.splits",
+  ),
   "order | augment | both | perturb": ("connectivity.differ",),
-  "tuple of: average | recompute | endpoint": ("connectivity.batch_stats",),
+  "tuple of: average | recompute | endpoint": (
+    "connectivity.batch_stats",
+    "permutation.batch_stats",
+    "displacement.batch_stats",
+  ),
   "tuple of: hessian | gauss_newton": ("curvature.matrices",),
   "tuple of: children | levels": ("planes.through",),
 }

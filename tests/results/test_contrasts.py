@@ -51,10 +51,21 @@ def test_there_and_back_are_one_pair():
     for split in ("test", "train")
     for kind, values in (("replicates", plain), ("weights, own", matched))
     for r, value in enumerate(values)
-  ] + [("s", "a", 0, 0, "children", "0-1", "test", metric, 9.0)]
+  ]
+  share = "connected_rise_above_line_0.1_average"  # it is no barrier
+  rows += [
+    ("s", "a", 0, 0, "children", "0-1", "test", metric, 9.0),
+    *(("s", "a", r, 0, "weights, own", "", "test", share, 1) for r in range(8)),
+    # Of one that has no path without a permutation; and of half a pair.
+    *(
+      ("s", "b", r, 0, "weights, own", "", "test", metric, 0.5)
+      for r in (0, 1, 2)
+    ),
+  ]
   barriers = pd.DataFrame(rows, columns=list(BARRIER_COLUMNS))
-  table = permutation_table("s", barriers, ClaimSettings())
-  before, after = table.itertuples()
+  table = permutation_table("s", barriers, ClaimSettings(), 1)
+  before, after, alone = table.itertuples()
+  assert (alone.experiment, alone.pairs, alone.found) == ("b", 1, "")
   assert (before.matched, before.pairs) == ("replicates", 4)
   assert before.barrier == pytest.approx(0.65) and np.isnan(before.change)
   assert (after.pairs, after.batch_stats, after.quantity) == (
@@ -67,12 +78,13 @@ def test_there_and_back_are_one_pair():
   assert after.change == pytest.approx(-0.375)
   assert after.low == pytest.approx(-0.375 - 3.18245 * 0.025, abs=1e-5)
   assert after.found == "lower"
-  (line,) = permutation_lines(table)
+  line, other = permutation_lines(table)
+  assert "1 pairs: error barrier nan %" in other
   assert line == (
     "pairs of replicates of a at level 0 (BatchNorm: average), 4 pairs: error "
     "barrier 65.0 %; matched by weights, own 27.5 % (lower)"
   )
   few = permutation_table(
-    "s", barriers[barriers["replicate"] < 6], ClaimSettings()
+    "s", barriers[barriers["replicate"] < 6], ClaimSettings(), 1
   )
   assert set(few["found"]) == {"", "not told apart"}

@@ -426,6 +426,7 @@ def test_matched_barriers_and_carried_masks(pages):
     )
     assert words.format(before, after) in page
   assert set(error[error["matched"] != "replicates"]["found"]) == {"lower"}
+  assert set(table["quantity"]) == {"error", "loss"}
   wide = error[error["experiment"] == "width-4"]
   narrow = error[error["experiment"] == "width-1"]
 
@@ -482,3 +483,52 @@ def test_what_comes_back_to_its_mode(pages):
     f"all 15 steps that match are connected, and so are "
     f"{sparse.loc[False, True]} of {sparse.loc[False].sum()} that do not"
   ) in page
+
+
+def test_what_curvature_says_of_pruning(pages):
+  page, table = pages["around"], numbers("around_pruning_bound", "bound")
+  assert len(table) == 216 and (table["bound"] > table["borne"]).all()
+  assert "In all 216 networks the bound is above" in page
+  together = 1 - 0.05 / 3
+  wide = table.pivot_table(
+    index="replicate", columns=["experiment", "level"], values="bound"
+  )
+
+  def told(values, *, scale=100, digits=1):
+    i = mean_interval(np.asarray(values), confidence=together)
+    return interval((i.mean, i.low, i.high), scale=scale, digits=digits)
+
+  late = wide["rewind-100"]
+  fall = told(late[0] - late[5])
+  assert f"falls by {fall.removeprefix('+')} points" in page
+  assert f"is {told(late[2] - wide['rewind-0'][2])} points" in page
+  rho = [
+    own["bound"].corr(own["borne"], method="spearman")
+    for _, own in table.groupby("replicate")
+  ]
+  assert f"ρ = {told(rho, scale=1, digits=2)}" in page
+  means = table.groupby(["experiment", "level"])[["bound", "borne"]].mean()
+  at = lambda name, level, what: f"{100 * means.loc[(name, level), what]:.1f}"
+  of_late = [at("rewind-100", k, "bound") for k in (0, 5)]
+  assert f"falls from {' to '.join(of_late)} % over five levels" in page
+  assert (
+    f"at level 2 it is {at('rewind-100', 2, 'bound')} %, and "
+    f"{at('rewind-0', 2, 'bound')} % with t_r = 0"
+  ) in page
+  borne = [at("rewind-100", k, "borne") for k in (0, 5)]
+  assert f"falls from {' to '.join(borne)} %" in page
+  both = [at(f"rewind-{t}", 2, "borne") for t in (100, 0)]
+  assert f"({' and '.join(both)} %)" in page
+  within = [
+    np.mean(
+      [
+        own["bound"].corr(own["borne"], method="spearman")
+        for _, own in rows.groupby("replicate")
+        if own["borne"].nunique() > 1
+      ]
+    )
+    for _, rows in table.groupby("level")
+  ]
+  assert f"between {min(within):.2f} and {max(within):+.2f}" in page
+  apart = (table["most"] - table["least"]).mean()
+  assert f"differ by {100 * apart:.1f} points on average" in page

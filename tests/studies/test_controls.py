@@ -59,7 +59,7 @@ def test_all_of_them_are_trained_at_each_level(controls):
   assert not results.has_failures and not log.warnings
   named = set(results.table["experiment"])
   assert named == {"a", *(f"a:{kind}" for kind in CONTROLS)}
-  assert len(CONTROLS) == 20
+  assert len(CONTROLS) == 21
   for kind in CONTROLS:
     own = results.table.query(f"experiment == 'a:{kind}' and split == 'test'")
     # One shot at level 1 is the ticket itself.
@@ -74,6 +74,7 @@ OF_OTHER_MASKS = (
   "random_erk",
   "random_smart",
   "other_mask",
+  "permuted_mask",
   "one_shot",
   "inverted",
   "early_mask",
@@ -338,6 +339,7 @@ def test_all_are_all_that_can_be(tmp_path):
   kinds = plan.study.experiments[0].controls.kinds
   assert set(CONTROLS) - set(kinds) == {
     "other_mask",
+    "permuted_mask",
     "random_smart",
     "init_signs",
     "init_magnitudes",

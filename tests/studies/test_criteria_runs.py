@@ -88,7 +88,7 @@ def test_a_criterion_that_collapses_a_layer_is_reported(tmp_path, monkeypatch):
   assert np.isfinite(results.table["value"]).all()
 
 
-@pytest.mark.parametrize("mode", ["threads", "vmap", "unroll"])
+@pytest.mark.parametrize("mode", ["threads", "vmap", "map"])
 def test_synflow_where_float32_cannot_hold_the_flow(tmp_path, key, mode):
   """Weights 2^60 times as large, in three layers: the same shares exactly."""
   config = tiny_config(

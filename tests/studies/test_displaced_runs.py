@@ -125,7 +125,7 @@ def test_what_comes_back_by_hand():
     for r, value in enumerate(own)
   ] + [("s", "a", 0, 2, "successive", "1-2", "test", metric, 0.9)]
   barriers = pd.DataFrame(rows, columns=list(BARRIER_COLUMNS))
-  table = displacement_table("s", barriers, ClaimSettings())
+  table = displacement_table("s", barriers, ClaimSettings(), 3)
   assert list(table["found"]) == ["comes back", "does not", "not told apart"]
   first = table.iloc[0]
   # 0.002, s / 2 = 0.000408; of three rows each has 98.33 %: t(3) = 4.8566.
@@ -191,6 +191,7 @@ def test_what_a_network_bears_is_what_its_pruned_copies_say(study):
       dict(ticket__kind="lr_rewind"),
       "it goes with ticket.kind='weight_rewind'",
     ),
+    (dict(data__order="level"), "it goes with no data.order='level'"),
     (dict(bound__levels=(3,)), r"bound.levels must be .* 0..2, got 3"),
     (dict(bound__epsilon=0.0), "bound.epsilon must be > 0"),
     (dict(bound__tolerance=1.0), "bound.tolerance must be in"),

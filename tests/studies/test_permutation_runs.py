@@ -26,6 +26,7 @@ FIELDS = dict(
   permutation__match=("weights", "activations"),
   permutation__found_on=("own", "dense", "joint"),
   permutation__levels=(0, 1),
+  permutation__joint_levels=(0, 1),
   permutation__steps=("3step", "5step"),
   permutation__examples=40,
   permutation__alphas=(0.5,),
@@ -38,8 +39,12 @@ FIELDS = dict(
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory):
-  workdir = tmp_path_factory.mktemp("permutations")
+def workdir(tmp_path_factory):
+  return tmp_path_factory.mktemp("permutations")
+
+
+@pytest.fixture(scope="module")
+def study(workdir):
   results, log = run_tiny(workdir, **FIELDS)
   assert not results.has_failures and not log.warnings
   plan = prepare(tiny_config(**FIELDS), str(workdir))
@@ -70,7 +75,7 @@ def test_partners_and_others():
 
 
 def test_a_path_goes_to_the_partner_permuted(study):
-  """The error half way, from the saved networks and the saved permutation."""
+  """The loss half way, from the saved networks and the saved permutation."""
   results, plan = study
   node = matchings(plan)["a matching by weights of level 1"]
   barriers = results.tables.get("barriers")
@@ -81,30 +86,32 @@ def test_a_path_goes_to_the_partner_permuted(study):
       for r in (replicate, PARTNER.of(replicate))
     ]
     order, units = found_by(plan, node, replicate)
-    one = network(tickets[0])
+    one, found = network(tickets[0]), {}
     for kind, two in (
       ("replicates", network(tickets[1])),
       ("weights, own", permuted(network(tickets[1]), units, order)),
     ):
-      assert kind in set(barriers["kind"])
       middle = jax.tree.map(lambda x, y: (x + y) / 2, one, two)
-      errors = []
+      losses = []
       for n in (one, middle, two):
         logits = tickets[0].apply(n["params"], n["batch_stats"], data.inputs)
-        errors.append(float((np.argmax(logits, 1) != data.labels).mean()))
-      wanted = max(errors[1] - (errors[0] + errors[2]) / 2, 0)
+        each = jax.nn.log_softmax(logits)[np.arange(20), data.labels]
+        losses.append(-float(each.mean()))
+      wanted = losses[1] - (losses[0] + losses[2]) / 2
       (row,) = barriers.query(
         "kind == @kind and level == 1 and replicate == @replicate and "
-        "pair == '' and metric == 'error_rise_above_line_average'"
+        "pair == '' and metric == 'loss_midpoint_average'"
       ).itertuples()
-      assert row.value == pytest.approx(wanted, abs=0.051)  # one of 20
+      assert row.value == pytest.approx(wanted, abs=1e-5)
+      found[kind] = row.value
+    assert abs(found["replicates"] - found["weights, own"]) > 1e-3
 
 
 def test_each_matching_is_of_the_networks_it_names(study):
   _, plan = study
   nodes = matchings(plan)
   by, own = "a matching by weights", {}
-  for what in ("level 0", "level 1", "step 3", "step 5", "all that are joined"):
+  for what in ("level 0", "level 1", "step 3", "step 5", "all at once"):
     node = nodes[f"{by} of {what}"]
     own[what] = [edge.node.label for edge in node.edges]
     assert [edge.replicate for edge in node.edges] == [
@@ -113,7 +120,7 @@ def test_each_matching_is_of_the_networks_it_names(study):
     ] * (len(node.edges) // 2)
   assert own["level 0"] == ["a level 0"] * 2
   assert own["step 3"] == ["a level 0 to step 3"] * 2
-  assert len(own["all that are joined"]) == 8
+  assert len(own["all at once"]) == 8
   # The dense one serves the others too: of each way one matching of level 0.
   permutation = next(
     n
@@ -190,7 +197,13 @@ def test_tables_have_every_way(study):
   }
   for level, step in ((0, ""), (0, "step 3"), (0, "step 5"), (1, "")):
     here = error[(error["level"] == level) & (error["step"] == step)]
-    assert set(here["matched"]) == ways and (here["pairs"] == 2).all()
+    # The dense networks' own is theirs.
+    same = {f"{by}, dense" for by in ("weights", "activations")}
+    dense = (level, step) == (0, "")
+    assert set(here["matched"]) == (ways - same if dense else ways)
+    assert (here["pairs"] == 2).all()
+  # Of 4 places 6 ways each, less 2; and all of them at once.
+  assert set(error["confidence"].dropna()) == {1 - 0.05 / 22}
   assert set(error["found"]) == {"", "not told apart"}  # of two pairs
   (row,) = results.tables.get("contrasts").itertuples()
   assert (row.treatment, row.level, row.replicates) == ("a:permuted_mask", 1, 4)
@@ -205,6 +218,12 @@ def test_tables_have_every_way(study):
     (dict(permutation__steps=("6step",)), r"permutation.steps must be .* 2..5"),
     (dict(permutation__steps=("1step",)), r"permutation.steps must be .* 2..5"),
     (dict(permutation__examples=900), r"permutation.examples must be .* 2..80"),
+    (dict(permutation__joint_levels=()), "permutation.joint_levels goes with"),
+    (
+      dict(permutation__found_on=("own",)),
+      "permutation.joint_levels goes with",
+    ),
+    (dict(permutation__joint_levels=(2,)), r"joint_levels must be .* got 2"),
     (dict(permutation__alphas=(0.5, 1.5)), "permutation.alphas must be in"),
     (dict(permutation__alphas=(0.5, 0.2)), "permutation.alphas must increase"),
     (
@@ -237,6 +256,18 @@ def test_what_cannot_be_matched_is_refused(changes, message, tmp_path):
     prepare(config, str(tmp_path / "new"))
   assert "\n" not in str(error.value)
   assert not (tmp_path / "new" / "studies").exists()
+
+
+def test_what_is_matched_may_be_more_later(study, workdir):
+  """Another way, other levels: what joint means does not change by them."""
+  for changes in (
+    dict(permutation__match=("weights",)),
+    dict(permutation__levels=(1,)),
+  ):
+    prepare(tiny_config(**dict(FIELDS, **changes)), str(workdir))
+  with pytest.raises(ValueError, match="already means something else"):
+    changed = dict(FIELDS, permutation__joint_levels=(0,))
+    prepare(tiny_config(**changed), str(workdir))
 
 
 def test_another_s_mask_needs_another(tmp_path):
@@ -277,6 +308,7 @@ def test_a_specification_that_does_not_hold_is_a_failure_that_names_its_layer(
       controls__levels=(),
       claims__contrasts={"comparisons": (), "levels": ()},
       permutation__found_on=("own",),
+      permutation__joint_levels=(),
       permutation__steps=(),
     ),
   )
