@@ -28,7 +28,14 @@ AT_INIT = {
   "random": 1,
 }
 # All there were when it ran.
-KINDS = tuple(kind for kind in CONTROLS if kind != "permuted_mask")
+LATER = (
+  "permuted_mask",
+  "trained_weights",
+  "trained_flipped",
+  "sparse_signs",
+  "sparse_signs_norm",
+)
+KINDS = tuple(kind for kind in CONTROLS if kind not in LATER)
 TRAINED = ("magnitude_increase", "movement", "snip", "grasp")
 
 

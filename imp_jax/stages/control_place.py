@@ -30,6 +30,7 @@ class Place:
     trunk: its settings.
     level: of IMP.
     initial: the network as it was drawn.
+    fresh: another one that is drawn, as it is.
     pretrain: the training that ends at W_r.
     dense: the dense network's, level 0 of what finds the masks.
     scored: what its level 1 was pruned by: that, or its W_r.
@@ -44,6 +45,7 @@ class Place:
   trunk: Trunk
   level: int
   initial: Node
+  fresh: Node
   pretrain: Node
   dense: Node
   scored: Node

@@ -18,12 +18,12 @@ from imp_jax.core.ranges import (
 from imp_jax.stages.controls import CONTROLS
 from imp_jax.stages.matched import MATCHED_BY
 
-# Options of one control -> that control.
-NUMBER_OF: Mapping[str, str] = {
-  "flipped": "flipped_signs",
-  "early_distance": "early_mask",
-  "prunings": "gradual",
-  "matching": "permuted_mask",
+# Options of some controls -> these.
+NUMBER_OF: Mapping[str, tuple[str, ...]] = {
+  "flipped": ("flipped_signs", "trained_flipped"),
+  "early_distance": ("early_mask",),
+  "prunings": ("gradual",),
+  "matching": ("permuted_mask",),
 }
 # Of controls.kinds: all of them.
 ALL = "all"
@@ -53,15 +53,20 @@ class ControlSettings:
     "pruned during one training (gradual); fresh weights (reinit); W_r's "
     "survivors shuffled in each layer, with other magnitudes under their "
     "signs, or other signs (random, some flipped, of the initialisation, of "
-    "the network before pruning); or moved at random as far as pruning does "
-    "(displaced; under the mask before); all of these",
+    "the network before pruning); that network's own weights (trained), or "
+    "some of their signs flipped; fresh magnitudes under the signs of the "
+    "trained ticket (sparse_signs; with its biases and BatchNorm, norm); or "
+    "moved at random as far as pruning does (displaced; under the mask "
+    "before); all of these",
     where=True,
   )
   levels: tuple[int, ...] = option(
     (), several(whole(1)), "at which", where=True
   )
   flipped: float = option(
-    0.1, between("(0", "1]"), "share of signs, of flipped_signs"
+    0.1,
+    between("(0", "1]"),
+    "share of signs, of the flipped ones",
   )
   early_distance: float = option(
     0.1,

@@ -20,8 +20,7 @@ from imp_jax.stages.control_place import Control, Place
 from imp_jax.stages.control_weights import AlteredWeights, DisplacedWeights
 from imp_jax.stages.matched import match_node
 from imp_jax.stages.prune import Prune
-from imp_jax.stages.train import Train, trained_by
-from imp_jax.training.settings import optim_before
+from imp_jax.stages.train import trained_by
 
 DISPLACED = "displaced"  # the one whose mask is of the level before
 # Of the dense training, at which a mask is looked at; evenly spread.
@@ -108,20 +107,26 @@ def _early_mask(place: Place) -> Control:
 
 
 def _altered(
-  place: Place, how: str, other: str = "", share: float = 1.0
+  place: Place,
+  how: str,
+  other: str = "",
+  share: float = 1.0,
+  of: str = "pretrain",
 ) -> Control:
-  """W_r's survivors altered, maybe with something of another network's.
+  """A network's survivors altered, maybe with something of another one's.
 
   Args:
     place: where.
     how: one of `ALTERATIONS`.
     other: which, an attribute of the place; "" = one that is drawn.
     share: of the survivors.
+    of: the network, an attribute of the place: W_r, unless it is said.
   """
-  edges = [Edge("weights", place.pretrain), Edge("masks", place.prune)]
+  edges = [Edge("weights", getattr(place, of)), Edge("masks", place.prune)]
   if other:
     edges.append(Edge("other", getattr(place, other)))
   what = how.replace("_", " ") + (f" ({other})" if other else "")
+  what += f" of {of}" if of != "pretrain" else ""
   weights = Node(
     AlteredWeights(place.trunk.model, place.level, how, share),
     tuple(edges),
@@ -130,8 +135,13 @@ def _altered(
   return Control(weights=weights, masks=place.prune)
 
 
-def _flipped(place: Place) -> Control:
-  return _altered(place, "flipped_signs", share=place.flipped)
+def _flipped(place: Place, of: str = "pretrain") -> Control:
+  return _altered(place, "flipped_signs", share=place.flipped, of=of)
+
+
+def _trained_weights(place: Place) -> Control:
+  """One step of learning-rate rewinding: the network before pruning goes on."""
+  return Control(weights=place.before, masks=place.prune)
 
 
 def _displaced(place: Place) -> Control:
@@ -147,14 +157,7 @@ def _displaced(place: Place) -> Control:
 
 
 def _reinit(place: Place) -> Control:
-  name, trunk, level = place.name, place.trunk, place.level
-  optim = optim_before(trunk.optim, 0)
-  weights = Node(
-    Train(trunk.model, trunk.stream, optim, stop=0, draw=level),
-    (),
-    f"{name} fresh weights",
-  )
-  return Control(weights=weights, masks=place.prune)
+  return Control(weights=place.fresh, masks=place.prune)
 
 
 def _gradual(place: Place) -> Control:
@@ -249,6 +252,14 @@ CONTROLS: Mapping[str, Callable[[Place], Control]] = {
   "init_signs": functools.partial(_altered, how="other_signs", other="initial"),
   "trained_signs": functools.partial(
     _altered, how="other_signs", other="before"
+  ),
+  "trained_weights": _trained_weights,
+  "trained_flipped": functools.partial(_flipped, of="before"),
+  "sparse_signs": functools.partial(
+    _altered, how="other_signs", other="ticket", of="fresh"
+  ),
+  "sparse_signs_norm": functools.partial(
+    _altered, how="redrawn_magnitudes", of="ticket"
   ),
   DISPLACED: _displaced,
 }

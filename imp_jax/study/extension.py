@@ -202,8 +202,8 @@ def _of_experiment(
     else:
       yield from _unequal(f"{path}.{group}", before, settings)
   controls = [filled(ControlSettings, e["controls"]) for e in (was, now)]
-  for number, kind in NUMBER_OF.items():
-    values = [c[number] for c in controls if kind in c["kinds"]]
+  for number, kinds in NUMBER_OF.items():
+    values = [c[number] for c in controls if {*kinds} & {*c["kinds"]}]
     if len(set(values)) > 1:
       yield f"{path}.controls.{number}", *values
   evaluated = filled(EvalSettings, was["eval"])
@@ -219,8 +219,8 @@ def _both_controls(was: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
   was, now = filled(ControlSettings, was), filled(ControlSettings, now)
   kept = {
     number: was[number]
-    for number, kind in NUMBER_OF.items()
-    if kind in was["kinds"]
+    for number, kinds in NUMBER_OF.items()
+    if {*kinds} & {*was["kinds"]}
   }
   either = {
     field: sorted({*was[field], *now[field]}) for field in ("kinds", "levels")

@@ -71,6 +71,7 @@ def experiment_tickets(experiment: Experiment) -> Iterator[Ticket]:
         trunk=trunk,
         level=level.number,
         initial=_initial_node(e.name, trunk),
+        fresh=_fresh_node(e.name, trunk, level.number),
         pretrain=pretrain,
         dense=dense,
         scored=dense if trunk.prune.source == "trained" else first,
@@ -303,6 +304,16 @@ def _initial_node(name: str, trunk: Trunk) -> Node:
     Train(trunk.model, trunk.stream, optim, stop=0),
     (),
     f"{name} initialisation",
+  )
+
+
+def _fresh_node(name: str, trunk: Trunk, level: int) -> Node:
+  """A network that is drawn anew, for a level's controls."""
+  optim = optim_before(trunk.optim, 0)
+  return Node(
+    Train(trunk.model, trunk.stream, optim, stop=0, draw=level),
+    (),
+    f"{name} fresh weights",
   )
 
 

@@ -171,7 +171,8 @@ RANGES = {
   "shuffled_weights | constant_magnitudes | redrawn_magnitudes | "
   "init_magnitudes | "
   "trained_magnitudes | random_signs | flipped_signs | init_signs | "
-  "trained_signs | displaced | all": ("controls.kinds",),
+  "trained_signs | trained_weights | trained_flipped | sparse_signs | "
+  "sparse_signs_norm | displaced | all": ("controls.kinds",),
   "tuple of: worst_class_accuracy": ("eval.metrics",),
   "tuple of: train | valid | test": (
     "eval.splits",

@@ -62,6 +62,7 @@ SAID = {
   "adaptive_mnist1d": "less fixed's at the same density",
   "around/permutations": "matched by weights, joint",
   "around/pruning_bound": "curvature allows to prune at once",
+  "around/signs": "contrast at level 1: imp:sparse_signs",
   "around/unmasking": "W_r was moved",
 }
 # Smoke runs of these differ from another's in numbers: they are only resolved.

@@ -59,7 +59,7 @@ def test_all_of_them_are_trained_at_each_level(controls):
   assert not results.has_failures and not log.warnings
   named = set(results.table["experiment"])
   assert named == {"a", *(f"a:{kind}" for kind in CONTROLS)}
-  assert len(CONTROLS) == 21
+  assert len(CONTROLS) == 25
   for kind in CONTROLS:
     own = results.table.query(f"experiment == 'a:{kind}' and split == 'test'")
     # One shot at level 1 is the ticket itself.
@@ -80,6 +80,15 @@ OF_OTHER_MASKS = (
   "early_mask",
   "gradual",
   "displaced",
+)
+
+
+# Whose weights are not W_r's, altered.
+OF_OTHER_NETWORKS = (
+  "trained_weights",
+  "trained_flipped",
+  "sparse_signs",
+  "sparse_signs_norm",
 )
 
 
@@ -191,6 +200,50 @@ def test_gradual_pruning_ends_at_the_level_and_never_regrows(controls, workdir):
   assert steps[0] == [3, 4, 5, 6, 8] and steps[1] == [8]
 
 
+def test_weights_of_trained_networks_and_their_signs(controls):
+  """The network before pruning, and the trained ticket's signs."""
+  results, _ = controls
+  for replicate in (0, 1):
+    before, ticket, fresh = (
+      results.ticket("a", level=level, kind=kind, replicate=replicate)
+      for level, kind in ((1, "imp"), (2, "imp"), (2, "reinit"))
+    )
+    went_on, ended = trained(before), trained(ticket)
+    masks, drawn = parts(fresh)
+    for path, mask in masks.items():
+      of = lambda kind, path=path, mask=mask: survivors(
+        results, kind, replicate=replicate
+      )[path]
+      kept = went_on[path][mask]
+      np.testing.assert_array_equal(of("trained_weights"), kept)
+      flipped = of("trained_flipped")
+      np.testing.assert_array_equal(np.abs(flipped), np.abs(kept))
+      assert (flipped != kept).sum() == round(0.1 * len(kept))
+      sparse = of("sparse_signs")
+      np.testing.assert_array_equal(np.abs(sparse), np.abs(drawn[path][mask]))
+      normed = of("sparse_signs_norm")
+      for signed in (sparse, normed):
+        np.testing.assert_array_equal(
+          np.sign(signed), np.sign(ended[path][mask])
+        )
+      assert not np.array_equal(np.abs(normed), np.abs(ended[path][mask]))
+    # Of the trained ticket, or as they are drawn.
+    for kind, wanted in (
+      ("sparse_signs", fresh.params),
+      ("sparse_signs_norm", ticket.trained_params),
+    ):
+      found = results.ticket("a", level=2, kind=kind, replicate=replicate)
+      for leaf in ("norm1/scale", "norm2/bias", "head/bias"):
+        np.testing.assert_array_equal(
+          flat_leaves(found.params)[leaf], flat_leaves(wanted)[leaf]
+        )
+    stats = results.ticket(
+      "a", level=2, kind="sparse_signs_norm", replicate=replicate
+    ).batch_stats
+    for path, leaf in flat_leaves(ticket.trained_batch_stats).items():
+      np.testing.assert_array_equal(flat_leaves(stats)[path], leaf)
+
+
 def test_displaced_weights_lie_as_far_as_pruning_moves(controls):
   """Under the mask of the level before, by what level 2's takes from W_r."""
   results, _ = controls
@@ -209,7 +262,8 @@ def test_displaced_weights_lie_as_far_as_pruning_moves(controls):
 
 def test_each_alteration_keeps_what_it_says_of_w_r(controls):
   results, _ = controls
-  kinds = [k for k in CONTROLS if k not in OF_OTHER_MASKS and k != "reinit"]
+  others = (*OF_OTHER_MASKS, *OF_OTHER_NETWORKS, "reinit")
+  kinds = [k for k in CONTROLS if k not in others]
   for replicate in (0, 1):
     w_r = survivors(results, "imp", replicate=replicate)
     found = {k: survivors(results, k, replicate=replicate) for k in kinds}
