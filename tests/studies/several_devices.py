@@ -39,7 +39,9 @@ def test_there_are_three():
 
 
 @pytest.mark.optimised
-@pytest.mark.parametrize("mode", ["map", "vmap"])
+@pytest.mark.parametrize(
+  "mode", [pytest.param("map", marks=pytest.mark.long), "vmap"]
+)
 def test_sharded_replicates_are_those_of_one_device(mode):
   """Four over three devices: two of them have two, the last its own twice."""
   fn, own, shared = four()

@@ -113,6 +113,8 @@ def test_smoke_of_every_config(tmp_path, config, capsys):
   if config in LAUNCHED:
     workdir = os.path.relpath(tmp_path / "w", ROOT)  # as people type it
     flags = [f"--config.{field}={value}" for field, value in images.items()]
+    if images:  # of its kind the one that compiles first
+      flags.append("--config.model.name=resnet8")
     done = launch(f"--config={given}", f"--workdir={workdir}", *flags)
     code, out, err = done.returncode, done.stdout, done.stderr
   else:
