@@ -2,7 +2,7 @@
 
 Entezari et al. 2022 (arXiv 2110.06296), Ainsworth et al. 2023 (arXiv
 2209.04836). Which units there are, and where they stand in which array, is
-derived from the network itself (`landscape.axes`): those of a residual stream
+derived from the network itself (`landscape.traced`): those of a residual stream
 are one, and so are a convolution's channels and what its normalisation has.
 """
 
@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
-from imp_jax.landscape.axes import Site, named_sites, trace_axes, walk
+from imp_jax.landscape.traced import Site, named_sites, trace_axes, walk
 from imp_jax.models import Model, layers_in_order
 
 PyTree = Any

@@ -532,3 +532,35 @@ def test_what_curvature_says_of_pruning(pages):
   assert f"between {min(within):.2f} and {max(within):+.2f}" in page
   apart = (table["most"] - table["least"]).mean()
   assert f"differ by {100 * apart:.1f} points on average" in page
+
+
+def test_what_signs_carry(pages):
+  page, table = pages["around"], numbers("around_signs", "contrasts")
+  assert len(table) == 16 and (table["replicates"] == 24).all()
+  assert np.allclose(table["confidence"], 1 - 0.05 / 16)
+  found = {}
+  for treatment, baseline in dict.fromkeys(
+    zip(table["treatment"], table["baseline"], strict=True)
+  ):
+    rows = table[
+      (table["treatment"] == treatment) & (table["baseline"] == baseline)
+    ].sort_values("level")
+    told = [
+      interval(row, scale=100, digits=1)
+      for row in rows[["difference", "low", "high"]].to_numpy()
+    ]
+    assert f"| {' | '.join(told)} |" in page, treatment
+    found[treatment, baseline] = list(rows["found"])
+  assert found["lr", "imp"] == [OPEN, OPEN]
+  assert found["random-lr", "random"] == ["worse", "worse"]
+  assert found["imp:trained_signs", "imp:trained_weights"] == ["as good", OPEN]
+  assert found["imp:sparse_signs", "imp:reinit"] == ["better", "better"]
+  assert found["imp:sparse_signs_norm", "imp"] == ["worse", "worse"]
+  kept = numbers("around_signs", "geometry")
+  means = kept.groupby(["experiment", "between"])["value"].mean()
+  at = lambda name, k: f"{100 * means[name, f'successive {k}-{k + 1}']:.1f}"
+  assert (
+    f"keeps {at('lr', 3)} % of the signs from level 3 to 4, weight rewinding "
+    f"{at('imp', 3)} % (from level 0 to 1 {at('lr', 0)} and {at('imp', 0)} %), "
+    f"and on random masks {at('random-lr', 3)} and {at('random', 3)} %"
+  ) in page
