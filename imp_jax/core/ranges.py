@@ -221,18 +221,14 @@ def steps_of(duration: str, field: str, per_epoch: int, batch_size: int) -> int:
   return steps
 
 
-_MANY_NAMES = 20  # more are no help beside the one that is meant
-
-
 def one_of(field: str, value: str, known: Collection[str]) -> str:
   """Returns the value, which must be among the known ones."""
   if value not in known:
     near = difflib.get_close_matches(str(value), known, 1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    told = ", ".join(known)
-    if near and len(known) > _MANY_NAMES:
-      told = f"{len(known)} that --describe lists"
-    raise ValueError(f"unknown {field} {value!r}; known: {told}{hint}")
+    raise ValueError(
+      f"unknown {field} {value!r}; known: {', '.join(known)}{hint}"
+    )
   return value
 
 
