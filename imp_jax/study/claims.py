@@ -15,6 +15,7 @@ from imp_jax.results.claims import (
   RewindingClaim,
   TrialClaim,
 )
+from imp_jax.stages.controls import DISPLACED
 from imp_jax.study.experiment import Experiment
 
 
@@ -164,6 +165,13 @@ def _contrasts(
     return None
   if not comparisons or not levels:
     raise ValueError(f"{field} needs both comparisons and levels")
+  for pair in comparisons:
+    displaced = [name.endswith(f":{DISPLACED}") for name in pair]
+    if any(displaced) and not all(displaced):
+      raise ValueError(
+        f"{field} compares {pair[0]!r} with {pair[1]!r}, but {DISPLACED!r} has "
+        "the mask of the level before: trial.csv compares it"
+      )
   for name in dict.fromkeys(name for pair in comparisons for name in pair):
     parent, _, control = name.partition(":")
     _check_names(f"{field}.comparisons", (parent,), experiments)

@@ -457,6 +457,7 @@ def test_without_its_package_a_bucket_is_refused(
 
 
 @of_one_kind
+@pytest.mark.long  # of a disk: test_processes.py
 def test_processes_share_a_bucket_and_compute_nothing_twice(workdir, tmp_path):
   """One of them is killed: it is followed at once."""
   log = tmp_path / "log"

@@ -444,6 +444,22 @@ def test_matched_barriers_and_carried_masks(pages):
   assert (
     f"at width 1 {at(narrow, own, 4)} % of {at(narrow, 'replicates', 4)} % stay"
   ) in page
+  assert f"{at(narrow, 'weights, joint', 4)} % at width 1" in page
+  assert f"leaves {at(wide, 'weights, joint', 4)} % at width 4" in page
+  matched = table[table["matched"] != "replicates"]
+  loss = matched[matched["quantity"] == "loss"]
+  apart = (loss["found"] == OPEN).sum()
+  assert f"of the loss {apart} of {len(loss)} are not told apart" in page
+  results = numbers("around_permutations", "results")
+  own, carried, own_4, carried_4 = (
+    f"{100 * accuracy.accuracy_matrix(results, name)[4].mean():.1f}"
+    for width in (1, 4)
+    for name in (f"width-{width}", f"width-{width}:permuted_mask")
+  )
+  assert (
+    f"has {own} % at width 1, this one {carried} %; at width 4 they have "
+    f"{own_4} and {carried_4} %"
+  ) in page
   contrasts = numbers("around_permutations", "contrasts")
   assert len(contrasts) == 12 and (contrasts["replicates"] == 12).all()
   for row in contrasts.itertuples():
@@ -489,6 +505,7 @@ def test_what_curvature_says_of_pruning(pages):
   page, table = pages["around"], numbers("around_pruning_bound", "bound")
   assert len(table) == 216 and (table["bound"] > table["borne"]).all()
   assert "In all 216 networks the bound is above" in page
+  assert f"never falls below {100 * table['bound'].min():.1f} %" in page
   together = 1 - 0.05 / 3
   wide = table.pivot_table(
     index="replicate", columns=["experiment", "level"], values="bound"

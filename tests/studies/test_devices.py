@@ -17,7 +17,7 @@ from tests.tiny import run_tiny
 @pytest.mark.parametrize(
   "file,devices,which",
   [
-    ("several_devices", 3, "not long"),
+    pytest.param("several_devices", 3, "not long", marks=pytest.mark.long),
     pytest.param("several_devices", 3, "long", marks=pytest.mark.long),
     ("shared_batches", 4, "not long"),
     pytest.param("shared_batches", 4, "long", marks=pytest.mark.long),

@@ -241,6 +241,10 @@ def test_tables_have_every_way(study):
       "unknown claims.contrasts.comparisons of a 'reinit'",
     ),
     (
+      dict(claims__contrasts__comparisons=(("a:displaced", "a"),)),
+      "'displaced' has the mask of the level before",
+    ),
+    (
       dict(claims__contrasts__comparisons=(("b", "a"),)),
       "unknown claims.contrasts.comparisons 'b'",
     ),

@@ -241,6 +241,7 @@ def test_a_sweep_reports_what_there_is(
   assert table.exists() == begun
 
 
+@pytest.mark.long
 def test_two_local_workers_make_the_study_of_one(tmp_path):
   sweep = written(tmp_path, MORE)
   small = "--config.model.name=lenet300100", "--config.model.width=0.1"
