@@ -104,8 +104,7 @@ def match_activations(
     batch_size: examples at a time.
 
   Raises:
-    ValueError: a layer's activations are not finite, or not all layers have
-      any.
+    ValueError: a layer's activations are not finite.
   """
   sums = [
     unit_correlations(model, a, b, inputs, batch_size=batch_size)

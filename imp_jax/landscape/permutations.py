@@ -132,26 +132,31 @@ def check_preserved(
   Raises:
     ValueError: names the first layer whose units are none.
   """
-  model = model.in_dtype(jnp.float32)  # whose rounding is known
-  inputs = jnp.asarray(inputs)
-
-  @jax.jit
-  def logits(network: PyTree) -> jax.Array:
-    with jax.default_matmul_precision("highest"):
-      return model.apply(network["params"], network["batch_stats"], inputs)
-
-  wanted = np.asarray(logits(network))
+  logits, inputs = _logits_program(model), jnp.asarray(inputs)
+  wanted = np.asarray(logits(network, inputs))
   scale = float(np.abs(wanted).max()) or 1.0
   for name, order in units.identity().items():
     # Every unit is moved.
     moved = permuted(network, units, {name: np.roll(order, 1)})
-    apart = float(np.abs(np.asarray(logits(moved)) - wanted).max())
+    apart = float(np.abs(np.asarray(logits(moved, inputs)) - wanted).max())
     if not apart <= _TOLERANCE * scale:
       raise ValueError(
         f"permuting the units of layer {name!r} of model {model.name} changes "
         f"its logits by {apart:.3g} of {scale:.3g}: they are no units that can "
         "be matched"
       )
+
+
+@functools.lru_cache(maxsize=16)
+def _logits_program(model: Model) -> Callable[..., jax.Array]:
+  """Compiled once for all networks of a model."""
+  exact = model.in_dtype(jnp.float32)  # whose rounding is known
+
+  def logits(network: PyTree, inputs: jax.Array) -> jax.Array:
+    with jax.default_matmul_precision("highest"):
+      return exact.apply(network["params"], network["batch_stats"], inputs)
+
+  return jax.jit(logits)
 
 
 _TOLERANCE = 1e-4  # of the largest logit: sums are in another order

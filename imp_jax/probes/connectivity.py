@@ -22,7 +22,7 @@ from imp_jax.core.ranges import (
 from imp_jax.data.settings import SPLITS, StreamSettings
 from imp_jax.landscape.paths import BATCH_STATS
 from imp_jax.probes.facts import Extent, Facts
-from imp_jax.probes.path_options import resolve_path
+from imp_jax.probes.path_options import path_settings, resolve_path
 from imp_jax.probes.paths import PathSettings, path_node
 from imp_jax.stages.ticket import Ticket, View
 from imp_jax.stages.train import NO_DIFFERENCE, NoiseBetween, trained_by
@@ -100,15 +100,7 @@ class ConnectivitySettings:
     Args:
       stream: of the training, whose batches "recompute" sees.
     """
-    return PathSettings(
-      alphas=self.alphas,
-      splits=self.splits,
-      batch_stats=self.batch_stats,
-      recompute_batches=self.recompute_batches
-      if "recompute" in self.batch_stats
-      else 0,
-      batch_size=stream.batch_size,
-    )
+    return path_settings(self, stream)
 
 
 def child_nodes(trained: Node, count: int, noise: NoiseBetween) -> list[Node]:

@@ -38,15 +38,24 @@ class PathOptions:
     Args:
       stream: of the training, whose batches "recompute" sees.
     """
-    return PathSettings(
-      alphas=self.alphas,
-      splits=self.splits,
-      batch_stats=self.batch_stats,
-      recompute_batches=self.recompute_batches
-      if "recompute" in self.batch_stats
-      else 0,
-      batch_size=stream.batch_size,
-    )
+    return path_settings(self, stream)
+
+
+def path_settings(options: Any, stream: StreamSettings) -> PathSettings:
+  """Returns how one path is evaluated.
+
+  Args:
+    options: resolved, with the fields of `PathOptions`.
+    stream: of the training, whose batches "recompute" sees.
+  """
+  recomputed = "recompute" in options.batch_stats
+  return PathSettings(
+    alphas=options.alphas,
+    splits=options.splits,
+    batch_stats=options.batch_stats,
+    recompute_batches=options.recompute_batches if recomputed else 0,
+    batch_size=stream.batch_size,
+  )
 
 
 def resolve_path(
