@@ -460,6 +460,8 @@ def test_matched_barriers_and_carried_masks(pages):
     f"has {own} % at width 1, this one {carried} %; at width 4 they have "
     f"{own_4} and {carried_4} %"
   ) in page
+  dense_apart = [at(rows, "activations, own") for rows in (narrow, wide)]
+  assert f"matched are {' and '.join(dense_apart)} % apart" in page
   contrasts = numbers("around_permutations", "contrasts")
   assert len(contrasts) == 12 and (contrasts["replicates"] == 12).all()
   for row in contrasts.itertuples():
