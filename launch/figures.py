@@ -6,10 +6,10 @@
 Writes NAME.svg for each table of a folder that a figure is made of: accuracy
 or diet and sizes of results.csv, levels_BATCHSTATS of barriers.csv, plane_NAME
 of planes.csv, SCORE_examples of SCORE.npy, and instability, landscape,
-predictors, eigenvalues, trial, permutation, displacement and side_by_side of
-the files of those names. Nothing is computed. Examples need the data: generated
-ones are, others are read from --data, in place of the file that config.json
-says.
+predictors, eigenvalues, trial, permutation, displacement, fields, field_rows
+and side_by_side of the files of those names. Nothing is computed. Examples need
+the data: generated ones are, others are read from --data, in place of the file
+that config.json says.
 """
 
 import functools
@@ -45,6 +45,7 @@ def charts_in(folder: pathlib.Path, data: str = "") -> dict[str, Chart]:
   from imp_jax.results.charts.accuracy import accuracy_chart
   from imp_jax.results.charts.curvature import eigenvalue_chart
   from imp_jax.results.charts.diet import diet_chart, size_chart
+  from imp_jax.results.charts.fields import field_rows_chart, fields_chart
   from imp_jax.results.charts.landscape import (
     instability_chart,
     levels_chart,
@@ -109,6 +110,10 @@ def charts_in(folder: pathlib.Path, data: str = "") -> dict[str, Chart]:
     made["permutation"] = lambda: permutation_chart(table("permutation"))
   if has("displacement"):
     made["displacement"] = lambda: displacement_chart(table("displacement"))
+  if has("fields"):
+    made["fields"] = lambda: fields_chart(table("fields"))
+  if has("field_rows"):
+    made["field_rows"] = lambda: field_rows_chart(table("field_rows"))
   if has("trial"):
     made["trial"] = lambda: trial_chart(table("trial"))
   if has("side_by_side"):

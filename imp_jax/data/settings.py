@@ -1,11 +1,13 @@
 """Options and settings of the data, and of how a training sees them."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from imp_jax.core.options import option
+from imp_jax.core.options import default_values, option, options_of, read
 from imp_jax.core.ranges import (
   HUGE,
+  above,
   between,
   choice,
   flag,
@@ -17,6 +19,7 @@ from imp_jax.core.ranges import (
 )
 from imp_jax.data.augment import AUGMENT_ORDERS
 from imp_jax.data.batches import LAST_BATCH
+from imp_jax.data.made import MADE
 from imp_jax.data.subsets import NOISES
 
 STREAM_NOISE = ("fixed", "replicate", "level")
@@ -145,3 +148,57 @@ class NoiseSettings:
 
 
 NO_NOISE = NoiseSettings(kind="")
+
+
+@dataclasses.dataclass(frozen=True)
+class MadeSettings:
+  """Examples that are made from the training data, to train levels on."""
+
+  NAME: ClassVar[str] = "made"
+
+  kind: str = option(
+    "none",
+    choice(("none", *MADE)),
+    "examples that levels are trained on in place of the data's: gaussian "
+    "(as many, with each class's mean and covariance), gaussian_teacher (with "
+    "those of all, labelled by the dense network), class_means (of random "
+    "parts of each class), distilled (by gradient matching)",
+  )
+  per_class: int = option(10, whole(1, 10_000), "examples; not of gaussian")
+  networks: int = option(
+    300, whole(1, 10_000), "drawn one after another, to distil in"
+  )
+  matchings: int = option(
+    10, whole(1, 10_000), "steps of the distilled examples in each network"
+  )
+  network_steps: int = option(
+    5, whole(0, 10_000), "of a network on them, between two matchings"
+  )
+  batch_size: int = option(
+    64, whole(1, 10_000), "real examples of each class, at each matching"
+  )
+  learning_rate: float = option(0.01, above(0), "of the distilled examples")
+  network_rate: float = option(0.01, above(0), "of the networks")
+
+
+NOTHING_MADE = MadeSettings()
+# What each kind has a use for, beside its name.
+_USED: Mapping[str, tuple[str, ...]] = {
+  "none": (),
+  "gaussian": (),
+  "gaussian_teacher": (),
+  "class_means": ("per_class",),
+  "distilled": tuple(options_of(MadeSettings)),
+}
+
+
+def made_settings(options: Any) -> MadeSettings:
+  """Returns how examples are made; what is without effect at its default.
+
+  Args:
+    options: a config's group of fields.
+  """
+  plain = default_values(MadeSettings)
+  used = ("kind", *_USED[options.kind])
+  idle = {name: value for name, value in plain.items() if name not in used}
+  return read(MadeSettings, options, **idle)

@@ -12,7 +12,7 @@ from imp_jax.core.graph import Item
 from imp_jax.core.keys import named_key
 from imp_jax.core.masks import init_masks, unpack_masks
 from imp_jax.core.store import Store
-from imp_jax.data.dataset import Dataset
+from imp_jax.data.dataset import Dataset, Split
 from imp_jax.engine.execution import ExecutionSettings
 from imp_jax.engine.imports import Imports
 from imp_jax.models import Model
@@ -76,7 +76,15 @@ class Context:
     Args:
       external: their fingerprint.
     """
-    part, own = self.imports.splits[external], self.dataset.train.inputs
+    return self.with_train(self.imports.splits[external])
+
+  def with_train(self, part: Split) -> "Context":
+    """Returns the context with other training examples, where its own lie.
+
+    Args:
+      part: the examples, on the host.
+    """
+    own = self.dataset.train.inputs
     if isinstance(own, jax.Array):  # once, not in each chunk of steps
       inputs, labels = (
         jax.device_put(x, own.sharding) for x in (part.inputs, part.labels)
@@ -153,9 +161,11 @@ class Context:
     assert artefact is not None and artefact.arrays is not None
     return dict(artefact.arrays)
 
-  def load_masks(self, item: Item, params: PyTree) -> PyTree:
-    """Reads an item's masks; all True if it has none."""
-    artefact = self.load(item, "masks")
+  def load_masks(
+    self, item: Item, params: PyTree, name: str = "masks"
+  ) -> PyTree:
+    """Reads the masks of one of an item's edges; all True if it has none."""
+    artefact = self.load(item, name)
     if artefact is None:
       return init_masks(params)
     assert artefact.arrays is not None  # masks, by construction

@@ -1,4 +1,4 @@
-"""Small networks: LeNet-300-100 and a 1-D convolutional net for signals."""
+"""Small networks: LeNet-300-100, an MLP with a skip, a 1-D convolution net."""
 
 from typing import Any
 
@@ -25,6 +25,28 @@ class LeNet300100(nn.Module):
     for units, name in ((300, "hidden1"), (100, "hidden2")):
       units = max(round(units * self.width), 1)
       x = nn.relu(Dense(units, dtype=self.dtype, name=name)(x))
+    return Dense(self.num_classes, dtype=self.dtype, name="head")(x)
+
+
+class MLPSkip(nn.Module):
+  """Two hidden layers of 500 units, the second with a skip around it.
+
+  As of the MNIST-1D notebook on lottery tickets (Greydanus 2020).
+  """
+
+  num_classes: int
+  width: float = 1
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(
+    self, x: jax.Array, *, train: bool, weights: jax.Array | None = None
+  ) -> jax.Array:
+    del train, weights
+    x = x.reshape(len(x), -1)
+    units = max(round(500 * self.width), 1)
+    x = nn.relu(Dense(units, dtype=self.dtype, name="hidden1")(x))
+    x = x + nn.relu(Dense(units, dtype=self.dtype, name="hidden2")(x))
     return Dense(self.num_classes, dtype=self.dtype, name="head")(x)
 
 

@@ -15,7 +15,7 @@ from imp_jax.core.masks import flat_leaves
 from imp_jax.data.augment import normalise
 from imp_jax.models.convolution import resolve_convolution
 from imp_jax.models.layers import BN_SCALE_INITS, at_least_float32
-from imp_jax.models.lenet import Conv1D, LeNet300100
+from imp_jax.models.lenet import Conv1D, LeNet300100, MLPSkip
 from imp_jax.models.resnet import ResNet, make_cifar_resnet
 from imp_jax.models.vgg import VGG16
 
@@ -31,6 +31,7 @@ DTYPES = {
 # resnetN and resnet1dN for N = 6m + 2 are made on demand.
 MODELS: dict[str, tuple[Callable[..., nn.Module], int | None]] = {
   "lenet300100": (LeNet300100, None),
+  "mlp_skip": (MLPSkip, None),
   "conv1d": (Conv1D, 1),
   "vgg16": (VGG16, 3),
   "resnet18": (

@@ -13,6 +13,7 @@ from imp_jax.probes import (
   connectivity,
   curvature,
   displacement,
+  fields,
   permutation,
   planes,
 )
@@ -67,5 +68,8 @@ PROBES: Mapping[str, Probe] = {
     permutation.resolve,
     permutation.extent,
     permutation.views,
+  ),
+  fields.GROUP: Probe(
+    fields.FieldSettings, fields.resolve, fields.extent, fields.views
   ),
 }

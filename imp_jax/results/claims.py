@@ -14,6 +14,7 @@ from imp_jax.core.ranges import (
   unset_or,
   whole,
 )
+from imp_jax.probes.fields import STATISTICS
 
 
 def _check_comparisons(field: str, value: Any) -> None:
@@ -99,15 +100,21 @@ class TrialClaim:
   levels: tuple[int, ...] = option((), several(whole(1)), "of both; () = all")
 
 
+ACCURACY, BARRIER = "accuracy", "barrier"
+# What contrasts may be of.
+QUANTITIES = (ACCURACY, BARRIER, *STATISTICS)
+
+
 @dataclasses.dataclass(frozen=True)
 class ContrastsClaim:
-  """Paired differences of test accuracy, of tickets and of controls."""
+  """Paired differences, of tickets and of controls."""
 
-  comparisons: tuple[tuple[str, str], ...] = option(
+  comparisons: tuple[tuple[str, ...], ...] = option(
     (),
     _COMPARISONS,
     '((treatment, baseline), ...), names as in results.csv: (("imp:reinit", '
-    '"imp"),)',
+    '"imp"),); of test accuracy, or of a third entry, of experiments alone: '
+    "barrier (between a ticket's children) or a column of fields.csv",
   )
   levels: tuple[int, ...] = option((), several(whole(0)), "of both")
 

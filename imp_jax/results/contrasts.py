@@ -1,18 +1,26 @@
 """Contrasts: declared paired differences between tickets and controls."""
 
+from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from imp_jax.results.accuracy import paired_differences
-from imp_jax.results.claims import ClaimSettings
-from imp_jax.results.trial import what_is_found
-from imp_jax.statistics.intervals import mean_interval
+from imp_jax.probes.fields import STATISTICS
+from imp_jax.results.accuracy import test_accuracy
+from imp_jax.results.claims import ACCURACY, BARRIER, ClaimSettings
+from imp_jax.results.trial import OPEN, what_is_found
+from imp_jax.statistics.intervals import (
+  LEAST_REPLICATES,
+  Interval,
+  mean_interval,
+)
 
 CONTRAST_COLUMNS = (
   "study",
   "treatment",
   "baseline",
+  "quantity",
   "level",
   "difference",
   "low",
@@ -21,32 +29,67 @@ CONTRAST_COLUMNS = (
   "replicates",
   "found",
 )
+_PLACE = ["experiment", "level", "replicate"]
+_RISE = "error_rise_above_mean_"
+# Series of values by experiment, level and replicate.
+Quantities = Mapping[str, Any]
+
+
+def quantities(
+  results: pd.DataFrame,
+  barriers: pd.DataFrame | None = None,
+  fields: pd.DataFrame | None = None,
+) -> Quantities:
+  """Returns all that may be compared, by its name.
+
+  Args:
+    results: rows of results.csv.
+    barriers: rows of barriers.csv; a ticket's barrier is the mean over pairs
+      of its children, of the test error's largest rise above the ends' mean,
+      in the first of the study's ways of BatchNorm.
+    fields: rows of fields.csv.
+  """
+  found = {ACCURACY: test_accuracy(results).set_index(_PLACE)["value"]}
+  if barriers is not None:
+    rows: Any = barriers[
+      barriers["kind"].eq("children")
+      & barriers["split"].eq("test")
+      & barriers["metric"].str.startswith(_RISE)
+    ]
+    rows = rows[rows["metric"].eq(rows["metric"].iloc[:1].max())]
+    found[BARRIER] = rows.groupby(_PLACE)["value"].mean()
+  if fields is not None:
+    placed = fields.set_index(_PLACE)
+    found |= {name: placed[name].dropna() for name in STATISTICS}
+  return {name: series.sort_index() for name, series in found.items()}
 
 
 def contrasts_table(
-  study: str, results: pd.DataFrame, claims: ClaimSettings
+  study: str, values: Quantities, claims: ClaimSettings
 ) -> pd.DataFrame:
   """Returns a row per declared contrast and level.
 
   Args:
     study: its name.
-    results: rows of results.csv.
+    values: from `quantities`.
     claims: `contrasts` declares what is compared; `margin` is the difference
-      that counts as none.
+      of accuracy that counts as none.
 
   Returns:
-    The mean paired difference of test accuracy, a fraction, with its interval
-    by Student's t, which holds for all rows together (Bonferroni); and what was
-    found, as in `trial_table`.
+    The mean paired difference, of accuracy and barriers a fraction, with its
+    interval by Student's t, which holds for all rows together (Bonferroni).
+    Of accuracy what was found is as in `trial_table`; of others "higher",
+    "lower", or "not told apart".
   """
   claim, rows = claims.contrasts, []
   declared = [
-    (*pair, level)
-    for pair in (claim.comparisons if claim else ())
+    (comparison, level)
+    for comparison in (claim.comparisons if claim else ())
     for level in (claim.levels if claim else ())
   ]
-  for treatment, baseline, level in declared:
-    apart = paired_differences(results, treatment, baseline, level)
+  for (treatment, baseline, *named), level in declared:
+    quantity = named[0] if named else ACCURACY
+    apart = _differences(values.get(quantity), treatment, baseline, level)
     if not len(apart):
       continue
     interval = mean_interval(
@@ -57,27 +100,64 @@ def contrasts_table(
         study,
         treatment,
         baseline,
+        quantity,
         level,
         interval.mean,
         interval.low,
         interval.high,
         interval.confidence,
         interval.count,
-        what_is_found(interval, claims.margin),
+        what_is_found(interval, claims.margin)
+        if quantity == ACCURACY
+        else _direction(interval),
       )
     )
   return pd.DataFrame(rows, columns=list(CONTRAST_COLUMNS))
+
+
+def _differences(
+  values: Any, treatment: str, baseline: str, level: int
+) -> np.ndarray:
+  """Paired by replicate, of those that have both."""
+  if values is None:
+    return np.zeros(0)
+  parts = []
+  for name in (treatment, baseline):
+    if (name, level) not in values.index.droplevel("replicate"):
+      return np.zeros(0)
+    parts.append(values.loc[(name, level)])
+  return np.asarray((parts[0] - parts[1]).dropna(), np.float64)
+
+
+def _direction(interval: Interval) -> str:
+  if interval.count < LEAST_REPLICATES:
+    return OPEN
+  if interval.low > 0:
+    return "higher"
+  return "lower" if interval.high < 0 else OPEN
 
 
 def contrast_lines(table: pd.DataFrame) -> list[str]:
   """Returns a line per row of the table."""
   rows: Any = table.itertuples(index=False)
   return [
-    f"contrast at level {row.level}: {row.treatment} less {row.baseline} "
-    f"{points(row.difference, row.low, row.high)} over {row.replicates} "
-    f"replicates, {row.found}"
+    f"contrast at level {row.level}{_named(row.quantity)}: {row.treatment} "
+    f"less {row.baseline} {_told(row)} over {row.replicates} replicates, "
+    f"{row.found}"
     for row in rows
   ]
+
+
+def _named(quantity: str) -> str:
+  return "" if quantity == ACCURACY else f", {quantity}"
+
+
+def _told(row: Any) -> str:
+  numbers = row.difference, row.low, row.high
+  if row.quantity in (ACCURACY, BARRIER):
+    return points(*numbers)
+  mean, low, high = (f"{number:+.3f}" for number in numbers)
+  return f"{mean} [{low}, {high}]"
 
 
 def points(mean: float, low: float, high: float) -> str:

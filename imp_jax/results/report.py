@@ -155,6 +155,7 @@ def _draw_landscape(parts: Parts, tables: Tables) -> None:
     eigenvalue_chart,
     first_spectrum_chart,
   )
+  from imp_jax.results.charts.fields import field_rows_chart, fields_chart
   from imp_jax.results.charts.planes import planes_in, table_plane_chart
   from imp_jax.results.charts.predictors import (
     landscape_chart,
@@ -179,6 +180,14 @@ def _draw_landscape(parts: Parts, tables: Tables) -> None:
     if len(table.query("density != 0")):
       parts.figure("eigenvalues", lambda: eigenvalue_chart(table))
     parts.figure("spectrum", lambda: first_spectrum_chart(tables.curved))
+  if tables.looked:
+    parts.figure(
+      "fields", functools.partial(_drawn, fields_chart, tables, "fields")
+    )
+    parts.figure(
+      "field_rows",
+      functools.partial(_drawn, field_rows_chart, tables, "field_rows"),
+    )
   if tables.planes:
     for name, rows in planes_in(tables.get("planes")).items():
       parts.figure(f"plane_{name}", functools.partial(table_plane_chart, rows))

@@ -10,9 +10,10 @@ import pandas as pd
 from imp_jax.probes.bound import bound_lines
 from imp_jax.results.accuracy import sampling_note
 from imp_jax.results.claims import ClaimSettings
-from imp_jax.results.contrasts import contrast_lines, contrasts_table
+from imp_jax.results.contrasts import contrast_lines
 from imp_jax.results.cost import cost_lines
 from imp_jax.results.displacement import displacement_lines
+from imp_jax.results.fields import field_lines
 from imp_jax.results.landscape import instability_lines
 from imp_jax.results.matching import smallest_density_table
 from imp_jax.results.permutation import permutation_lines
@@ -39,7 +40,6 @@ def summary_lines(
     *sampling_lines(results, experiments),
     *verdict_lines(results, claims),
     *trial_lines(trial_table("", results, claims)),
-    *contrast_lines(contrasts_table("", results, claims)),
     *matching_lines(results, claims),
     *emptied_lines(layers),
   ]
@@ -120,10 +120,14 @@ def _per_replicate(densities: Sequence[float]) -> str:
 def landscape_lines(tables: Tables) -> list[str]:
   """Returns the lines that a run prints of its levels and its landscape."""
   lines = []
+  if "contrasts" in tables.names:
+    lines += contrast_lines(tables.get("contrasts"))
   if "cost" in tables.names:
     lines += cost_lines(tables.get("cost"), tables.claims)
   if "bound" in tables.names:
     lines += bound_lines(tables.get("bound"))
+  if "fields" in tables.names:
+    lines += field_lines(tables.get("fields"))
   if "displacement" in tables.names:
     lines += displacement_lines(tables.get("displacement"))
   if "permutation" in tables.names:

@@ -17,13 +17,15 @@ from imp_jax.probes.bound import bound_table
 from imp_jax.probes.curvature import Curved, curvature_table
 from imp_jax.probes.displacement import GROUP as DISPLACEMENT
 from imp_jax.probes.displacement import PRUNED
+from imp_jax.probes.fields import GROUP as FIELDS
 from imp_jax.probes.permutation import GROUP as PERMUTATION
 from imp_jax.probes.permutation import UNMATCHED
 from imp_jax.probes.planes import planes_table
 from imp_jax.results.claims import ClaimSettings, ConnectedClaim
-from imp_jax.results.contrasts import contrasts_table
+from imp_jax.results.contrasts import contrasts_table, quantities
 from imp_jax.results.cost import Adapted, cost_table
 from imp_jax.results.displacement import displacement_table, is_of_displaced
+from imp_jax.results.fields import field_rows_table, fields_table
 from imp_jax.results.geometry import (
   GEOMETRY_COLUMNS,
   geometry_table,
@@ -133,6 +135,8 @@ class Tables:
       "predictors": self._has_landscape() and self._rows("landscape") > 0,
       "curvature": bool(self.curved),
       "bound": any(e.kind == BOUND for e in self.index),
+      "fields": bool(self.looked),
+      "field_rows": bool(self.looked),
       "planes": bool(self.planes),
       "verdicts": self.claims.primary_level is not None,
       "reliability": any(e.kind == SCORE for e in self.index),
@@ -194,7 +198,15 @@ class Tables:
         self.study, self.get("results"), self.claims
       ),
       "contrasts": lambda: contrasts_table(
-        self.study, self.get("results"), self.claims
+        self.study,
+        quantities(
+          self.get("results"),
+          *(
+            self.get(name) if name in self.names else None
+            for name in ("barriers", "fields")
+          ),
+        ),
+        self.claims,
       ),
       "cost": lambda: cost_table(
         self.study,
@@ -239,6 +251,8 @@ class Tables:
         self.study, self.curved, self.densities
       ),
       "bound": lambda: bound_table(self.study, self.finished(BOUND)),
+      "fields": lambda: fields_table(self.study, self.looked),
+      "field_rows": lambda: field_rows_table(self.study, self.looked),
       "planes": lambda: planes_table(self.study, self.planes),
       "verdicts": self._verdicts,
       "reliability": lambda: reliability_table(
@@ -281,6 +295,11 @@ class Tables:
   def curved(self) -> Curved:
     """Each network's entry and its curvature's artefact."""
     return self.finished("curvature")
+
+  @functools.cached_property
+  def looked(self) -> list[tuple[Entry, Artefact]]:
+    """Each network's entry and its receptive fields."""
+    return self.finished(FIELDS)
 
   @functools.cached_property
   def planes(self) -> list[tuple[Entry, Artefact]]:

@@ -24,6 +24,7 @@ from imp_jax.models import Model
 from imp_jax.models.settings import ModelSettings, model_code
 from imp_jax.pruning.invariants import nonzero_pruned_weight, unfaithful_rewind
 from imp_jax.scores.settings import ALL_EXAMPLES, SubsetSettings
+from imp_jax.stages.made import EXAMPLES, seeing_made
 from imp_jax.stages.train_watch import TrainWatch
 from imp_jax.training import TrainState, UpdateRule, init_opt_state
 from imp_jax.training.optimiser import masked_opt_state, restore_opt_state
@@ -61,7 +62,7 @@ class Train(Stage):
   Edges: "weights" (a training whose network it starts from; without it the
   weights are drawn), "masks" (without them it is dense), "labels" (of the
   training examples; without them the data's own), "scores" (that order the
-  examples of the subset).
+  examples of the subset), "examples" (made ones, in place of the data's).
 
   Its artefact: params, batch_stats and the whole opt_state at the end,
   "snapshots" by step, "movement" if that is wanted, "keep_index" of a subset;
@@ -110,8 +111,11 @@ class Train(Stage):
 
   def run(self, context: Context, items: Sequence[Item]) -> dict[Item, Outcome]:
     """Trains networks in lockstep: of the children of one parent, or alone."""
+    places: dict[int, np.ndarray] = {}
     if self.external:
       context = context.seeing(self.external)
+    elif items[0].node.edge(EXAMPLES):
+      context, places = seeing_made(context, items)
     outcomes: dict[Item, Outcome] = {}
     runs: dict[Item, Run] = {}
     for item in items:
@@ -120,6 +124,7 @@ class Train(Stage):
       assert isinstance(train, Train)  # nodes of one batch are of one stage
       try:
         run = start_run(context, train, item, name=name)
+        run.keep_index = places.get(item.replicate, run.keep_index)
         wrong = _unfaithful_start(context, item, run)
       except ValueError as error:  # what scores may hold, none can say before
         outcomes[item] = Failure(f"{name}: {error}")
@@ -367,7 +372,8 @@ def _trained(
     "label_changes": label_changes(true, labels[used]),
   }
   arrays = None
-  if len(run.keep_index) < len(labels):
+  made = item.node.edge(EXAMPLES)
+  if len(run.keep_index) < len(labels) and not made:
     arrays = {"keep_index": run.keep_index}
   if train.movement:
     tree |= {MOVEMENT: jax.device_get(run.state.watched[MOVEMENT])}

@@ -6,7 +6,13 @@ from typing import Any
 from imp_jax.core.options import option
 from imp_jax.core.ranges import choice, duration, text
 from imp_jax.core.ranges import steps_of as duration_steps
-from imp_jax.data.settings import NO_NOISE, NoiseSettings, StreamSettings
+from imp_jax.data.settings import (
+  NO_NOISE,
+  NOTHING_MADE,
+  MadeSettings,
+  NoiseSettings,
+  StreamSettings,
+)
 from imp_jax.models.settings import ModelSettings
 from imp_jax.pruning.settings import PruneSettings
 from imp_jax.scores.settings import ALL_EXAMPLES, SubsetSettings
@@ -73,12 +79,14 @@ class SeenSettings:
     subset, noise: of the training examples, and on their labels.
     scoring: what orders the subset's examples; None where nothing does.
     external: fingerprint of other examples in place of the data's; "" = none.
+    made: from the data, in their place.
   """
 
   subset: SubsetSettings = ALL_EXAMPLES
   noise: NoiseSettings = NO_NOISE
   scoring: ScoringSettings | None = None
   external: str = ""
+  made: MadeSettings = NOTHING_MADE
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,6 +6,9 @@ from typing import Any
 from imp_jax.core.options import read
 from imp_jax.core.ranges import in_range, one_of
 from imp_jax.results.claims import (
+  ACCURACY,
+  BARRIER,
+  QUANTITIES,
   ClaimSettings,
   ConnectedClaim,
   ContrastsClaim,
@@ -160,19 +163,31 @@ def _contrasts(
   claim: Any, experiments: Sequence[Experiment]
 ) -> ContrastsClaim | None:
   field, levels = "claims.contrasts", tuple(sorted(set(claim.levels)))
-  comparisons = _tuples(field, claim.comparisons, ("treatment", "baseline"))
+  roles = ("treatment", "baseline", "quantity")
+  given = _tuples(field, claim.comparisons, roles, optional=1)
+  comparisons = tuple(
+    names[:2] if names[2:] == (ACCURACY,) else names for names in given
+  )
+  for names in comparisons:
+    if comparisons.count(names) > 1:
+      raise ValueError(f"{field}.comparisons has {names} twice")
   if not comparisons and not levels:
     return None
   if not comparisons or not levels:
     raise ValueError(f"{field} needs both comparisons and levels")
-  for pair in comparisons:
+  for *pair, quantity in map(_with_quantity, comparisons):
+    one_of(f"{field}.comparisons", quantity, QUANTITIES)
+    if quantity != ACCURACY:
+      for name in pair:
+        _check_quantity(field, name, quantity, levels, experiments)
     displaced = [name.endswith(f":{DISPLACED}") for name in pair]
     if any(displaced) and not all(displaced):
       raise ValueError(
         f"{field} compares {pair[0]!r} with {pair[1]!r}, but {DISPLACED!r} has "
         "the mask of the level before: trial.csv compares it"
       )
-  for name in dict.fromkeys(name for pair in comparisons for name in pair):
+  compared = [name for names in comparisons for name in names[:2]]
+  for name in dict.fromkeys(compared):
     parent, _, control = name.partition(":")
     _check_names(f"{field}.comparisons", (parent,), experiments)
     for level in levels:
@@ -194,6 +209,38 @@ def _contrasts(
   return ContrastsClaim(comparisons, levels)
 
 
+def _with_quantity(names: tuple[str, ...]) -> tuple[str, ...]:
+  return names if len(names) == 3 else (*names, ACCURACY)
+
+
+def _check_quantity(
+  field: str,
+  name: str,
+  quantity: str,
+  levels: Sequence[int],
+  experiments: Sequence[Experiment],
+) -> None:
+  """Refuses to compare what is not looked at of an experiment."""
+  _check_names(f"{field}.comparisons of {quantity}", (name,), experiments)
+  e = next(e for e in experiments if e.name == name)
+  if quantity == BARRIER:
+    c = e.probes["connectivity"]
+    # Without children splits are not resolved.
+    tested = c.children and "test" in {split.name for split in c.splits}
+    there = c.levels if tested else ()
+    lacking = "connectivity.children, levels, and test among its splits"
+  else:
+    there = e.probes["fields"].levels
+    if quantity == "cavity":  # of what goes at the next level
+      there = [k for k in there if k < e.trunk.prune.levels]
+    lacking = "fields.levels"
+  if missing := set(levels) - set(there):
+    raise ValueError(
+      f"{field} compares {quantity} of {name!r} at level {min(missing)}, where "
+      f"it is not looked at ({lacking})"
+    )
+
+
 def _comparisons(
   field: str,
   claim: Any,
@@ -208,11 +255,16 @@ def _comparisons(
   return comparisons
 
 
-def _tuples(field: str, given: Any, roles: Sequence[str]) -> tuple[Any, ...]:
-  """Tuples of different names, one for each role; none of them twice."""
-  found = []
+def _tuples(
+  field: str, given: Any, roles: Sequence[str], optional: int = 0
+) -> tuple[Any, ...]:
+  """Tuples of different names, one for each role; none of them twice.
+
+  The last ones may be left out, as many as are `optional`.
+  """
+  found, lengths = [], range(len(roles) - optional, len(roles) + 1)
   for names in (given,) if isinstance(given, str) else given:
-    if not isinstance(names, (tuple, list)) or len(names) != len(roles):
+    if not isinstance(names, (tuple, list)) or len(names) not in lengths:
       raise ValueError(
         f"each of {field}.comparisons is ({', '.join(roles)}), got {names!r}"
       )

@@ -7,7 +7,13 @@ import numpy as np
 from imp_jax.core.options import read
 from imp_jax.core.ranges import in_range
 from imp_jax.data.dataset import Dataset
-from imp_jax.data.settings import NO_NOISE, NoiseSettings
+from imp_jax.data.settings import (
+  NO_NOISE,
+  NOTHING_MADE,
+  MadeSettings,
+  NoiseSettings,
+  made_settings,
+)
 from imp_jax.data.subsets import SCORED, check_fits
 from imp_jax.engine.imports import Imports
 from imp_jax.scores.settings import (
@@ -78,17 +84,48 @@ def resolve_seen(
       "train.subset.kind='none' means no examples: levels are trained on some"
     )
   noise = resolve_noise(config.train.noise, dataset, imports, "train.noise")
+  made = made_settings(config.train.made)
   if config.train.file:
     if config.train.subset.kind != "all" or noise.kind:
       raise ValueError(
         "train.file brings the examples: it goes with "
         "train.subset.kind='all' and no train.noise"
       )
+    if made != NOTHING_MADE:
+      raise ValueError(
+        "train.file goes with no train.made: both bring examples"
+      )
     return SeenSettings(external=imports.examples(config.train.file, dataset))
+  if made != NOTHING_MADE:
+    _check_made(made, config.train, noise, dataset)
+    return SeenSettings(made=made)
   subset, scoring = _subset("train", config, base, noise, dataset, imports)
   if subset.kind == "all":
     subset = ALL_EXAMPLES
   return SeenSettings(subset, noise, scoring)
+
+
+def _check_made(
+  made: MadeSettings, train: Any, noise: NoiseSettings, dataset: Dataset
+) -> None:
+  """Refuses data that such examples cannot be made of."""
+  if train.subset.kind != "all" or noise.kind:
+    raise ValueError(
+      f"train.made.kind={made.kind!r} makes the examples: it goes with "
+      "train.subset.kind='all' and no train.noise"
+    )
+  if len(dataset.input_shape) != 1:
+    raise ValueError(
+      f"train.made.kind={made.kind!r} makes signals; the data's inputs are "
+      f"{dataset.input_shape}: give images by train.file"
+    )
+  counts = np.bincount(dataset.train.labels, minlength=dataset.num_classes)
+  least = 1 if made.kind.startswith("gaussian") else made.per_class
+  if counts.min() < least:
+    raise ValueError(
+      f"train.made.kind={made.kind!r} needs {least} training examples of each "
+      f"class (train.made.per_class), but the rarest has {counts.min()}"
+    )
 
 
 def _subset(

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from imp_jax.core.graph import Edge, Node
-from imp_jax.data.settings import NoiseSettings
+from imp_jax.data.settings import NOTHING_MADE, NoiseSettings
 from imp_jax.probes.connectivity import child_nodes, pair_nodes
 from imp_jax.probes.paths import ExampleBarriers, midpoint_only
 from imp_jax.pruning import CRITERIA
@@ -15,6 +15,7 @@ from imp_jax.stages.control_settings import NUMBER_OF
 from imp_jax.stages.controls import CONTROLS
 from imp_jax.stages.evaluate import evaluation
 from imp_jax.stages.labels import NoisyLabels
+from imp_jax.stages.made import EXAMPLES, TEACHER, Made
 from imp_jax.stages.prune import Prune
 from imp_jax.stages.prune_adaptive import AdaptivePrune
 from imp_jax.stages.score import (
@@ -26,7 +27,7 @@ from imp_jax.stages.score import (
 )
 from imp_jax.stages.ticket import Ticket
 from imp_jax.stages.train import Train
-from imp_jax.stages.trunk import Trunk
+from imp_jax.stages.trunk import SeenSettings, Trunk
 from imp_jax.study.experiment import Experiment, Parents, Study
 from imp_jax.training.settings import optim_before
 
@@ -278,6 +279,8 @@ def _train_node(
   edges += labels_edges(seen.noise, stream.fingerprint)
   if seen.scoring:
     edges.append(Edge("scores", scoring_node(seen.scoring), 0))
+  if seen.made != NOTHING_MADE:
+    edges.append(Edge(EXAMPLES, _made_node(name, trunk, curve_steps)))
   return Node(
     Train(
       model=trunk.model,
@@ -294,6 +297,23 @@ def _train_node(
     ),
     tuple(edges),
     f"{name} level {level}",
+  )
+
+
+def _made_node(name: str, trunk: Trunk, curve_steps: Sequence[int]) -> Node:
+  """The examples that an experiment's levels are trained on."""
+  made, edges = trunk.train.made, ()
+  taught = made.kind == "gaussian_teacher"
+  if taught:  # by what is trained on the data themselves
+    on_data = dataclasses.replace(trunk, train=SeenSettings())
+    pretrain = _pretrain_node(name, trunk)
+    teacher = _train_node(name, on_data, pretrain, None, curve_steps, level=0)
+    edges = (Edge(TEACHER, teacher),)
+  model = trunk.model if taught or made.kind == "distilled" else None
+  return Node(
+    Made(made, trunk.stream.fingerprint, model),
+    edges,
+    f"{name} examples ({made.kind})",
   )
 
 

@@ -14,7 +14,12 @@ from imp_jax.core.options import (
   unset_options,
 )
 from imp_jax.core.ranges import Range, name, several, whole
-from imp_jax.data.settings import DataOptions, NoiseSettings, StreamSettings
+from imp_jax.data.settings import (
+  DataOptions,
+  MadeSettings,
+  NoiseSettings,
+  StreamSettings,
+)
 from imp_jax.engine.execution import ExecutionSettings
 from imp_jax.models.settings import ModelSettings
 from imp_jax.probes.registry import PROBES
@@ -58,6 +63,7 @@ _GROUPS: tuple[tuple[str, type], ...] = (
   ("train", SeenOptions),
   ("train.subset", SubsetSettings),
   ("train.noise", NoiseSettings),
+  ("train.made", MadeSettings),
   ("scores", ScoreOptions),
   ("prune", PruneSettings),
   ("ticket", TicketSettings),

@@ -128,6 +128,8 @@ def _examples_seen(
 ) -> int:
   if seen.external:
     return len(imports.splits[seen.external])
+  if seen.made.kind in ("class_means", "distilled"):
+    return seen.made.per_class * dataset.num_classes
   return seen.subset.size or len(dataset.train)
 
 
@@ -209,7 +211,7 @@ def _trunk(
     raise ValueError(
       f"prune.{what}={config.prune[what]!r} of {name} looks at the training "
       "data, all of them and as they are: it goes with no train.subset, "
-      "train.noise or train.file"
+      "train.noise, train.file or train.made"
     )
   return Trunk(
     model=training.model,

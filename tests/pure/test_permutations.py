@@ -70,6 +70,7 @@ def logits(model, network, x):
   [
     ("lenet300100", (40,), 2),
     ("lenet300100", (6, 6, 3), 2),
+    ("mlp_skip", (40,), 1),  # the skip makes one of both layers' units
     ("conv1d", (40,), 3),
     ("resnet8", (8, 8, 3), 6),
     ("resnet1d8", (40,), 6),

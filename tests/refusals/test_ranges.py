@@ -62,8 +62,16 @@ RANGES = {
   "whole, at least 10, or unset": ("data.test_examples",),
   "whole, at least 10000": ("claims.resamples",),
   "whole, 0..1000": ("connectivity.children", "planes.snapshots"),
-  "whole, 1..1000": ("controls.prunings",),
-  "whole, 1..10000": ("scores.networks", "prune.rounds"),
+  "whole, 1..1000": ("controls.prunings", "fields.shown"),
+  "whole, 1..10000": (
+    "scores.networks",
+    "prune.rounds",
+    "train.made.per_class",
+    "train.made.networks",
+    "train.made.matchings",
+    "train.made.batch_size",
+  ),
+  "whole, 0..10000": ("train.made.network_steps",),
   "whole, 1..100000": ("execution.chunk_steps", "execution.eval_batch_size"),
   "whole, 2..1000": ("scores.checkpoints", "planes.points"),
   "whole, 2..10000": (
@@ -81,6 +89,7 @@ RANGES = {
     "permutation.levels",
     "permutation.joint_levels",
     "bound.levels",
+    "fields.levels",
     "claims.contrasts.levels",
   ),
   "tuple of: whole, at least 1": (
@@ -103,7 +112,13 @@ RANGES = {
     "execution.line_seconds",
   ),
   "tuple of: tensorboard | wandb": ("execution.writers",),
-  "> 0": ("model.width", "optim.eps", "claims.connected.threshold"),
+  "> 0": (
+    "model.width",
+    "optim.eps",
+    "claims.connected.threshold",
+    "train.made.learning_rate",
+    "train.made.network_rate",
+  ),
   "tuple of: > 0 nats": ("connectivity.thresholds",),
   "> 0 nats": ("bound.epsilon",),
   "tuple of: > 0": ("displacement.scales",),
@@ -135,8 +150,8 @@ RANGES = {
   "drop | keep": ("data.last_batch",),
   "fixed | replicate | level": ("data.order", "data.augment_noise"),
   "crop_flip | flip_crop": ("data.augment_order",),
-  "lenet300100 | conv1d | vgg16 | resnet18 | resnet50 | resnetN (N = 6m + 2) | "
-  "resnet1dN (for signals)": ("model.name",),
+  "lenet300100 | mlp_skip | conv1d | vgg16 | resnet18 | resnet50 | resnetN (N = "
+  "6m + 2) | resnet1dN (for signals)": ("model.name",),
   "uniform | ones": ("model.bn_scale_init",),
   "float32 | bfloat16 | float16": ("model.dtype",),
   "sgd | adamw": ("optim.name",),
@@ -152,6 +167,9 @@ RANGES = {
     "train.subset.score",
   ),
   f"tuple of: {SCORES}": ("scores.compute",),
+  "none | gaussian | gaussian_teacher | class_means | distilled": (
+    "train.made.kind",
+  ),
   "redrawn | symmetric | matrix | file": (
     "pretrain.noise.kind",
     "train.noise.kind",

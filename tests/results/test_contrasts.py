@@ -6,7 +6,12 @@ import pytest
 
 from imp_jax.probes.barriers import BARRIER_COLUMNS
 from imp_jax.results.claims import ClaimSettings, ContrastsClaim
-from imp_jax.results.contrasts import contrast_lines, contrasts_table
+from imp_jax.results.contrasts import (
+  contrast_lines,
+  contrasts_table,
+  quantities,
+)
+from imp_jax.results.fields import FIELD_COLUMNS
 from imp_jax.results.permutation import permutation_lines, permutation_table
 from imp_jax.results.tickets import RESULT_COLUMNS
 
@@ -25,7 +30,7 @@ def test_contrasts_are_paired_differences_that_hold_together():
   claims = ClaimSettings(
     contrasts=ContrastsClaim((("a:reinit", "a"), ("b", "a")), (3, 4))
   )
-  table = contrasts_table("s", results, claims)
+  table = contrasts_table("s", quantities(results), claims)
   assert list(table["treatment"]) == ["a:reinit", "b"]  # level 4 has none
   first, second = table.itertuples()
   # -0.10, -0.09, -0.08, -0.07: s / 2 = 0.00645; of four declared rows at 95 %
@@ -39,6 +44,55 @@ def test_contrasts_are_paired_differences_that_hold_together():
     "contrast at level 3: a:reinit less a -8.5 [-12.0, -5.0] points over 4 "
     "replicates, worse"
   )
+
+
+def test_contrasts_of_barriers_and_fields_by_hand():
+  """A barrier is the mean over pairs of children, in the first way."""
+  metric = "error_rise_above_mean_average"
+  barriers = pd.DataFrame(
+    [
+      ("s", name, r, 2, "children", pair, split, m, value + 0.01 * (r == 3))
+      for name, values in (("a", (0.5, 0.3)), ("b", (0.1, 0.1)))
+      for pair, value in zip(("0-1", "0-2"), values, strict=True)
+      for split, m in (
+        ("test", metric),
+        ("test", "error_rise_above_mean_recompute"),
+        ("train", metric),
+        ("test", "loss_midpoint_average"),
+      )
+      for r in range(4)
+    ],
+    columns=list(BARRIER_COLUMNS),
+  )
+  other = ~(barriers["metric"].eq(metric) & barriers["split"].eq("test"))
+  barriers.loc[other, "value"] = 7 + np.arange(other.sum())
+  fields = pd.DataFrame(
+    [
+      ("s", name, r, 2, 10, 0.5, 1.0, 1.0, 1.0, kurtosis, np.nan)
+      for name, kurtosis in (("a", 1.0), ("b", 1.5))
+      for r in range(4)
+    ],
+    columns=list(FIELD_COLUMNS),
+  )
+  results = pd.DataFrame(columns=list(RESULT_COLUMNS))
+  claims = ClaimSettings(
+    contrasts=ContrastsClaim(
+      (("a", "b", "barrier"), ("a", "b", "kurtosis"), ("a", "b", "cavity")),
+      (2,),
+    )
+  )
+  table = contrasts_table("s", quantities(results, barriers, fields), claims)
+  first, second = table.itertuples()  # the cavity is nowhere defined
+  assert first.difference == pytest.approx(0.3)
+  assert (first.quantity, first.found) == ("barrier", "higher")
+  assert first.confidence == pytest.approx(1 - 0.05 / 3)  # of all declared
+  assert (second.difference, second.found) == (-0.5, "lower")
+  assert contrast_lines(table) == [
+    "contrast at level 2, barrier: a less b +30.0 [+30.0, +30.0] points over 4 "
+    "replicates, higher",
+    "contrast at level 2, kurtosis: a less b -0.500 [-0.500, -0.500] over 4 "
+    "replicates, lower",
+  ]
 
 
 def test_there_and_back_are_one_pair():
