@@ -150,8 +150,8 @@ RANGES = {
   "drop | keep": ("data.last_batch",),
   "fixed | replicate | level": ("data.order", "data.augment_noise"),
   "crop_flip | flip_crop": ("data.augment_order",),
-  "lenet300100 | mlp_skip | conv1d | vgg16 | resnet18 | resnet50 | resnetN (N = "
-  "6m + 2) | resnet1dN (for signals)": ("model.name",),
+  "lenet300100 | mlp_skip | conv1d | vgg16 | resnet18 | resnet50 | "
+  "resnetN (N = 6m + 2) | resnet1dN (for signals)": ("model.name",),
   "uniform | ones": ("model.bn_scale_init",),
   "float32 | bfloat16 | float16": ("model.dtype",),
   "sgd | adamw": ("optim.name",),

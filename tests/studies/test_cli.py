@@ -60,6 +60,8 @@ DENSE = (
 TRIALS = ("trial_mnist1d", "mask_data_mnist1d")
 SAID = {
   "adaptive_mnist1d": "less fixed's at the same density",
+  "around/distilled": "contrast at level 1, barrier: distilled less all",
+  "around/local_fields": "neighbouring inputs of taught's first layer",
   "around/permutations": "matched by weights, joint",
   "around/pruning_bound": "curvature allows to prune at once",
   "around/signs": "contrast at level 1: imp:sparse_signs",
