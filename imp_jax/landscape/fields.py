@@ -39,9 +39,8 @@ def adjacency(masks: Bool[np.ndarray, " units *shape"], run: int) -> float:
     masks: of each unit, (length,) or (height, width, channels).
     run: inputs in a row, 2 = pairs.
   """
-  spatial = masks.shape[1 : 3 if masks.ndim == 4 else 2]
   seen, windows = 0, 0
-  for axis, size in enumerate(spatial, start=1):
+  for axis, size in _spatial(masks):
     rows = np.moveaxis(masks, axis, -1)
     kept = np.ones((*rows.shape[:-1], max(size - run + 1, 0)), bool)
     for shift in range(run if size >= run else 0):
@@ -56,6 +55,38 @@ def adjacency(masks: Bool[np.ndarray, " units *shape"], run: int) -> float:
   ]
   expected = windows * float(np.prod(chance, axis=0).sum())
   return seen / expected if expected else math.nan
+
+
+def neighbours(masks: Bool[np.ndarray, " units *shape"]) -> float:
+  """Returns how often neighbours are kept, beyond which inputs are kept at all.
+
+  As `adjacency` of pairs, but two inputs are expected together in proportion to
+  how many units keep the one and the other: that units leave out the same
+  inputs, those at an edge for instance, is no locality. With every input kept
+  equally often both are the same. NaN if none is expected.
+
+  Args:
+    masks: of each unit, (length,) or (height, width, channels).
+  """
+  profile = masks.sum(axis=0, dtype=np.float64)
+  count = masks.reshape(len(masks), -1).sum(axis=1, dtype=np.float64)
+  seen, likely = 0, 0.0
+  for axis, size in _spatial(masks):
+    rows, often = (
+      np.moveaxis(masks, axis, -1),
+      np.moveaxis(profile, axis - 1, -1),
+    )
+    seen += int((rows[..., 1:] & rows[..., : size - 1]).sum())
+    likely += float((often[..., 1:] * often[..., : size - 1]).sum())
+  apart = profile.sum() ** 2 - (profile**2).sum()  # of two different inputs
+  expected = (count * (count - 1)).sum() * likely / apart if apart else 0.0
+  return seen / expected if expected else math.nan
+
+
+def _spatial(masks: np.ndarray) -> list[tuple[int, int]]:
+  """The axes along which inputs have neighbours, and their sizes."""
+  last = 3 if masks.ndim == 4 else 2
+  return list(enumerate(masks.shape[1:last], start=1))
 
 
 def kurtosis(
@@ -78,20 +109,20 @@ def kurtosis(
   v = np.asarray(weights, np.float64)
   x = np.asarray(inputs, np.float64)
   x = x - x.mean(axis=0)
-  h = x @ v.T
-
-  def moment(p: int, q: int) -> Float[np.ndarray, "units inputs"]:
-    """E h^p x^q, exactly that of every unit with every input."""
-    return (h**p).T @ x**q / len(x)
-
-  second, fourth = (h**2).mean(axis=0)[:, None], (h**4).mean(axis=0)[:, None]
-  without_2 = second - 2 * v * moment(1, 1) + v**2 * (x**2).mean(axis=0)
+  h = v @ x.T
+  # E h^p x^q of every unit with every input, by products: powers are slow.
+  x2, h2 = x * x, h * h
+  h1_x1, h1_x3 = h @ x / len(x), h @ (x2 * x) / len(x)
+  h2_x2, h3_x1 = h2 @ x2 / len(x), (h2 * h) @ x / len(x)
+  second = h2.mean(axis=1, keepdims=True)
+  fourth = np.einsum("un,un->u", h2, h2)[:, None] / len(x)
+  without_2 = second - 2 * v * h1_x1 + v**2 * x2.mean(axis=0)
   without_4 = (
     fourth
-    - 4 * v * moment(3, 1)
-    + 6 * v**2 * moment(2, 2)
-    - 4 * v**3 * moment(1, 3)
-    + v**4 * (x**4).mean(axis=0)
+    - 4 * v * h3_x1
+    + 6 * v**2 * h2_x2
+    - 4 * v**3 * h1_x3
+    + v**4 * (x2 * x2).mean(axis=0)
   )
   alone = (v != 0).sum(axis=1, keepdims=True) - (v != 0) == 0
   without_2 = np.where(alone, np.nan, without_2)

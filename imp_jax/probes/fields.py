@@ -25,6 +25,7 @@ from imp_jax.landscape.fields import (
   adjacency,
   kurtosis,
   largest,
+  neighbours,
   participation,
 )
 from imp_jax.models import Model, layers_in_order
@@ -39,6 +40,7 @@ STATISTICS = (
   "units",
   "participation",
   *(f"adjacency_{run}" for run in RUNS),
+  "neighbours",
   "kurtosis",
   "cavity",
 )
@@ -69,11 +71,12 @@ class Fields(Stage):
   the level after; without them nothing is about to go).
 
   The record has "units" that have weights, the means over them of
-  "participation" and "kurtosis", "adjacency_2", ... (see `landscape.fields`;
-  pre-activations are over the test examples), and "cavity": how much more
-  kurtosis a weight gives its unit that is kept at the next level than one that
-  goes, in the mean over weights. None stands for what is not defined. Array
-  "rows": f32[shown, *input], weights of the units of the largest norm.
+  "participation" and "kurtosis", "adjacency_2", ..., "neighbours" (see
+  `landscape.fields`; pre-activations are over the test examples), and "cavity":
+  how much more kurtosis a weight gives its unit that is kept at the next level
+  than one that goes, in the mean over weights. None stands for what is not
+  defined. Array "rows": f32[shown, *input], weights of the units of the largest
+  norm.
   """
 
   NAME = "fields"
@@ -113,6 +116,7 @@ class Fields(Stage):
       "participation": _mean(participation(weights)),
       "kurtosis": _mean(own),
       "cavity": None,
+      "neighbours": _number(neighbours(masks.reshape(shape))),
     } | {
       f"adjacency_{run}": _number(adjacency(masks.reshape(shape), run))
       for run in RUNS

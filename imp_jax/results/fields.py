@@ -71,15 +71,16 @@ def field_lines(table: pd.DataFrame) -> list[str]:
   name: Any
   rows: Any
   for name, rows in table.groupby("experiment", sort=False):
-    means = rows.groupby("level")[["adjacency_2", "kurtosis"]].mean()
+    means = rows.groupby("level")[["neighbours", "kurtosis"]].mean()
     told = "; ".join(
-      f"level {level} {row.adjacency_2:.2f} ({row.kurtosis:+.2f})"
+      f"level {level} {row.neighbours:.2f} ({row.kurtosis:+.2f})"
       for level, row in zip(
         means.index, means.itertuples(index=False), strict=True
       )
     )
     lines.append(
-      f"neighbouring inputs of {name}'s first layer, as a ratio to chance, and "
-      f"in brackets the excess kurtosis of its pre-activations: {told}"
+      f"neighbouring inputs of {name}'s first layer, as a ratio to chance that "
+      "knows which inputs are kept, and in brackets the excess kurtosis of its "
+      f"pre-activations: {told}"
     )
   return lines

@@ -11,6 +11,7 @@ from imp_jax.landscape.fields import (
   adjacency,
   kurtosis,
   largest,
+  neighbours,
   participation,
 )
 
@@ -58,6 +59,32 @@ def test_neighbours_in_images_are_of_one_channel():
   masks[0, 0, 1, 1] = masks[0, 1, 1, 1] = True  # one above the other
   # One of 8 pairs, of which 2 * 1 / (8 * 7) each are expected.
   assert adjacency(masks, 2) == pytest.approx(1 / (8 * 2 / 56))
+
+
+def test_which_inputs_are_kept_at_all_is_no_locality(rng):
+  """Units that each keep some of the first six inputs of twelve, at random."""
+  masks = np.zeros((4000, 12), bool)
+  masks[:, :6] = rng.random((4000, 6)) < 0.4
+  assert adjacency(masks, 2) > 1.5
+  # Of about 7,000 pairs.
+  assert neighbours(masks) == pytest.approx(1, abs=0.05)
+
+
+def test_pairs_beyond_the_profile_by_hand():
+  masks = np.array([[1, 1, 0, 0], [1, 0, 1, 0], [1, 1, 1, 0]], bool)
+  # Kept 3, 2, 2, 0 times; 2 + 2 + 6 ordered pairs of inputs within units.
+  likely = (3 * 2 + 2 * 2 + 2 * 0) / (7**2 - 9 - 4 - 4)
+  assert neighbours(masks) == pytest.approx(3 / (10 * likely))
+  assert math.isnan(neighbours(np.eye(3, dtype=bool)))
+
+
+@pytest.mark.parametrize("shape", [(6,), (2, 3, 1), (3, 2, 2)])
+def test_where_inputs_are_kept_equally_often_both_are_one(shape):
+  masks = np.zeros((math.prod(shape), math.prod(shape)), bool)
+  for shift in (0, 1, 3):  # each unit's weights, one further around
+    masks |= np.roll(np.eye(len(masks), dtype=bool), shift, axis=1)
+  masks = masks.reshape(-1, *shape)
+  assert neighbours(masks) == pytest.approx(adjacency(masks, 2))
 
 
 def test_kurtosis_is_scipy_s_with_and_without_each_weight(rng):

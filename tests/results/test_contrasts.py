@@ -68,7 +68,7 @@ def test_contrasts_of_barriers_and_fields_by_hand():
   barriers.loc[other, "value"] = 7 + np.arange(other.sum())
   fields = pd.DataFrame(
     [
-      ("s", name, r, 2, 10, 0.5, 1.0, 1.0, 1.0, kurtosis, np.nan)
+      ("s", name, r, 2, 10, 0.5, 1.0, 1.0, 1.0, 1.0, kurtosis, np.nan)
       for name, kurtosis in (("a", 1.0), ("b", 1.5))
       for r in range(4)
     ],

@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 
 from imp_jax.core.masks import flat_leaves
-from imp_jax.landscape.fields import adjacency, kurtosis, participation
+from imp_jax.landscape.fields import (
+  adjacency,
+  kurtosis,
+  neighbours,
+  participation,
+)
 from imp_jax.study import prepare
 from tests.tiny import changed_config, run_tiny, tiny_config
 
@@ -69,6 +74,7 @@ def test_the_table_is_of_the_stored_networks(study):
     for run in (2, 3, 4):
       wanted = adjacency(kept, run)
       assert row[f"adjacency_{run}"] == pytest.approx(wanted, nan_ok=True)
+    assert row["neighbours"] == pytest.approx(neighbours(kept))
     own, without = kurtosis(weights, inputs)
     assert row["kurtosis"] == pytest.approx(np.nanmean(own), rel=1e-4)
     if level == 2:  # nothing goes after the last

@@ -18,7 +18,7 @@ from imp_jax.results.charts.chart import (
 
 _PANELS = {
   "adjacency_2": "neighbouring pairs kept, as a ratio to chance",
-  "participation": "inverse participation ratio",
+  "neighbours": "as a ratio to chance that knows which inputs are kept",
   "kurtosis": "excess kurtosis of pre-activations",
   "cavity": "kurtosis by kept less by pruned weights",
 }
