@@ -108,6 +108,16 @@ def test_kurtosis_is_scipy_s_with_and_without_each_weight(rng):
       assert np.isnan(without[unit, place])
 
 
+def test_what_a_large_weight_leaves_is_no_rounding(rng):
+  """Of a unit whose other weights are smaller by eight orders."""
+  inputs = rng.exponential(size=(300, 4))
+  weights = np.array([[1.0, 3e-9, 0, -2e-9], [2.0, 1e-3, 0, 0]])
+  _, without = kurtosis(weights, inputs)
+  for unit in range(2):
+    wanted = stats.kurtosis(inputs[:, 1:] @ weights[unit, 1:])
+    assert without[unit, 0] == pytest.approx(wanted, rel=1e-6)
+
+
 def test_gaussian_inputs_have_none(rng):
   own, _ = kurtosis(rng.normal(size=(3, 10)), rng.normal(size=(40_000, 10)))
   assert np.abs(own).max() < 5 * math.sqrt(24 / 40_000)  # standard errors

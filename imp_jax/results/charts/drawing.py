@@ -69,6 +69,7 @@ _ON_PAPER = _CONFIG | {
 # A signal of the names of series that a reader has toggled off.
 _HIDDEN = {"name": "hidden", "value": []}
 _PIXELS = 72  # of an inch: one is a point
+_CELLS_TOLD = 200  # each by itself, to who does not see them
 _MANY_POWERS = 5  # which are written as such
 _LEAST_WIDTH, _TRIES = 60, 4
 
@@ -305,7 +306,8 @@ def _layer(
       tooltip=told,
     )
   if layer.mark == "cell":
-    return base.mark_rect().encode(
+    # Hundreds of cells would be told one by one.
+    return base.mark_rect(aria=len(layer.table) <= _CELLS_TOLD).encode(
       x=_axis("x", x, "left"),
       x2="right:Q",
       y=_axis("y", y, "bottom"),

@@ -104,5 +104,5 @@ def field_rows_chart(rows: pd.DataFrame) -> Chart | None:
     {},
     columns=len(names),
     width=max(_PIXEL * inputs, 120),
-    height=max(2 * _PIXEL * units, 60),
+    height=max(4 * _PIXEL * units, 60),
   )
