@@ -3,8 +3,8 @@
   python -m launch.main --config=configs/around/distilled.py \
     --workdir=runs/distilled
 
-After McDermott and Cummings 2023 (arXiv 2307.03364) and McDermott and Parhi
-2023 (arXiv 2310.18769): IMP that is rewound to the initialisation finds its
+After McDermott and Cummings 2023 (arXiv 2307.03364, 2310.18769) and McDermott
+and Parhi 2025 (arXiv 2503.17905): IMP that is rewound to the initialisation finds its
 masks on distilled examples, and the subnetworks they leave are stable there,
 though the dense network is not. Each search trains its levels on 50 examples of
 each class, an eighth of the data: distilled by gradient matching, real, or

@@ -16,10 +16,11 @@ def gaussian_twin(
   labels: Int[np.ndarray, " examples"],
   normal: Float[np.ndarray, " examples *shape"],
 ) -> Float[np.ndarray, " examples *shape"]:
-  """Returns Gaussian inputs with the mean and covariance of each class.
+  """Returns inputs drawn from a Gaussian of each class's mean and covariance.
 
-  And so of all inputs together. Each is made from its own normal numbers by
-  the symmetric root of its class's covariance (ddof = 0), which is unique.
+  Which so are those of all inputs together. Each is made from its own normal
+  numbers by the symmetric root of its class's covariance (ddof = 0), which is
+  unique.
 
   Args:
     inputs, labels: the training data; with one label all have one covariance.

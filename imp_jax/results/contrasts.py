@@ -1,5 +1,6 @@
 """Contrasts: declared paired differences between tickets and controls."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -39,25 +40,34 @@ def quantities(
   results: pd.DataFrame,
   barriers: pd.DataFrame | None = None,
   fields: pd.DataFrame | None = None,
+  ways: Mapping[str, str] | None = None,
 ) -> Quantities:
   """Returns all that may be compared, by its name.
 
   Args:
     results: rows of results.csv.
     barriers: rows of barriers.csv; a ticket's barrier is the mean over pairs
-      of its children, of the test error's largest rise above the ends' mean,
-      in the first of the study's ways of BatchNorm.
+      of its children, of the test error's largest rise above the ends' mean;
+      there is none where a pair's is missing.
     fields: rows of fields.csv.
+    ways: by experiment, of which of BatchNorm's the barrier is: the first.
   """
   found = {ACCURACY: test_accuracy(results).set_index(_PLACE)["value"]}
   if barriers is not None:
+    own: Any = {name: _RISE + way for name, way in (ways or {}).items()}
     rows: Any = barriers[
       barriers["kind"].eq("children")
       & barriers["split"].eq("test")
-      & barriers["metric"].str.startswith(_RISE)
+      & barriers["metric"].eq(barriers["experiment"].map(own))
     ]
-    rows = rows[rows["metric"].eq(rows["metric"].iloc[:1].max())]
-    found[BARRIER] = rows.groupby(_PLACE)["value"].mean()
+    parts = [
+      part.pivot_table(index=_PLACE, columns="pair", values="value").mean(
+        axis=1, skipna=False
+      )
+      for _, part in rows.groupby(["experiment", "level"])
+    ]
+    if parts:
+      found[BARRIER] = pd.concat(parts)
   if fields is not None:
     placed = fields.set_index(_PLACE)
     found |= {name: placed[name].dropna() for name in STATISTICS}
@@ -79,7 +89,8 @@ def contrasts_table(
     The mean paired difference, of accuracy and barriers a fraction, with its
     interval by Student's t, which holds for all rows together (Bonferroni).
     Of accuracy what was found is as in `trial_table`; of others "higher",
-    "lower", or "not told apart".
+    "lower", or "not told apart". Of what is not there, or not yet, there are
+    0 replicates.
   """
   claim, rows = claims.contrasts, []
   declared = [
@@ -90,10 +101,10 @@ def contrasts_table(
   for (treatment, baseline, *named), level in declared:
     quantity = named[0] if named else ACCURACY
     apart = _differences(values.get(quantity), treatment, baseline, level)
-    if not len(apart):
-      continue
-    interval = mean_interval(
-      apart, confidence=1 - (1 - claims.confidence) / len(declared)
+    confidence = 1 - (1 - claims.confidence) / len(declared)
+    nothing = Interval(math.nan, math.nan, math.nan, 0, confidence)
+    interval = (
+      mean_interval(apart, confidence=confidence) if len(apart) else nothing
     )
     rows.append(
       (
@@ -153,6 +164,8 @@ def _named(quantity: str) -> str:
 
 
 def _told(row: Any) -> str:
+  if not row.replicates:
+    return "has nothing to compare,"
   numbers = row.difference, row.low, row.high
   if row.quantity in (ACCURACY, BARRIER):
     return points(*numbers)

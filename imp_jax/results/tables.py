@@ -18,10 +18,11 @@ from imp_jax.probes.curvature import Curved, curvature_table
 from imp_jax.probes.displacement import GROUP as DISPLACEMENT
 from imp_jax.probes.displacement import PRUNED
 from imp_jax.probes.fields import GROUP as FIELDS
+from imp_jax.probes.fields import STATISTICS
 from imp_jax.probes.permutation import GROUP as PERMUTATION
 from imp_jax.probes.permutation import UNMATCHED
 from imp_jax.probes.planes import planes_table
-from imp_jax.results.claims import ClaimSettings, ConnectedClaim
+from imp_jax.results.claims import BARRIER, ClaimSettings, ConnectedClaim
 from imp_jax.results.contrasts import contrasts_table, quantities
 from imp_jax.results.cost import Adapted, cost_table
 from imp_jax.results.displacement import displacement_table, is_of_displaced
@@ -197,17 +198,7 @@ class Tables:
       "trial": lambda: trial_table(
         self.study, self.get("results"), self.claims
       ),
-      "contrasts": lambda: contrasts_table(
-        self.study,
-        quantities(
-          self.get("results"),
-          *(
-            self.get(name) if name in self.names else None
-            for name in ("barriers", "fields")
-          ),
-        ),
-        self.claims,
-      ),
+      "contrasts": self._contrasts,
       "cost": lambda: cost_table(
         self.study,
         self.adapted,
@@ -395,6 +386,24 @@ class Tables:
   def _has_trial(self) -> bool:
     controls = any(entry.kind != "imp" for entry, *_ in self.records)
     return controls or self.claims.trial is not None
+
+  def _contrasts(self) -> pd.DataFrame:
+    """From the tables that hold what was declared, and no others."""
+    claim = self.claims.contrasts
+    assert claim  # or there is no such table
+    declared = {
+      quantity for names in claim.comparisons for quantity in names[2:]
+    }
+    values = quantities(
+      self.get("results"),
+      self.get("barriers") if BARRIER in declared else None,
+      self.get("fields") if declared & {*STATISTICS} else None,
+      {
+        name: e["probes"]["connectivity"]["batch_stats"][0]
+        for name, e in self.experiments.items()
+      },
+    )
+    return contrasts_table(self.study, values, self.claims)
 
   def _geometry(self) -> pd.DataFrame:
     overlaps = mask_overlaps(self.store, [e for e, *_ in self.records])

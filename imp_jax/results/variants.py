@@ -83,11 +83,14 @@ def variants(experiments: pd.DataFrame) -> pd.DataFrame:
 
 
 def _comparable(experiments: pd.DataFrame) -> pd.DataFrame:
-  """The settings that tell variants apart, as text: lists do not hash."""
+  """The settings that tell variants apart, as text: lists do not hash.
+
+  What is empty in a file is "" again, as in the table it was written from.
+  """
   columns = [
     c for c in experiments if c not in _FREE and not c.startswith(_FREE_GROUPS)
   ]
-  return experiments.loc[:, columns].astype(str)
+  return experiments.loc[:, columns].astype(object).fillna("").astype(str)
 
 
 def _telling_columns(group: pd.DataFrame) -> list[str]:

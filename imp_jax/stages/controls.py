@@ -181,7 +181,10 @@ def _gradual(place: Place) -> Control:
   start, optimizer = train.start, train.optimizer
 
   def part(stop: int) -> Node:
-    edges = [Edge("weights", weights)]
+    # What it sees is the ticket's: its labels, scores, made examples.
+    own = ("weights", "masks")
+    edges = [edge for edge in place.ticket.edges if edge.name not in own]
+    edges.append(Edge("weights", weights))
     if masks:
       edges.append(Edge("masks", masks))
     return Node(

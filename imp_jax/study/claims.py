@@ -180,6 +180,8 @@ def _contrasts(
     if quantity != ACCURACY:
       for name in pair:
         _check_quantity(field, name, quantity, levels, experiments)
+    if quantity == BARRIER:
+      _check_one_way(field, pair, experiments)
     displaced = [name.endswith(f":{DISPLACED}") for name in pair]
     if any(displaced) and not all(displaced):
       raise ValueError(
@@ -241,6 +243,23 @@ def _check_quantity(
     )
 
 
+def _check_one_way(
+  field: str, pair: Sequence[str], experiments: Sequence[Experiment]
+) -> None:
+  """Refuses to compare barriers between which BatchNorm's statistics differ."""
+  ways = {
+    e.name: e.probes["connectivity"].batch_stats[0]
+    for e in experiments
+    if e.name in pair
+  }
+  if len(set(ways.values())) > 1:
+    raise ValueError(
+      f"{field} compares barriers of {pair[0]!r} and {pair[1]!r}, but the "
+      f"first of connectivity.batch_stats is {ways[pair[0]]!r} there and "
+      f"{ways[pair[1]]!r} here"
+    )
+
+
 def _comparisons(
   field: str,
   claim: Any,
@@ -268,7 +287,7 @@ def _tuples(
       raise ValueError(
         f"each of {field}.comparisons is ({', '.join(roles)}), got {names!r}"
       )
-    _check_apart(field, names)
+    _check_apart(field, names[: len(roles) - optional])
     if tuple(names) in found:
       raise ValueError(f"{field}.comparisons has {tuple(names)} twice")
     found.append(tuple(names))

@@ -120,11 +120,12 @@ def _check_made(
       f"{dataset.input_shape}: give images by train.file"
     )
   counts = np.bincount(dataset.train.labels, minlength=dataset.num_classes)
-  least = 1 if made.kind.startswith("gaussian") else made.per_class
-  if counts.min() < least:
+  drawn = made.kind.startswith("gaussian")
+  if not drawn and counts.min() < made.per_class:
     raise ValueError(
-      f"train.made.kind={made.kind!r} needs {least} training examples of each "
-      f"class (train.made.per_class), but the rarest has {counts.min()}"
+      f"train.made.kind={made.kind!r} needs train.made.per_class="
+      f"{made.per_class} training examples of each class, but the rarest has "
+      f"{counts.min()}"
     )
 
 

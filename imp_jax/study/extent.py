@@ -237,6 +237,9 @@ def _trained_extent(
   """Steps and bytes of a pre-training and so many trainings after it."""
   start = trunk.pretrain.steps
   steps = trained * (trunk.steps - start) + start
+  made = trunk.train.made
+  if made.kind == "distilled":
+    steps += made.networks * made.matchings * (1 + made.network_steps)
   # Parameters alone, a bit for each as a mask.
   return steps, trained * (_FILES + weights * _FLOAT + weights // 8)
 

@@ -31,8 +31,13 @@ def test_contrasts_are_paired_differences_that_hold_together():
     contrasts=ContrastsClaim((("a:reinit", "a"), ("b", "a")), (3, 4))
   )
   table = contrasts_table("s", quantities(results), claims)
-  assert list(table["treatment"]) == ["a:reinit", "b"]  # level 4 has none
-  first, second = table.itertuples()
+  assert list(table["treatment"]) == ["a:reinit", "a:reinit", "b", "b"]
+  first, none, second, _ = table.itertuples()
+  assert (none.level, none.replicates, none.found) == (4, 0, "not told apart")
+  assert contrast_lines(table)[1] == (
+    "contrast at level 4: a:reinit less a has nothing to compare, over 0 "
+    "replicates, not told apart"
+  )
   # -0.10, -0.09, -0.08, -0.07: s / 2 = 0.00645; of four declared rows at 95 %
   # each has 98.75 %: t(3) = 5.3920.
   assert first.difference == pytest.approx(-0.085)
@@ -74,6 +79,11 @@ def test_contrasts_of_barriers_and_fields_by_hand():
     ],
     columns=list(FIELD_COLUMNS),
   )
+  barriers.loc[barriers["metric"].str.contains("recompute"), "value"] = 9.0
+  # Of a fifth replicate one pair is there alone.
+  alone = barriers[other.eq(False) & barriers["pair"].eq("0-1")]
+  alone = alone[alone["replicate"].eq(0)].assign(replicate=4, value=5.0)
+  barriers = pd.concat([barriers, alone], ignore_index=True)
   results = pd.DataFrame(columns=list(RESULT_COLUMNS))
   claims = ClaimSettings(
     contrasts=ContrastsClaim(
@@ -81,13 +91,17 @@ def test_contrasts_of_barriers_and_fields_by_hand():
       (2,),
     )
   )
-  table = contrasts_table("s", quantities(results, barriers, fields), claims)
-  first, second = table.itertuples()  # the cavity is nowhere defined
+  ways = {"a": "average", "b": "average"}
+  table = contrasts_table(
+    "s", quantities(results, barriers, fields, ways), claims
+  )
+  first, second, none = table.itertuples()
+  assert none.replicates == 0  # the cavity is nowhere defined
   assert first.difference == pytest.approx(0.3)
   assert (first.quantity, first.found) == ("barrier", "higher")
   assert first.confidence == pytest.approx(1 - 0.05 / 3)  # of all declared
   assert (second.difference, second.found) == (-0.5, "lower")
-  assert contrast_lines(table) == [
+  assert contrast_lines(table)[:2] == [
     "contrast at level 2, barrier: a less b +30.0 [+30.0, +30.0] points over 4 "
     "replicates, higher",
     "contrast at level 2, kurtosis: a less b -0.500 [-0.500, -0.500] over 4 "

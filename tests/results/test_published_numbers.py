@@ -14,39 +14,20 @@ from imp_jax.results.claims import ClaimSettings
 from imp_jax.results.cost import accuracy_at, cost_lines
 from imp_jax.results.successive import successive_counts
 from imp_jax.results.trial import OPEN, trial_table
-from imp_jax.statistics.intervals import mean_interval
 from tests.places import ROOT
-
-RESULTS = ROOT / "results"
-
-
-def numbers(study, name):
-  return pd.read_csv(RESULTS / study / f"{name}.csv")
+from tests.results.published import (
+  RESULTS,
+  difference,
+  interval,
+  numbers,
+  page,
+)
 
 
 @pytest.fixture(scope="module")
 def pages():
-  """The text of each page, lines joined, with an ASCII minus."""
-  found = {}
-  for page in (ROOT / "docs").glob("*.md"):
-    found[page.stem] = " ".join(page.read_text().split()).replace("−", "-")
-  return found
-
-
-def interval(row, *, scale=1.0, digits=2, sign=True):
-  """ "+0.72 [+0.46, +0.89]" of estimate, low and high."""
-  form = f"{'+' if sign else ''}.{digits}f"
-  one, low, high = (format(scale * value, form) for value in row)
-  return f"{one} [{low}, {high}]"
-
-
-def difference(study, treatment, baseline, level=4):
-  """A paired difference that no claim declared, in points."""
-  found = accuracy.paired_differences(
-    numbers(study, "results"), treatment, baseline, level
-  )
-  of_mean = mean_interval(found, confidence=0.95)
-  return of_mean.mean, of_mean.low, of_mean.high
+  """The text of each page of docs/."""
+  return {path.stem: page(path.stem) for path in (ROOT / "docs").glob("*.md")}
 
 
 @pytest.mark.parametrize(
@@ -406,180 +387,3 @@ def test_successive_levels_match_where_they_are_connected(pages):
   left = averaged[averaged["matching"] & ~averaged["connected"]]
   assert set(left["experiment"]) == {"none"} and len(left) == b
   assert [f"{100 * x:.0f}" for x in left["density"].unique()] == ["64", "41"]
-
-
-def test_matched_barriers_and_carried_masks(pages):
-  page = pages["around"]
-  table = numbers("around_permutations", "permutation")
-  error = table[(table["quantity"] == "error") & (table["pairs"] == 6)]
-  dense = error[(error["level"] == 0) & error["step"].isna()]
-  for width, words in (
-    (1, "{} to {} % at width 1"),
-    (2, "{} to {} % at 2"),
-    (4, "{} to {} % at 4"),
-    (8, "{} to {} % at 8"),
-  ):
-    own = dense[dense["experiment"] == f"width-{width}"].set_index("matched")
-    before, after = (
-      f"{100 * own['barrier'][way]:.1f}"
-      for way in ("replicates", "weights, own")
-    )
-    assert words.format(before, after) in page
-  assert set(error[error["matched"] != "replicates"]["found"]) == {"lower"}
-  assert set(table["quantity"]) == {"error", "loss"}
-  wide = error[error["experiment"] == "width-4"]
-  narrow = error[error["experiment"] == "width-1"]
-
-  def at(rows, matched, level=0, step=None):
-    here = rows[(rows["matched"] == matched) & (rows["level"] == level)]
-    here = here[here["step"] == step] if step else here[here["step"].isna()]
-    return f"{100 * here['barrier'].item():.1f}"
-
-  own = "weights, dense"
-  assert (
-    f"leaves {at(wide, own, step='step 100')} % at step 100, "
-    f"{at(wide, own, step='step 300')} % at step 300, {at(wide, own, 4)} % at "
-    f"level 4 of {at(wide, 'replicates', 4)} %"
-  ) in page
-  assert (
-    f"at width 1 {at(narrow, own, 4)} % of {at(narrow, 'replicates', 4)} % stay"
-  ) in page
-  assert f"{at(narrow, 'weights, joint', 4)} % at width 1" in page
-  assert f"leaves {at(wide, 'weights, joint', 4)} % at width 4" in page
-  matched = table[table["matched"] != "replicates"]
-  loss = matched[matched["quantity"] == "loss"]
-  apart = (loss["found"] == OPEN).sum()
-  assert f"of the loss {apart} of {len(loss)} are not told apart" in page
-  results = numbers("around_permutations", "results")
-  own, carried, own_4, carried_4 = (
-    f"{100 * accuracy.accuracy_matrix(results, name)[4].mean():.1f}"
-    for width in (1, 4)
-    for name in (f"width-{width}", f"width-{width}:permuted_mask")
-  )
-  assert (
-    f"has {own} % at width 1, this one {carried} %; at width 4 they have "
-    f"{own_4} and {carried_4} %"
-  ) in page
-  dense_apart = [at(rows, "activations, own") for rows in (narrow, wide)]
-  assert f"matched are {' and '.join(dense_apart)} % apart" in page
-  contrasts = numbers("around_permutations", "contrasts")
-  assert len(contrasts) == 12 and (contrasts["replicates"] == 12).all()
-  for row in contrasts.itertuples():
-    told = interval((row.difference, row.low, row.high), scale=100, digits=1)
-    assert f"| {told} |" in page or f"{told} points" in page, row
-    better = row.treatment.startswith("width-4") or "reinit" not in row.baseline
-    assert row.found == ("better" if better else "not told apart")
-
-
-def test_what_comes_back_to_its_mode(pages):
-  page = pages["around"]
-  table = numbers("around_unmasking", "displacement")
-  at = table.set_index(["experiment", "level", "moved"])
-  for name, found, words in (
-    ("rewind-100", "comes back", "t_r = 100: barriers of {} and {} %"),
-    ("rewind-0", "does not", "t_r = 0: {} and {} %"),
-  ):
-    both = [at.loc[(name, 2, moved)] for moved in ("pruned", "displaced 1")]
-    assert [row["found"] for row in both] == [found] * 2
-    assert words.format(*(f"{100 * r['barrier']:.1f}" for r in both)) in page
-  assert (at.xs("rewind-0")["found"] == "does not").all()
-  assert (at.xs("displaced 4", level="moved")["found"] == "does not").all()
-  assert at.loc[("rewind-100", 4, "pruned")]["found"] == OPEN
-  steps = numbers("around_unmasking", "successive")
-  (a, b), (_, d) = successive_counts(steps).to_numpy()[:, ::1].tolist()
-  connected = successive_counts(steps)[True]
-  matching = successive_counts(steps).loc[True].sum()
-  assert (
-    f"of {matching} steps that match at both ends {connected[True]} are "
-    f"connected, of the other {len(steps) - matching} there are "
-    f"{connected[False]}"
-  ) in page
-  assert a + b == matching and d
-  sparse = successive_counts(steps[steps["level"] >= 3])
-  assert sparse.loc[True].tolist() == [15, 0]
-  assert (
-    f"all 15 steps that match are connected, and so are "
-    f"{sparse.loc[False, True]} of {sparse.loc[False].sum()} that do not"
-  ) in page
-
-
-def test_what_curvature_says_of_pruning(pages):
-  page, table = pages["around"], numbers("around_pruning_bound", "bound")
-  assert len(table) == 216 and (table["bound"] > table["borne"]).all()
-  assert "In all 216 networks the bound is above" in page
-  assert f"never falls below {100 * table['bound'].min():.1f} %" in page
-  together = 1 - 0.05 / 3
-  wide = table.pivot_table(
-    index="replicate", columns=["experiment", "level"], values="bound"
-  )
-
-  def told(values, *, scale=100, digits=1):
-    i = mean_interval(np.asarray(values), confidence=together)
-    return interval((i.mean, i.low, i.high), scale=scale, digits=digits)
-
-  late = wide["rewind-100"]
-  fall = told(late[0] - late[5])
-  assert f"falls by {fall.removeprefix('+')} points" in page
-  assert f"is {told(late[2] - wide['rewind-0'][2])} points" in page
-  rho = [
-    own["bound"].corr(own["borne"], method="spearman")
-    for _, own in table.groupby("replicate")
-  ]
-  assert f"ρ = {told(rho, scale=1, digits=2)}" in page
-  means = table.groupby(["experiment", "level"])[["bound", "borne"]].mean()
-  at = lambda name, level, what: f"{100 * means.loc[(name, level), what]:.1f}"
-  of_late = [at("rewind-100", k, "bound") for k in (0, 5)]
-  assert f"falls from {' to '.join(of_late)} % over five levels" in page
-  assert (
-    f"at level 2 it is {at('rewind-100', 2, 'bound')} %, and "
-    f"{at('rewind-0', 2, 'bound')} % with t_r = 0"
-  ) in page
-  borne = [at("rewind-100", k, "borne") for k in (0, 5)]
-  assert f"falls from {' to '.join(borne)} %" in page
-  both = [at(f"rewind-{t}", 2, "borne") for t in (100, 0)]
-  assert f"({' and '.join(both)} %)" in page
-  within = [
-    np.mean(
-      [
-        own["bound"].corr(own["borne"], method="spearman")
-        for _, own in rows.groupby("replicate")
-        if own["borne"].nunique() > 1
-      ]
-    )
-    for _, rows in table.groupby("level")
-  ]
-  assert f"between {min(within):.2f} and {max(within):+.2f}" in page
-  apart = (table["most"] - table["least"]).mean()
-  assert f"differ by {100 * apart:.1f} points on average" in page
-
-
-def test_what_signs_carry(pages):
-  page, table = pages["around"], numbers("around_signs", "contrasts")
-  assert len(table) == 16 and (table["replicates"] == 24).all()
-  assert np.allclose(table["confidence"], 1 - 0.05 / 16)
-  found = {}
-  for treatment, baseline in dict.fromkeys(
-    zip(table["treatment"], table["baseline"], strict=True)
-  ):
-    rows = table[
-      (table["treatment"] == treatment) & (table["baseline"] == baseline)
-    ].sort_values("level")
-    told = [
-      interval(row, scale=100, digits=1)
-      for row in rows[["difference", "low", "high"]].to_numpy()
-    ]
-    assert f"| {' | '.join(told)} |" in page, treatment
-    found[treatment, baseline] = list(rows["found"])
-  assert found["lr", "imp"] == [OPEN, OPEN]
-  assert found["random-lr", "random"] == ["worse", "worse"]
-  assert found["imp:trained_signs", "imp:trained_weights"] == ["as good", OPEN]
-  assert found["imp:sparse_signs", "imp:reinit"] == ["better", "better"]
-  assert found["imp:sparse_signs_norm", "imp"] == ["worse", "worse"]
-  kept = numbers("around_signs", "geometry")
-  means = kept.groupby(["experiment", "between"])["value"].mean()
-  at = lambda name, k: f"{100 * means[name, f'successive {k}-{k + 1}']:.1f}"
-  assert (
-    f"keeps {at('lr', 3)} % of the signs from level 3 to 4, weight rewinding "
-    f"{at('imp', 3)} % (from level 0 to 1 {at('lr', 0)} and {at('imp', 0)} %), "
-    f"and on random masks {at('random-lr', 3)} and {at('random', 3)} %"
-  ) in page

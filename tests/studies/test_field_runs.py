@@ -115,6 +115,24 @@ def test_contrasts_may_be_of_what_fields_show(study):
   assert (row["found"], row["replicates"]) == ("not told apart", 2)
 
 
+def test_barriers_of_two_ways_are_not_compared(tmp_path):
+  children = {"connectivity.children": 2, "connectivity.levels": (1,)}
+  plain = FIELDS | dict(
+    connectivity__recompute_batches=1,
+    claims__contrasts__comparisons=(("a", "b", "barrier"),),
+    experiments=tuple(
+      {**e, **children, "connectivity.batch_stats": (way,)}
+      for e, way in zip(
+        FIELDS["experiments"], ("average", "recompute"), strict=True
+      )
+    ),
+  )
+  with pytest.raises(
+    ValueError, match="barriers of 'a' and 'b', but the first"
+  ):
+    prepare(tiny_config(**plain), str(tmp_path / "new"))
+
+
 @pytest.mark.parametrize(
   "changes,message",
   [

@@ -5,8 +5,9 @@ import pytest
 
 from imp_jax.core.masks import flat_leaves
 from imp_jax.data.dataset import make_dataset
-from imp_jax.study import prepare
-from tests.tiny import changed_config, run_tiny, tiny_config
+from imp_jax.engine.context import Stopped
+from imp_jax.study import execute, prepare
+from tests.tiny import Log, changed_config, run_tiny, tiny_config
 
 FIELDS = dict(
   replicates=2,
@@ -76,6 +77,12 @@ def test_levels_see_what_was_made_and_nothing_else(study):
     == (records["plain", 1]["class_counts"])
   )
   assert records["report", 1]["examples"] == len(plan.dataset.train)
+  for kind in KINDS:  # none is trained as on the data
+    one, other = (
+      flat_leaves(results.ticket(name, replicate=1, level=0).trained_params)
+      for name in (kind, "plain")
+    )
+    assert max(abs(one[p] - other[p]).max() for p in one) > 1e-3
   # One W_r, and masks of the search.
   one, other = (
     flat_leaves(results.ticket(name, level=0).params)
@@ -174,6 +181,80 @@ def test_each_replicate_is_trained_on_its_own(tmp_path):
   assert "keep_index" not in (stored.arrays or {})  # positions of no data
 
 
+class Asked(Log):
+  """Is asked to end after so many steps."""
+
+  def __init__(self, after):
+    super().__init__()
+    self.after = after
+
+  def stop(self):
+    return "SIGTERM" if self.done >= self.after else None
+
+
+@pytest.mark.parametrize("seconds", [0.0, 600.0])
+def test_distilling_goes_on_where_it_was_ended(seconds, tmp_path):
+  """Both replicates make two steps in each of three networks."""
+  own = FIELDS | dict(execution__checkpoint_seconds=seconds)
+  experiment = {"name": "distilled", "train.made.kind": "distilled"}
+  config = tiny_config(**own, experiments=(experiment,))
+  execute(prepare(config, str(tmp_path / "whole")), whole := Log())
+  with pytest.raises(Stopped):
+    execute(prepare(config, str(tmp_path / "cut")), Asked(8))
+  kept = [
+    step.name
+    for folder in (tmp_path / "cut" / "checkpoints").iterdir()
+    for step in folder.iterdir()
+  ]
+  assert kept == ["000000002"] * 2
+  execute(prepare(config, str(tmp_path / "cut")), log := Log())
+  assert log.done == log.total == whole.total
+  one, other = (
+    made(prepare(config, str(tmp_path / name)), "distilled", 1)
+    for name in ("whole", "cut")
+  )
+  assert one.record["distances"] == other.record["distances"]
+  assert (one.arrays["inputs"] == other.arrays["inputs"]).all()
+
+
+def test_a_control_sees_what_its_ticket_sees(tmp_path):
+  """Gradual pruning has parts of its own: made examples, labels, scores."""
+  seen = {
+    "made": {"train.made.kind": "class_means"},
+    "noisy": {"train.noise.fraction": 0.5},
+    "easy": {
+      "train.subset.kind": "easy",
+      "train.subset.size": 30,
+      "train.subset.score": "input_norm",
+    },
+  }
+  results, _ = run_tiny(
+    tmp_path,
+    **FIELDS,
+    controls__kinds=("gradual", "reinit"),
+    controls__levels=(1,),
+    controls__prunings=2,
+    experiments=tuple(
+      {"name": name, "pretrain.steps": "1step", **fields}
+      for name, fields in seen.items()
+    ),
+  )
+  assert not results.has_failures
+  found = {
+    (entry.experiment, entry.kind): (
+      trained["class_counts"],
+      trained["changed_labels"],
+    )
+    for entry, trained, *_ in results.tables.records
+    if entry.level == 1 and entry.replicate == 1
+  }
+  assert found["made", "imp"] == ([2] * 10, 0)
+  assert found["noisy", "imp"][1] > 10
+  for name in seen:
+    for kind in ("gradual", "reinit"):
+      assert found[name, kind] == found[name, "imp"]
+
+
 def test_what_has_no_use_makes_no_other_examples(tmp_path):
   """Options of distillation change nothing of a Gaussian twin."""
   plans = [
@@ -203,7 +284,7 @@ def test_what_has_no_use_makes_no_other_examples(tmp_path):
     ),
     (
       {"train.made.kind": "class_means", "train.made.per_class": 9},
-      "needs 9 training examples of each class .*, but the rarest has [1-8]$",
+      "needs train.made.per_class=9 training .*, but the rarest has [1-8]$",
     ),
     (
       {"train.made.kind": "gaussian", "prune.criterion": "snip"},

@@ -32,7 +32,7 @@ def fields_chart(table: pd.DataFrame) -> Chart | None:
     table: from `results.fields.fields_table`.
 
   Returns:
-    A panel per statistic, a line per experiment. None without rows.
+    A panel per statistic, a line per experiment. None without any number.
   """
   if not len(table):
     return None
@@ -48,6 +48,8 @@ def fields_chart(table: pd.DataFrame) -> Chart | None:
     layers = mean_lines(means.assign(name=means["experiment"]))
     y = Axis(domain=shared_domain([layers]))
     panels.append(Panel(title, x, y, tuple(layers)))
+  if not panels:
+    return None
   return Chart(
     over_replicates(table, "receptive fields of the first layer, "),
     tuple(panels),
@@ -103,6 +105,6 @@ def field_rows_chart(rows: pd.DataFrame) -> Chart | None:
     tuple(panels),
     {},
     columns=len(names),
-    width=max(_PIXEL * inputs, 120),
+    width=min(max(_PIXEL * inputs, 120), 320),
     height=max(4 * _PIXEL * units, 60),
   )
