@@ -4,17 +4,17 @@
     --workdir=runs/distilled
 
 After McDermott and Cummings 2023 (arXiv 2307.03364, 2310.18769) and McDermott
-and Parhi 2025 (arXiv 2503.17905): IMP that is rewound to the initialisation finds its
-masks on distilled examples, and the subnetworks they leave are stable there,
-though the dense network is not. Each search trains its levels on 50 examples of
-each class, an eighth of the data: distilled by gradient matching, real, or
-means of eight. What is found is trained on all the data; all have equally many
-steps. Declared, at 17 and 11 % of the weights: distilled masks are better than
-random ones, than those of as many real examples and of means, and worse than
-those of all the data; children of their subnetworks at initialisation have a
-lower barrier than those of the masks of all the data, and of random ones. 12
-replicates; network, rate and steps of configs/mnist1d.py. `:quick` has 4,
-`:smoke` takes seconds.
+and Parhi 2025 (arXiv 2503.17905): IMP that is rewound to the initialisation
+finds its masks on distilled examples, and the subnetworks they leave are stable
+there, though the dense network is not. Each search trains its levels on 50
+examples of each class, an eighth of the data: distilled by gradient matching,
+real, or means of eight. What is found is trained on all the data; all have
+equally many steps. Declared, at 17 and 11 % of the weights: distilled masks are
+better than random ones, than those of as many real examples and of means, and
+worse than those of all the data; children of their subnetworks at
+initialisation have a lower barrier than those of the masks of all the data, and
+of random ones. 12 replicates; network, rate and steps of configs/mnist1d.py.
+`:quick` has 4, `:smoke` takes seconds.
 """
 
 from configs.defaults import get_defaults, words

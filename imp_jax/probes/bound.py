@@ -21,13 +21,13 @@ from imp_jax.landscape.bound import bounded_fraction
 from imp_jax.models.settings import ModelSettings
 from imp_jax.probes.curvature import ALL, Curvature
 from imp_jax.probes.facts import Extent, Facts
+from imp_jax.stages.prune_bounded import MATRIX
 from imp_jax.stages.ticket import Ticket, View
 from imp_jax.stages.train import trained_by
 
 GROUP = "bound"  # of a config
 # Of the surviving weights, at which the network is evaluated.
 FRACTIONS = tuple(round(0.05 * i, 2) for i in range(1, 20))
-_MATRIX = "hessian"
 BOUND_COLUMNS = (
   "study",
   "experiment",
@@ -99,13 +99,13 @@ class Bound(Stage):
     curved = context.load(item, "curvature")
     assert curved is not None and curved.arrays is not None
     spectrum = [
-      curved.arrays[f"{_MATRIX}:{ALL}:{name}"] for name in ("ritz", "weights")
+      curved.arrays[f"{MATRIX}:{ALL}:{name}"] for name in ("ritz", "weights")
     ]
     allowed = [
       bounded_fraction(
         magnitudes,
         *parts,
-        dimension=curved.record["curvature"][_MATRIX][ALL]["dimension"],
+        dimension=curved.record["curvature"][MATRIX][ALL]["dimension"],
         epsilon=self.epsilon,
       )
       for parts in (
@@ -217,19 +217,7 @@ def views(
     edges = [Edge("network", ticket.train)]
     if ticket.masks:
       edges.append(Edge("masks", ticket.masks))
-    curvature = Node(
-      Curvature(
-        model=train.model,
-        matrices=(_MATRIX,),
-        examples=settings.examples,
-        eigenvalues=1,
-        lanczos_steps=settings.lanczos_steps,
-        probes=settings.probes,
-        layers=False,
-      ),
-      tuple(edges),
-      f"{ticket.experiment} spectrum at level {level}",
-    )
+    curvature = spectrum_node(ticket.train, ticket.masks, settings)
     node = Node(
       Bound(
         train.model,
@@ -241,6 +229,31 @@ def views(
       f"{ticket.experiment} pruning bound at level {level}",
     )
     yield View(ticket.experiment, "bound", level, "", "bound", node)
+
+
+def spectrum_node(
+  trained: Node, masks: Node | None, settings: BoundSettings
+) -> Node:
+  """Returns the node of a network's curvature, of which there is a bound.
+
+  Args:
+    trained: its training.
+    masks: its weights'; None = it is dense.
+    settings: how the spectrum is taken.
+  """
+  edges = [Edge("network", trained)]
+  if masks:
+    edges.append(Edge("masks", masks))
+  stage = Curvature(
+    model=trained_by(trained).model,
+    matrices=(MATRIX,),
+    examples=settings.examples,
+    eigenvalues=1,
+    lanczos_steps=settings.lanczos_steps,
+    probes=settings.probes,
+    layers=False,
+  )
+  return Node(stage, tuple(edges), f"spectrum of {trained.label}")
 
 
 def bound_table(

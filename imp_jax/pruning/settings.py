@@ -4,7 +4,15 @@ import dataclasses
 from typing import Any
 
 from imp_jax.core.options import option
-from imp_jax.core.ranges import between, choice, several, text, whole
+from imp_jax.core.ranges import (
+  above,
+  between,
+  choice,
+  number,
+  several,
+  text,
+  whole,
+)
 from imp_jax.pruning.allocate import ALLOCATIONS
 from imp_jax.pruning.criteria import CRITERIA
 from imp_jax.pruning.select import RULES
@@ -14,7 +22,12 @@ SOURCES = ("trained", "rewound")
 
 @dataclasses.dataclass(frozen=True)
 class PruneSettings:
-  """How IMP prunes."""
+  """How IMP prunes.
+
+  Attributes:
+    curved_examples: of the training examples, the first so many, on which the
+      curvature of `bound` is taken; 0 without.
+  """
 
   levels: int = option(12, whole(0), "level 0 is dense", where=True)
   criterion: str = option(
@@ -76,6 +89,16 @@ class PruneSettings:
     "an experiment whose masks are taken: that one searches, by its own data, "
     "rate and t_r, and this one trains what was found",
   )
+  bound: float = option(
+    0.0,
+    number(0),
+    "of adaptive: not by the training error, but at most this share of the "
+    "fraction that curvature allows (see bound); 0 = by the error",
+  )
+  epsilon: float = option(
+    0.05, above(0, " nats"), "of bound: the rise of the loss that is none"
+  )
+  curved_examples: int = 0
 
 
 def idle(prune: Any) -> dict[str, Any]:
@@ -86,8 +109,11 @@ def idle(prune: Any) -> dict[str, Any]:
   """
   plain = PruneSettings()
   found = {}
-  if not prune["adaptive"]:
+  bounded = prune["adaptive"] and prune.get("bound")
+  if bounded or not prune["adaptive"]:
     found["tolerance"] = plain.tolerance
+  if not bounded:
+    found |= {"bound": plain.bound, "epsilon": plain.epsilon}
   if not CRITERIA[prune["criterion"]].needs_examples:
     found["examples_per_class"] = plain.examples_per_class
   return found

@@ -67,8 +67,9 @@ def cost_table(
   rows = []
   for entry, density, record in adapted:
     chosen = record["fraction"]
+    # By the bound on pruning no error is looked at.
     errors = dict(
-      zip(record["fractions"], record["projected_errors"], strict=True)
+      zip(record["fractions"], record.get("projected_errors", ()), strict=False)
     )
     f, needed = fixed.get(entry.experiment), math.nan
     if f and baseline:
@@ -83,8 +84,8 @@ def cost_table(
         entry.level,
         density,
         chosen,
-        record["error"],
-        errors[chosen],
+        record.get("error", math.nan),
+        errors.get(chosen, math.nan),
         entry.level + 1,
         needed,
         accuracies[entry.experiment][entry.level][entry.replicate],

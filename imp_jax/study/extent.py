@@ -15,9 +15,11 @@ import jax
 
 from imp_jax.core.buckets import scheme_of
 from imp_jax.core.masks import total_counts
+from imp_jax.core.options import off
 from imp_jax.data.dataset import Dataset
 from imp_jax.engine.memory import free_bytes, host_free_bytes
 from imp_jax.models.settings import ModelSettings, model_of
+from imp_jax.probes.bound import BoundSettings
 from imp_jax.probes.facts import Facts
 from imp_jax.probes.registry import PROBES
 from imp_jax.pruning import drop_counts, excluded_count, leaf_groups
@@ -237,6 +239,9 @@ def _trained_extent(
   """Steps and bytes of a pre-training and so many trainings after it."""
   start = trunk.pretrain.steps
   steps = trained * (trunk.steps - start) + start
+  if trunk.prune.bound:
+    how = off(BoundSettings)
+    steps += trunk.prune.levels * how.probes * how.lanczos_steps
   made = trunk.train.made
   if made.kind == "distilled":
     steps += made.networks * made.matchings * (1 + made.network_steps)

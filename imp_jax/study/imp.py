@@ -5,7 +5,9 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from imp_jax.core.graph import Edge, Node
+from imp_jax.core.options import off
 from imp_jax.data.settings import NOTHING_MADE, NoiseSettings
+from imp_jax.probes.bound import BoundSettings, spectrum_node
 from imp_jax.probes.connectivity import child_nodes, pair_nodes
 from imp_jax.probes.paths import ExampleBarriers, midpoint_only
 from imp_jax.pruning import CRITERIA
@@ -18,6 +20,7 @@ from imp_jax.stages.labels import NoisyLabels
 from imp_jax.stages.made import EXAMPLES, TEACHER, Made
 from imp_jax.stages.prune import Prune
 from imp_jax.stages.prune_adaptive import AdaptivePrune
+from imp_jax.stages.prune_bounded import SPECTRUM, BoundedPrune
 from imp_jax.stages.score import (
   BarrierScoreSettings,
   ImportedScore,
@@ -348,7 +351,7 @@ def _prune_node(
     edges.append(Edge("initial", _initial_node(name, trunk)))
   if masks:
     edges.append(Edge("masks", masks))
-  sees = needs_examples or p.adaptive
+  sees = needs_examples or (p.adaptive and not p.bound)
   stage = Prune(
     model=trunk.model,
     level=level,
@@ -362,10 +365,17 @@ def _prune_node(
     fingerprint=trunk.stream.fingerprint if sees else "",
     rounds=p.rounds,
   )
-  if p.adaptive:
-    stage = AdaptivePrune(
-      **{f.name: getattr(stage, f.name) for f in dataclasses.fields(stage)},
+  plain = {f.name: getattr(stage, f.name) for f in dataclasses.fields(stage)}
+  if p.adaptive and p.bound:
+    stage = BoundedPrune(
+      **plain,
       fractions=p.adaptive,
-      tolerance=p.tolerance,
+      share=p.bound,
+      epsilon=p.epsilon,
     )
+    how = off(BoundSettings)
+    how = dataclasses.replace(how, examples=p.curved_examples)
+    edges.append(Edge(SPECTRUM, spectrum_node(scored, masks, how)))
+  elif p.adaptive:
+    stage = AdaptivePrune(**plain, fractions=p.adaptive, tolerance=p.tolerance)
   return Node(stage, tuple(edges), f"{name} masks of level {level}")

@@ -39,6 +39,8 @@ from imp_jax.study.scoring import resolve_scoring
 from imp_jax.study.training import resolve_training
 from imp_jax.training.settings import OptimSettings
 
+CURVED_EXAMPLES = 500  # as the probe of the bound has
+
 
 def resolve(config: Any, dataset: Dataset, imports: Imports) -> Study:
   """Returns the study that a config means on a data set, wholly validated.
@@ -328,4 +330,19 @@ def _prune(
     allocation=prune.allocation,
     exclude=tuple(prune.exclude),
   )
+  if adaptive and prune.bound:
+    plain = prune.criterion == "magnitude" and prune.allocation == "global"
+    if not plain or prune.exclude:
+      raise ValueError(
+        f"prune.bound={prune.bound} is a bound on how many of the smallest "
+        "weights go, of all layers together: it goes with "
+        "prune.criterion='magnitude', prune.allocation='global' and no "
+        "prune.exclude"
+      )
+    examples = min(CURVED_EXAMPLES, len(dataset.train))
+    return read(PruneSettings, prune, curved_examples=examples, **idle(prune))
+  if prune.bound:
+    raise ValueError(
+      f"prune.bound={prune.bound} chooses among prune.adaptive, which is empty"
+    )
   return read(PruneSettings, prune, **idle(prune))

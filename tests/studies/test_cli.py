@@ -60,6 +60,7 @@ DENSE = (
 TRIALS = ("trial_mnist1d", "mask_data_mnist1d")
 SAID = {
   "adaptive_mnist1d": "less fixed's at the same density",
+  "around/bounded": "adaptive pruning of part took 2 trainings",
   "around/distilled": "contrast at level 1, barrier: distilled less all",
   "around/local_fields": "neighbouring inputs of taught's first layer",
   "around/permutations": "matched by weights, joint",
