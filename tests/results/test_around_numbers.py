@@ -1,12 +1,17 @@
 """The numbers of docs/around.md are those of the files of results/."""
 
+import json
+
 import numpy as np
 
+from imp_jax.core.identity import restored
 from imp_jax.results import accuracy
+from imp_jax.results.claims import ClaimSettings
+from imp_jax.results.cost import cost_lines
 from imp_jax.results.successive import successive_counts
 from imp_jax.results.trial import OPEN
 from imp_jax.statistics.intervals import mean_interval
-from tests.results.published import interval, numbers, page
+from tests.results.published import RESULTS, interval, numbers, page
 
 
 def test_matched_barriers_and_carried_masks():
@@ -308,3 +313,27 @@ def test_what_masks_may_be_distilled():
     f"distilled masks, but also to {barrier['random', 4]:.1f} and "
     f"{barrier['random', 5]:.1f} % under random ones"
   ) in text
+
+
+def test_what_the_bound_saves():
+  text, table = page("around"), numbers("around_bounded", "cost")
+  meaning = json.loads((RESULTS / "around_bounded/config.json").read_text())
+  lines = cost_lines(table, restored(ClaimSettings, meaning["claims"]))
+  for (name, trainings, density, fixed), told, compared in zip(
+    (("whole", 4, 11.5, 10.8), ("part", 5, 19.2, 8.5), ("error", 4, 22.8, 7.7)),
+    lines[::2],
+    lines[1::2],
+    strict=True,
+  ):
+    assert told == (
+      f"adaptive pruning of {name} took {trainings} trainings to {density} % "
+      f"of the weights, the fixed fraction {fixed}, mean over 24 replicates"
+    )
+    assert compared.endswith("points over 24 replicates, worse")
+    assert compared.split("density: ")[1].split(" points")[0] in text
+  assert "4 trainings in place of 10.8 to 11.5 % of the weights" in text
+  assert "5 in place of 8.5" in text and "4 in place of 7.7" in text
+  taken = 100 * table.groupby(["experiment", "level"])["fraction"].mean()
+  for name, words in (("whole", "allows is {}"), ("error", "levels take {}")):
+    one, two, three = (f"{taken[name, k]:.0f}" for k in (1, 2, 3))
+    assert words.format(f"{one}, {two} and {three} %") in text
