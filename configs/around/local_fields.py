@@ -8,12 +8,12 @@ local, and what they compute less Gaussian, if the inputs are not Gaussian.
 Declared, at 17 and 7 % of the weights: IMP keeps more neighbouring inputs than
 random masks, and than IMP on Gaussian inputs of one covariance, labelled by the
 dense network ("taught"), but not than IMP on Gaussian inputs with each class's
-covariance ("gaussian"); kurtosis of pre-activations is above random masks';
-weights that are kept give their unit more of it than those that go, which with
-random masks they do not; and IMP's masks are better than random ones. 12
-replicates. Network, optimiser and pruning of each layer by itself are those of
-the MNIST-1D notebook on lottery tickets (Greydanus 2020), but for fewer levels.
-`:quick` has 4, `:smoke` takes seconds.
+mean and covariance ("gaussian"); kurtosis of pre-activations is above random
+masks'; weights that are kept give their unit more of it than those that go,
+which with random masks they do not; and IMP's masks are better than random
+ones. 12 replicates. Network, optimiser and pruning of each layer by itself are
+those of the MNIST-1D notebook on lottery tickets (Greydanus 2020), but for
+fewer levels. `:quick` has 4, `:smoke` takes seconds.
 """
 
 from configs.defaults import get_defaults, words

@@ -162,9 +162,9 @@ class MadeSettings:
     "examples that levels are trained on in place of the data's: gaussian "
     "(as many, with each class's mean and covariance), gaussian_teacher (with "
     "those of all, labelled by the dense network), class_means (of random "
-    "parts of each class), distilled (by gradient matching)",
+    "parts of each class), distilled (by gradient matching); of signals alone",
   )
-  per_class: int = option(10, whole(1, 10_000), "examples; not of gaussian")
+  per_class: int = option(10, whole(1, 10_000), "of class_means, distilled")
   networks: int = option(
     300, whole(1, 10_000), "drawn one after another, to distil in"
   )

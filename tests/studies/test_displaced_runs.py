@@ -175,7 +175,7 @@ def test_what_a_network_bears_is_what_its_pruned_copies_say(study):
     assert row.least <= row.bound <= row.most
     # Of what survives, and of nothing else.
     curved = plan.store.load(
-      nodes[f"a spectrum at level {level}"].object_id(plan.study.seed, 1)
+      nodes[f"spectrum of a level {level}"].object_id(plan.study.seed, 1)
     )
     used = sum(int(np.asarray(m).sum()) for m in jax.tree.leaves(ticket.masks))
     assert curved.record["curvature"]["hessian"]["all"]["dimension"] == used

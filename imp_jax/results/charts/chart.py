@@ -127,7 +127,8 @@ class Layer:
   Attributes:
     mark: what each row is drawn as.
     table: with the columns that COLUMNS says, and any others to be told of.
-    options: of some marks: "title" and "logarithmic" of cells' colours; "side"
+    options: of some marks: "title", "logarithmic" and "domain" of cells'
+      colours; "side"
       of texts ("left", "center", "right"), "above" of them in pixels, negative
       upwards, "size" of their letters, and "rim" of white ones below others;
       "size" of points, in square pixels.

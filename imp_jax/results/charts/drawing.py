@@ -379,6 +379,7 @@ def _shades(layer: Layer) -> Any:
   values = layer.table["value"]
   kind = "log" if layer.options.get("logarithmic") else "linear"
   domain = [float(values.min()), float(values.max())]
+  domain = list(layer.options.get("domain", domain))
   if domain[0] == domain[1]:
     kind, domain = "linear", [domain[0] - 0.5, domain[1] + 0.5]
   return alt.Fill(

@@ -18,9 +18,9 @@ from imp_jax.results.charts.chart import (
 
 _PANELS = {
   "adjacency_2": "neighbouring pairs kept, as a ratio to chance",
-  "neighbours": "as a ratio to chance that knows which inputs are kept",
+  "neighbours": "pairs kept, as a ratio to chance by input",
   "kurtosis": "excess kurtosis of pre-activations",
-  "cavity": "kurtosis by kept less by pruned weights",
+  "cavity": "kurtosis that a weight adds: kept less pruned",
 }
 _PIXEL = 4  # a weight's width
 
@@ -85,7 +85,7 @@ def field_rows_chart(rows: pd.DataFrame) -> Chart | None:
   units, inputs = int(cells["top"].max()), int(cells["right"].max())
   x = Axis("input", domain=(0, inputs))
   y = Axis(ticks=(), domain=(0, units), reverse=True)
-  options = {"title": "weight, of the largest"}
+  options = {"title": "size, of the largest", "domain": (0.0, 1.0)}
   columns = ["left", "right", "bottom", "top", "value", "weight"]
   panels = []
   for level in sorted(set(rows["level"])):
