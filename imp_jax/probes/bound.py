@@ -117,10 +117,8 @@ class Bound(Stage):
       )
     ]
     ordered = np.sort(magnitudes)
-    thresholds = [0.0] + [
-      float(ordered[max(math.floor(f * len(ordered)) - 1, 0)])
-      for f in FRACTIONS
-    ]
+    gone = [math.floor(f * len(ordered)) for f in (0, *FRACTIONS)]
+    thresholds = [float(ordered[n - 1]) if n else 0.0 for n in gone]
     pruned = [
       params
       | {

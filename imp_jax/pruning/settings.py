@@ -114,6 +114,7 @@ def idle(prune: Any) -> dict[str, Any]:
     found["tolerance"] = plain.tolerance
   if not bounded:
     found |= {"bound": plain.bound, "epsilon": plain.epsilon}
-  if not CRITERIA[prune["criterion"]].needs_examples:
+  criterion = CRITERIA.get(prune["criterion"])  # one's own may be gone
+  if criterion and not criterion.needs_examples:
     found["examples_per_class"] = plain.examples_per_class
   return found

@@ -40,7 +40,7 @@ def quantities(
   results: pd.DataFrame,
   barriers: pd.DataFrame | None = None,
   fields: pd.DataFrame | None = None,
-  ways: Mapping[str, str] | None = None,
+  children: Mapping[str, tuple[str, int]] | None = None,
 ) -> Quantities:
   """Returns all that may be compared, by its name.
 
@@ -50,24 +50,22 @@ def quantities(
       of its children, of the test error's largest rise above the ends' mean;
       there is none where a pair's is missing.
     fields: rows of fields.csv.
-    ways: by experiment, of which of BatchNorm's the barrier is: the first.
+    children: by experiment, of which of BatchNorm's ways the barrier is (the
+      first), and how many pairs it is of.
   """
   found = {ACCURACY: test_accuracy(results).set_index(_PLACE)["value"]}
   if barriers is not None:
-    own: Any = {name: _RISE + way for name, way in (ways or {}).items()}
+    known = children or {}
+    own: Any = {name: _RISE + way for name, (way, _) in known.items()}
     rows: Any = barriers[
       barriers["kind"].eq("children")
       & barriers["split"].eq("test")
       & barriers["metric"].eq(barriers["experiment"].map(own))
     ]
-    parts = [
-      part.pivot_table(index=_PLACE, columns="pair", values="value").mean(
-        axis=1, skipna=False
-      )
-      for _, part in rows.groupby(["experiment", "level"])
-    ]
-    if parts:
-      found[BARRIER] = pd.concat(parts)
+    grouped: Any = rows.groupby(_PLACE)["value"].agg(["mean", "count"])
+    pairs: Any = {name: count for name, (_, count) in known.items()}
+    wanted = grouped.index.get_level_values("experiment").map(pairs)
+    found[BARRIER] = grouped["mean"][grouped["count"] == wanted]
   if fields is not None:
     placed = fields.set_index(_PLACE)
     found |= {name: placed[name].dropna() for name in STATISTICS}

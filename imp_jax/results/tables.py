@@ -1,6 +1,7 @@
 """A study's tables, each made from its artefacts when it is asked for."""
 
 import functools
+import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -399,8 +400,9 @@ class Tables:
       self.get("barriers") if BARRIER in declared else None,
       self.get("fields") if declared & {*STATISTICS} else None,
       {
-        name: e["probes"]["connectivity"]["batch_stats"][0]
+        name: (c["batch_stats"][0], math.comb(c["children"], 2))
         for name, e in self.experiments.items()
+        if (c := e["probes"]["connectivity"])["children"]
       },
     )
     return contrasts_table(self.study, values, self.claims)

@@ -5,8 +5,10 @@ from typing import Any
 
 import pandas as pd
 
+from imp_jax.core.identity import filled
 from imp_jax.core.index import Entry
 from imp_jax.core.store import Store, if_finished
+from imp_jax.stages.trunk import Trunk
 
 RESULT_COLUMNS = (
   "study",
@@ -175,9 +177,13 @@ def _is_of(row: Mapping[str, Any], evaluated: Mapping[str, Any]) -> bool:
 
 
 def experiments_table(meaning: dict[str, Any]) -> pd.DataFrame:
-  """Returns one row per experiment: its settings by dotted name."""
+  """Returns one row per experiment: its settings by dotted name.
+
+  Of options that are younger than an experiment it has the defaults.
+  """
   rows = []
   for name, settings in meaning["experiments"].items():
+    settings = settings | {"trunk": filled(Trunk, settings["trunk"])}
     groups = {k: v for k, v in settings.items() if k not in ("trunk", "probes")}
     groups = settings["trunk"] | groups | settings["probes"]
     flat = pd.json_normalize(groups).iloc[0].to_dict()

@@ -81,10 +81,14 @@ class Made(Stage):
       return gaussian_twin(inputs, labels, normal), labels
     twin = gaussian_twin(inputs, np.zeros_like(labels), normal)
     assert self.model  # by construction
-    logits = context.model(self.model).apply(
-      **context.load_network(item, TEACHER), inputs=jnp.asarray(twin)
-    )
-    return twin, np.asarray(logits.argmax(axis=-1), np.int32)
+    apply = jax.jit(context.model(self.model).apply)
+    network = context.load_network(item, TEACHER)
+    size = context.execution.eval_batch_size
+    logits = [
+      apply(network["params"], network["batch_stats"], twin[i : i + size])
+      for i in range(0, len(twin), size)
+    ]
+    return twin, np.asarray(jnp.concatenate(logits).argmax(axis=-1), np.int32)
 
   def _distilled(
     self, context: Context, items: Sequence[Item]

@@ -138,13 +138,19 @@ def _check_memory(e: Experiment, weights: int, dataset: Dataset) -> None:
   """Refuses what no device's memory holds of one replicate."""
   pad = e.trunk.stream.crop_pad
   batch = e.trunk.stream.batch_size
-  curvature = e.probes["curvature"]
-  vectors = curvature.lanczos_steps if curvature.levels else 0
+  curvature, bound = e.probes["curvature"], e.probes["bound"]
+  vectors = max(
+    curvature.lanczos_steps if curvature.levels else 0,
+    bound.lanczos_steps if bound.levels or e.trunk.prune.bound else 0,
+  )
+  spectrum = "curvature.lanczos_steps"
+  if vectors and not curvature.levels:
+    spectrum = "bound.lanczos_steps" if bound.levels else "the spectra of bound"
   sides = [n + 2 * pad for n in dataset.input_shape[:2]]
   needs = {
     f"data.crop_pad={pad}": batch * math.prod(sides) * bool(pad),
     # Each of Lanczos' vectors is kept, to stay orthogonal to the others.
-    f"curvature.lanczos_steps={vectors}": vectors * weights * _FLOAT,
+    f"{spectrum}={vectors}": vectors * weights * _FLOAT,
   }
   for field, needed in needs.items():
     if needed > free_bytes():
@@ -239,7 +245,7 @@ def _trained_extent(
   """Steps and bytes of a pre-training and so many trainings after it."""
   start = trunk.pretrain.steps
   steps = trained * (trunk.steps - start) + start
-  if trunk.prune.bound:
+  if trunk.prune.bound and not trunk.prune.masks_of:
     how = off(BoundSettings)
     steps += trunk.prune.levels * how.probes * how.lanczos_steps
   made = trunk.train.made

@@ -312,7 +312,9 @@ def _made_node(name: str, trunk: Trunk, curve_steps: Sequence[int]) -> Node:
     pretrain = _pretrain_node(name, trunk)
     teacher = _train_node(name, on_data, pretrain, None, curve_steps, level=0)
     edges = (Edge(TEACHER, teacher),)
-  model = trunk.model if taught or made.kind == "distilled" else None
+  model = trunk.model if taught else None
+  if made.kind == "distilled":  # in float32, whatever is trained on them
+    model = dataclasses.replace(trunk.model, dtype="float32")
   return Node(
     Made(made, trunk.stream.fingerprint, model),
     edges,

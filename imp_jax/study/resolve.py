@@ -206,8 +206,13 @@ def _trunk(
     training.model, dataset.input_shape, config.execution.convolution
   )
   seen = resolve_seen(config, training, dataset, imports)
-  if seen != SeenSettings() and (
-    CRITERIA[config.prune.criterion].needs_examples or config.prune.adaptive
+  own = not config.prune.masks_of  # else what is pruned is another's
+  if (
+    own
+    and seen != SeenSettings()
+    and (
+      CRITERIA[config.prune.criterion].needs_examples or config.prune.adaptive
+    )
   ):
     what = "adaptive" if config.prune.adaptive else "criterion"
     raise ValueError(
@@ -330,6 +335,8 @@ def _prune(
     allocation=prune.allocation,
     exclude=tuple(prune.exclude),
   )
+  if prune.masks_of:  # what the search has is checked there
+    return read(PruneSettings, prune, **idle(prune))
   if adaptive and prune.bound:
     plain = prune.criterion == "magnitude" and prune.allocation == "global"
     if not plain or prune.exclude:

@@ -91,7 +91,7 @@ def test_contrasts_of_barriers_and_fields_by_hand():
       (2,),
     )
   )
-  ways = {"a": "average", "b": "average"}
+  ways = {"a": ("average", 2), "b": ("average", 2)}
   table = contrasts_table(
     "s", quantities(results, barriers, fields, ways), claims
   )
@@ -101,6 +101,10 @@ def test_contrasts_of_barriers_and_fields_by_hand():
   assert (first.quantity, first.found) == ("barrier", "higher")
   assert first.confidence == pytest.approx(1 - 0.05 / 3)  # of all declared
   assert (second.difference, second.found) == (-0.5, "lower")
+  # Where every replicate lacks a pair there is no barrier either.
+  fewer = barriers[barriers["pair"] == "0-1"]
+  values = quantities(results, fewer, fields, ways)
+  assert contrasts_table("s", values, claims)["replicates"][0] == 0
   assert contrast_lines(table)[:2] == [
     "contrast at level 2, barrier: a less b +30.0 [+30.0, +30.0] points over 4 "
     "replicates, higher",

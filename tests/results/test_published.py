@@ -1,6 +1,7 @@
 """The paper's published curves: its tables, out of the packaged file."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from configs import cifar10_resnet20
 from imp_jax.engine.imports import Imports
 from imp_jax.results.published import load_published, published_curves
 from imp_jax.results.tickets import experiments_table
+from imp_jax.results.variants import variants
 from imp_jax.study.extension import meaning_of
 from imp_jax.study.resolve import resolve
 from tests.results.tables import make_experiments
@@ -124,3 +126,21 @@ def test_the_papers_own_config_is_what_they_are_drawn_beside(rng):
   )
   table = experiments_table(meaning_of(resolve(config, images, Imports())))
   assert published_curves(table) is not None
+
+
+def test_an_experiment_older_than_an_option_is_told_with_its_default(rng):
+  """Or it would be another base than those that are added later."""
+  config = cifar10_resnet20.get_config()
+  images = random_dataset(rng, train=200, shape=(32, 32, 3), classes=10)
+  images = dataclasses.replace(
+    images, mean=tuple(config.data.mean), std=tuple(config.data.std)
+  )
+  meaning = json.loads(
+    json.dumps(meaning_of(resolve(config, images, Imports())))
+  )
+  before = experiments_table(meaning)
+  oldest = next(iter(meaning["experiments"].values()))["trunk"]
+  del oldest["prune"]["bound"], oldest["train"]["made"]
+  after = experiments_table(meaning)
+  assert variants(after)["base"].tolist() == variants(before)["base"].tolist()
+  assert not after["train.made.kind"].isna().any()

@@ -5,6 +5,7 @@ import pytest
 
 from imp_jax.core.masks import flat_leaves
 from imp_jax.landscape.bound import bounded_fraction
+from imp_jax.pruning.settings import idle
 from imp_jax.study import prepare
 from tests.tiny import changed_config, run_tiny, tiny_config
 
@@ -143,3 +144,31 @@ def test_what_has_no_say_makes_no_other_masks(tmp_path):
     for changes in ({}, {"prune__epsilon": 0.3})
   ]
   assert keys[0] == keys[1]
+
+
+def test_what_takes_masks_may_see_other_data_than_its_search(tmp_path):
+  """The options of pruning are the search's."""
+  search, report = (
+    {"name": "search", "pretrain.steps": "2step", "prune.bound": 1.0},
+    {
+      "name": "report",
+      "pretrain.steps": "2step",
+      "prune.masks_of": "search",
+      "train.noise.fraction": 0.5,
+    },
+  )
+  results, _ = run_tiny(
+    tmp_path, **(FIELDS | dict(experiments=(search, report)))
+  )
+  assert not results.has_failures
+  one, other = (
+    flat_leaves(results.ticket(name, level=2).masks)
+    for name in ("search", "report")
+  )
+  assert all((one[p] == other[p]).all() for p in one)
+
+
+def test_an_older_study_s_own_criterion_is_no_crash():
+  settings = {"adaptive": (), "criterion": "mine"}
+  assert "examples_per_class" not in idle(settings)
+  assert idle(settings)["bound"] == 0

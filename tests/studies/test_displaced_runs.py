@@ -213,3 +213,22 @@ def test_other_levels_extend_a_study_and_another_epsilon_does_not(workdir):
   for changes in (dict(bound__epsilon=0.1), dict(displacement__alphas=(0.4,))):
     with pytest.raises(ValueError, match="already means something else"):
       prepare(tiny_config(**dict(FIELDS, **changes)), str(workdir))
+
+
+def test_an_emptied_network_bears_all_and_has_no_bound(tmp_path):
+  """Of few weights a twentieth is none."""
+  own = FIELDS | dict(
+    prune__fraction=0.99,
+    prune__levels=3,
+    bound__levels=(2, 3),
+    displacement__scales=(),
+    model__name="lenet300100",
+    model__width=0.02,
+  )
+  with pytest.warns(UserWarning, match="none is left from level"):
+    results, _ = run_tiny(tmp_path, **own)
+  assert not results.has_failures
+  table = results.tables.get("bound")
+  empty = table[table["level"] == 3]
+  assert len(empty) == 2 and (empty["bound"] == 0).all()
+  assert (empty["borne"] == 0.95).all()
