@@ -1,10 +1,14 @@
 """Test accuracies out of results.csv: rows, matrices, paired differences."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
+
+# Of what there is one value: columns of tables.
+PLACE = ("experiment", "level", "replicate")
 
 
 def test_accuracy(results: pd.DataFrame) -> pd.DataFrame:
@@ -32,10 +36,25 @@ def paired_differences(
     One fraction per replicate that has both, in the replicates' order; empty
     where none has.
   """
-  one, other = (accuracy_matrix(results, n) for n in (treatment, baseline))
-  if level not in one or level not in other:
+  values = test_accuracy(results).set_index(list(PLACE))["value"]
+  return paired(values.sort_index(), treatment, baseline, level)
+
+
+def paired(
+  values: Any, treatment: str, baseline: str, level: int
+) -> Float[np.ndarray, " replicates"]:
+  """Returns treatment - baseline of any quantity, as `paired_differences`.
+
+  Args:
+    values: a series by `PLACE`, sorted.
+    treatment, baseline, level: of both.
+  """
+  there = values.index.get_level_values("level") == level
+  own = values[there].droplevel("level")
+  names = set(own.index.get_level_values("experiment"))
+  if not {treatment, baseline} <= names:
     return np.zeros(0)
-  return np.asarray((one[level] - other[level]).dropna(), np.float64)
+  return np.asarray((own[treatment] - own[baseline]).dropna(), np.float64)
 
 
 def sampling_error(accuracy: float, examples: int) -> float:

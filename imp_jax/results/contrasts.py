@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from imp_jax.probes.fields import STATISTICS
-from imp_jax.results.accuracy import test_accuracy
+from imp_jax.results.accuracy import PLACE, paired, test_accuracy
 from imp_jax.results.claims import ACCURACY, BARRIER, ClaimSettings
 from imp_jax.results.trial import OPEN, what_is_found
 from imp_jax.statistics.intervals import (
@@ -30,7 +30,7 @@ CONTRAST_COLUMNS = (
   "replicates",
   "found",
 )
-_PLACE = ["experiment", "level", "replicate"]
+_PLACE = list(PLACE)
 _RISE = "error_rise_above_mean_"
 # Series of values by experiment, level and replicate.
 Quantities = Mapping[str, Any]
@@ -98,7 +98,9 @@ def contrasts_table(
   ]
   for (treatment, baseline, *named), level in declared:
     quantity = named[0] if named else ACCURACY
-    apart = _differences(values.get(quantity), treatment, baseline, level)
+    apart = np.zeros(0)
+    if quantity in values:
+      apart = paired(values[quantity], treatment, baseline, level)
     confidence = 1 - (1 - claims.confidence) / len(declared)
     nothing = Interval(math.nan, math.nan, math.nan, 0, confidence)
     interval = (
@@ -122,20 +124,6 @@ def contrasts_table(
       )
     )
   return pd.DataFrame(rows, columns=list(CONTRAST_COLUMNS))
-
-
-def _differences(
-  values: Any, treatment: str, baseline: str, level: int
-) -> np.ndarray:
-  """Paired by replicate, of those that have both."""
-  if values is None:
-    return np.zeros(0)
-  parts = []
-  for name in (treatment, baseline):
-    if (name, level) not in values.index.droplevel("replicate"):
-      return np.zeros(0)
-    parts.append(values.loc[(name, level)])
-  return np.asarray((parts[0] - parts[1]).dropna(), np.float64)
 
 
 def _direction(interval: Interval) -> str:

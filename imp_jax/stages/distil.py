@@ -165,10 +165,8 @@ def _started(
       checkpoint,
       list(artefact.record["distances"]),
     )
-  classes, words = (
-    len(of_class),
-    key_words(context.key("distilled", item.replicate)),
-  )
+  classes = len(of_class)
+  words = key_words(context.key("distilled", item.replicate))
   drawn = keep_indices(
     "random",
     labels,

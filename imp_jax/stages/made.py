@@ -1,7 +1,8 @@
 """The stage that makes examples to train on, in place of the data's."""
 
 import dataclasses
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -15,6 +16,7 @@ from imp_jax.data.dataset import Split
 from imp_jax.data.made import class_means, gaussian_twin
 from imp_jax.data.settings import MadeSettings
 from imp_jax.engine.context import Context
+from imp_jax.models import Model
 from imp_jax.models.settings import ModelSettings, model_code
 from imp_jax.stages.distil import distilled_sets, examples_a_step
 
@@ -81,14 +83,13 @@ class Made(Stage):
       return gaussian_twin(inputs, labels, normal), labels
     twin = gaussian_twin(inputs, np.zeros_like(labels), normal)
     assert self.model  # by construction
-    apply = jax.jit(context.model(self.model).apply)
+    program = _labels_program(context.model(self.model))
     network = context.load_network(item, TEACHER)
     size = context.execution.eval_batch_size
-    logits = [
-      apply(network["params"], network["batch_stats"], twin[i : i + size])
-      for i in range(0, len(twin), size)
+    found = [
+      program(network, twin[i : i + size]) for i in range(0, len(twin), size)
     ]
-    return twin, np.asarray(jnp.concatenate(logits).argmax(axis=-1), np.int32)
+    return twin, np.concatenate(jax.device_get(found))
 
   def _distilled(
     self, context: Context, items: Sequence[Item]
@@ -136,6 +137,17 @@ def seeing_made(
     np.concatenate(inputs), np.concatenate(labels), np.arange(start), ""
   )
   return context.with_train(part), places
+
+
+@functools.lru_cache(maxsize=8)
+def _labels_program(model: Model) -> Callable[..., jax.Array]:
+  """Compiled once for all of a model's networks."""
+
+  def labels(network: Any, inputs: jax.Array) -> jax.Array:
+    logits = model.apply(network["params"], network["batch_stats"], inputs)
+    return logits.argmax(axis=-1).astype(jnp.int32)
+
+  return jax.jit(labels)
 
 
 def _artefact(

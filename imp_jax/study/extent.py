@@ -139,18 +139,17 @@ def _check_memory(e: Experiment, weights: int, dataset: Dataset) -> None:
   pad = e.trunk.stream.crop_pad
   batch = e.trunk.stream.batch_size
   curvature, bound = e.probes["curvature"], e.probes["bound"]
-  vectors = max(
-    curvature.lanczos_steps if curvature.levels else 0,
-    bound.lanczos_steps if bound.levels or e.trunk.prune.bound else 0,
-  )
-  spectrum = "curvature.lanczos_steps"
-  if vectors and not curvature.levels:
-    spectrum = "bound.lanczos_steps" if bound.levels else "the spectra of bound"
+  vectors = {
+    "curvature.lanczos_steps": curvature.lanczos_steps * bool(curvature.levels),
+    "bound.lanczos_steps": bound.lanczos_steps * bool(bound.levels),
+    "prune.bound, whose lanczos_steps": off(BoundSettings).lanczos_steps
+    * bool(e.trunk.prune.bound),
+  }
   sides = [n + 2 * pad for n in dataset.input_shape[:2]]
   needs = {
     f"data.crop_pad={pad}": batch * math.prod(sides) * bool(pad),
     # Each of Lanczos' vectors is kept, to stay orthogonal to the others.
-    f"{spectrum}={vectors}": vectors * weights * _FLOAT,
+    **{f"{f}={n}": n * weights * _FLOAT for f, n in vectors.items()},
   }
   for field, needed in needs.items():
     if needed > free_bytes():

@@ -82,6 +82,19 @@ def machine(monkeypatch, mnist):
       r"curvature.lanczos_steps=10000 of none takes 3.73 TiB, and 16 GiB",
     ),
     (
+      dict(
+        bound__levels=(1,),
+        bound__lanczos_steps=10_000,
+        bound__examples=8,
+        model__width=200.0,
+      ),
+      r"bound.lanczos_steps=10000 of none takes 3.73 TiB",
+    ),
+    (
+      dict(prune__adaptive=(0.2, 0.4), prune__bound=1.0, model__width=200.0),
+      r"prune.bound, whose lanczos_steps=64 of none takes 24.5 GiB",
+    ),
+    (
       dict(scores__compute=("el2n",), scores__model__width=1e5),
       r"scores.model.width\) of 100000 makes a conv1d",
     ),

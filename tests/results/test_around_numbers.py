@@ -247,6 +247,20 @@ def test_what_units_look_at():
     f"{at('random', 'neighbours')}, `taught` {at('taught', 'neighbours')}, "
     f"`gaussian` {at('gaussian', 'neighbours')}"
   ) in text
+  cavity = lambda name: " and ".join(
+    f"{means.loc[(name, k), 'cavity']:+.3f}" for k in (4, 6)
+  )
+  assert (
+    f"`cavity` is {cavity('imp')} with IMP, {cavity('random')} with random"
+  ) in text
+  assert (
+    f"from {means.loc[('imp', 0), 'kurtosis']:.2f} dense to "
+    f"{at('imp', 'kurtosis')} at 7 %, with random masks to "
+    f"{at('random', 'kurtosis')}"
+  ) in text
+  assert (
+    f"({at('imp', 'participation')} and {at('random', 'participation')} at 7 %)"
+  ) in text
   own = table.set_index(["experiment", "level", "replicate"])["neighbours"]
   told = {
     (other, level): interval(
@@ -272,6 +286,8 @@ def test_what_units_look_at():
   ) in text
   accuracies = numbers("around_local_fields", "results")
   of = 100 * accuracies.groupby(["experiment", "level"])["value"].mean()
+  made = of.loc[["gaussian", "taught"]]
+  assert f"have {made.min():.0f} to {made.max():.0f} % on real test" in text
   assert (
     f"the dense network has {of['imp', 0]:.1f} %, random masks "
     f"{of['random', 4]:.1f} % at 17 % of the weights, more than IMP at any "
