@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from imp_jax.core.masks import leaf_shapes
-from imp_jax.core.options import read
+from imp_jax.core.options import off, read
 from imp_jax.core.ranges import at_least, one_of
 from imp_jax.data.dataset import Dataset
 from imp_jax.data.settings import NO_NOISE
@@ -16,6 +16,7 @@ from imp_jax.engine.execution import resolve_execution_settings
 from imp_jax.engine.imports import Imports
 from imp_jax.models import Model
 from imp_jax.models.settings import ModelSettings, model_of
+from imp_jax.probes.bound import BoundSettings
 from imp_jax.probes.facts import Facts
 from imp_jax.probes.registry import PROBES
 from imp_jax.pruning import CRITERIA, leaf_groups
@@ -38,8 +39,6 @@ from imp_jax.study.options import flatten, with_delta
 from imp_jax.study.scoring import resolve_scoring
 from imp_jax.study.training import resolve_training
 from imp_jax.training.settings import OptimSettings
-
-CURVED_EXAMPLES = 500  # as the probe of the bound has
 
 
 def resolve(config: Any, dataset: Dataset, imports: Imports) -> Study:
@@ -346,7 +345,7 @@ def _prune(
         "prune.criterion='magnitude', prune.allocation='global' and no "
         "prune.exclude"
       )
-    examples = min(CURVED_EXAMPLES, len(dataset.train))
+    examples = min(off(BoundSettings).examples, len(dataset.train))
     return read(PruneSettings, prune, curved_examples=examples, **idle(prune))
   if prune.bound:
     raise ValueError(
